@@ -1,0 +1,210 @@
+package localcluster
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+)
+
+// wellEquipped is a host that lacks nothing for three machines.
+func wellEquipped() facts {
+	return facts{
+		Root: true, EngineAnswers: true, EngineOS: "linux", EngineCanLimit: true,
+		HasDockerd: true, HasIptables: true, HasMmdebstrap: true,
+		MemoryAvailable: 8 << 30, DiskAvailable: 40 << 30, DiskPath: "/var/lib/docker", Binary: "/bin/argosy",
+	}
+}
+
+func TestProblems(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*facts)
+		n      int
+		want   []string // a part of each sentence
+	}{
+		{"nothing missing", func(*facts) {}, 3, nil},
+		{"no root", func(f *facts) { f.Root = false }, 3, []string{"need root"}},
+		{"no engine installed", func(f *facts) { f.EngineAnswers, f.HasDockerd = false, false }, 3, []string{"apt-get install docker.io"}},
+		{"engine stopped under systemd", func(f *facts) { f.EngineAnswers, f.Systemd = false, true }, 3, []string{"systemctl start docker"}},
+		{"engine to be started by hand", func(f *facts) { f.EngineAnswers = false }, 3, nil},
+		{"by hand without iptables", func(f *facts) { f.EngineAnswers, f.HasIptables = false, false }, 3, []string{"install iptables"}},
+		{"engine elsewhere", func(f *facts) { f.EngineRemote = true }, 3, []string{"unset DOCKER_HOST"}},
+		{"rootless", func(f *facts) { f.EngineRootless = true }, 3, []string{"rootless"}},
+		{"no memory cgroup", func(f *facts) { f.EngineCanLimit = false }, 3, []string{"cgroup_enable=memory"}},
+		{"windows", func(f *facts) { f.EngineOS = "windows" }, 3, []string{"windows"}},
+		{"no builder", func(f *facts) { f.HasMmdebstrap = false }, 3, []string{"install mmdebstrap"}},
+		{"no builder, none needed", func(f *facts) { f.HasMmdebstrap, f.HasImage = false, true }, 3, nil},
+		{"memory", func(f *facts) { f.MemoryAvailable = 1 << 30 }, 3, []string{"2.3 GiB, and 1.0 GiB is available"}},
+		{"disk", func(f *facts) { f.DiskAvailable = 7 << 30 }, 3, []string{"7.5 GiB, and 7.0 GiB is available at /var/lib/docker"}},
+		{"disk suffices once the image is there", func(f *facts) { f.DiskAvailable, f.HasImage = 7<<30, true }, 3, nil},
+		{"nothing more to start", func(f *facts) { f.MemoryAvailable, f.DiskAvailable = 0, 0 }, 0, nil},
+		{"binary", func(f *facts) { f.BinaryError = "it is not an executable file" }, 3, []string{"/bin/argosy cannot be used"}},
+		{"all at once", func(f *facts) {
+			*f = facts{DiskPath: "/"}
+		}, 3, []string{"need root", "apt-get install docker.io", "mmdebstrap", "memory", "disk"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := wellEquipped()
+			tc.change(&f)
+			got := problems(f, tc.n)
+			if len(got) != len(tc.want) {
+				t.Fatalf("got %d sentences, want %d:\n%s", len(got), len(tc.want), strings.Join(got, "\n"))
+			}
+			for i, want := range tc.want {
+				if !strings.Contains(got[i], want) {
+					t.Errorf("sentence %d is %q, want one with %q", i, got[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestFreeSubnet(t *testing.T) {
+	p := netip.MustParsePrefix
+	for _, tc := range []struct {
+		used []netip.Prefix
+		want string
+	}{
+		{nil, "172.30.0.0/24"},
+		{[]netip.Prefix{p("172.30.0.0/24"), p("172.30.2.0/24"), p("10.0.0.0/8")}, "172.30.1.0/24"},
+		{[]netip.Prefix{p("172.30.0.0/17")}, "172.30.128.0/24"},
+		{[]netip.Prefix{p("172.30.0.77/32")}, "172.30.1.0/24"},
+		{[]netip.Prefix{p("172.16.0.0/12")}, ""},
+	} {
+		got, err := freeSubnet(tc.used)
+		if tc.want == "" {
+			if err == nil {
+				t.Errorf("used %v: got %s, want an error", tc.used, got)
+			}
+			continue
+		}
+		if err != nil || got.String() != tc.want {
+			t.Errorf("used %v: got %s, %v, want %s", tc.used, got, err, tc.want)
+		}
+	}
+}
+
+func TestEveryMachineHasAnAddress(t *testing.T) {
+	subnet := netip.MustParsePrefix("172.30.7.0/24")
+	seen := map[netip.Addr]bool{}
+	for n := 1; n <= MaxMachines; n++ {
+		a := machineAddress(subnet, n)
+		if !subnet.Contains(a) || seen[a] {
+			t.Fatalf("machine %d got %s", n, a)
+		}
+		seen[a] = true
+	}
+}
+
+func TestDroppedCapabilities(t *testing.T) {
+	all := "Name:\tx\nCapBnd:\t000001ffffffffff\nCapAmb:\t0\n"
+	if got, want := droppedCapabilities(all), neverGiven; !slices.Equal(got, want) {
+		t.Errorf("on a full host: %v, want %v", got, want)
+	}
+	confined := "CapBnd:\t000001fffeffffff\n"
+	if got := droppedCapabilities(confined); !slices.Contains(got, "SYS_RESOURCE") || len(got) != len(neverGiven)+1 {
+		t.Errorf("on a host without SYS_RESOURCE: %v", got)
+	}
+	for _, damaged := range []string{"", "CapBnd:", "CapBnd:\tzz\n"} {
+		if got := droppedCapabilities(damaged); !slices.Equal(got, neverGiven) {
+			t.Errorf("from %q: %v", damaged, got)
+		}
+	}
+	if len(capabilityNames) != 41 {
+		t.Errorf("%d capability names, Linux has 41", len(capabilityNames))
+	}
+}
+
+func TestNames(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"": true, "a": true, "my-cluster-2": true, "aaaaaaaaaaaaaaaaaaaa": true,
+		"aaaaaaaaaaaaaaaaaaaaa": false, "-a": false, "a-": false, "A": false, "a/b": false, "..": false, "a\n": false, "1a": false,
+	} {
+		l, err := New(Options{Name: name})
+		if (err == nil) != ok {
+			t.Errorf("name %q: %v, want accepted: %v", name, err, ok)
+		}
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
+func TestRecipe(t *testing.T) {
+	names, err := packages()
+	if err != nil || !slices.Contains(names, "docker.io") || slices.ContainsFunc(names, func(s string) bool { return strings.ContainsAny(s, " #,") }) {
+		t.Errorf("packages: %q, %v", names, err)
+	}
+	if h := recipeHash(); len(h) != 12 || h != recipeHash() {
+		t.Errorf("recipe hash %q does not repeat", h)
+	}
+	dir := t.TempDir()
+	if err := writeRecipe(dir); err != nil {
+		t.Fatal(err)
+	}
+	for path, mode := range map[string]os.FileMode{"/rootfs": 0o755, "/setup.sh": 0o644, "/rootfs/usr/local/sbin/machine-init": 0o644} {
+		st, err := os.Stat(dir + path)
+		if err != nil || st.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v, want mode %v", path, st.Mode(), err, mode)
+		}
+	}
+}
+
+func TestMachinesOf(t *testing.T) {
+	at := func(s string) *container.NetworkSettingsSummary {
+		return &container.NetworkSettingsSummary{Networks: map[string]*network.EndpointSettings{
+			"n": {IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr(s)}},
+		}}
+	}
+	got := machinesOf([]container.Summary{
+		{Names: []string{"/argosy-x-m10"}, Labels: map[string]string{labelMachine: "10"}, State: "exited", NetworkSettings: at("172.30.0.20")},
+		{Names: []string{"/argosy-x-m2"}, Labels: map[string]string{labelMachine: "2"}, State: "running", NetworkSettings: at("172.30.0.12")},
+		{Names: []string{"/guest"}, Labels: map[string]string{labelMachine: "x"}},
+		{Labels: map[string]string{labelMachine: "3"}},
+		{Names: []string{"/guest"}, Labels: map[string]string{labelMachine: "-1"}},
+	})
+	want := []Machine{
+		{"m2", "argosy-x-m2", netip.MustParseAddr("172.30.0.12"), "running"},
+		{"m10", "argosy-x-m10", netip.MustParseAddr("172.30.0.20"), "exited"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestProcessIdentity(t *testing.T) {
+	own := process{Pid: os.Getpid(), Start: startTime(os.Getpid())}
+	if !own.alive() {
+		t.Error("the present process does not count as alive")
+	}
+	if (process{Pid: os.Getpid(), Start: own.Start + "1"}).alive() {
+		t.Error("a pid used again counts as the old process")
+	}
+	if (process{}).alive() {
+		t.Error("no process counts as alive")
+	}
+}
+
+func TestParseSums(t *testing.T) {
+	got := parseSums([]byte("aa  /bin/x\nbb  /etc/a b\nrubbish\n\n"))
+	if len(got) != 2 || got["/bin/x"] != "aa" || got["/etc/a b"] != "bb" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestTail(t *testing.T) {
+	w := &tail{keep: 4}
+	for _, s := range []string{"ab", "cdef", "", "g"} {
+		if n, err := w.Write([]byte(s)); n != len(s) || err != nil {
+			t.Fatalf("wrote %d of %q, %v", n, s, err)
+		}
+	}
+	if w.String() != "defg" {
+		t.Errorf("kept %q, want the last 4 bytes", w)
+	}
+}

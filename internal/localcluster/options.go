@@ -1,0 +1,158 @@
+package localcluster
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/client"
+)
+
+// Defaults of Options and Up.
+const (
+	DefaultName     = "local"
+	DefaultMachines = 3
+	MaxMachines     = 50
+	DefaultMemory   = 2 << 30
+)
+
+// Labels on everything that this package makes in the host's Engine.
+const (
+	labelCluster = "argosy.localcluster"         // name of the cluster
+	labelMachine = "argosy.localcluster.machine" // m1, m2, …
+	labelImage   = "argosy.localcluster.image"   // on images: hash of their recipe
+)
+
+// runDir is where the host finds the administration sockets of local clusters,
+// each at runDir/<name>/server.sock.
+const runDir = "/run/argosy-local"
+
+// Options say which cluster, and with what. The zero value is the cluster
+// "local", run from the present executable.
+type Options struct {
+	// Name tells clusters on one host apart: a DNS label of at most 20
+	// characters.
+	Name string
+	// Binary is the argosy executable to run in the machines (Linux, same
+	// architecture). Empty means the present executable.
+	Binary string
+	// Memory is the limit of each machine in bytes, and what it declares as
+	// its capacity. 0 means DefaultMemory.
+	Memory int64
+	// Mirror is the Debian mirror to build the machine image from. Empty means
+	// mmdebstrap's default.
+	Mirror string
+	// Progress is told of each thing done, one call at a time, or nil.
+	Progress func(Event)
+}
+
+// Event is one thing that Up or Down does or has done.
+type Event struct {
+	// Machine is the machine it concerns, empty for the whole cluster.
+	Machine string
+	Text    string
+	// Took is how long it took; 0 when it has just begun.
+	Took time.Duration
+}
+
+// Cluster is what exists of one local cluster.
+type Cluster struct {
+	Name string `json:"name"`
+	// Server is where the host's CLI reaches the server: unix:///path.
+	Server   string    `json:"server"`
+	Machines []Machine `json:"machines"` // in the order of their numbers
+}
+
+// Machine is one machine in a container.
+type Machine struct {
+	Name      string     `json:"name"`      // m1, m2, …
+	Container string     `json:"container"` // its name in the host's Engine
+	Address   netip.Addr `json:"address"`   // on the cluster's network, the same for life
+	State     string     `json:"state"`     // the Engine's word: running, exited, created …
+}
+
+// Running reports whether the machine's container runs.
+func (m Machine) Running() bool { return m.State == "running" }
+
+// Local drives one local cluster. Its methods may be called from several
+// goroutines, save that one Up or Down runs at a time on a host: a second one
+// is refused.
+type Local struct {
+	opts   Options
+	docker *client.Client
+
+	progressMu sync.Mutex // serializes calls of opts.Progress
+}
+
+var nameRE = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$`)
+
+// New checks the options and returns a handle. It touches nothing yet.
+func New(opts Options) (*Local, error) {
+	if opts.Name == "" {
+		opts.Name = DefaultName
+	}
+	if !nameRE.MatchString(opts.Name) {
+		return nil, fmt.Errorf("%q cannot name a local cluster: use at most 20 lower-case letters, digits and hyphens, beginning with a letter", opts.Name)
+	}
+	if opts.Memory == 0 {
+		opts.Memory = DefaultMemory
+	}
+	if opts.Memory < 512<<20 {
+		return nil, fmt.Errorf("a local machine needs at least 512 MiB of memory, not %d bytes", opts.Memory)
+	}
+	if opts.Binary == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the argosy executable: %w", err)
+		}
+		opts.Binary = exe
+	}
+	docker, err := client.New(client.FromEnv)
+	if err != nil {
+		return nil, fmt.Errorf("set up the Docker client from the environment: %w", err)
+	}
+	return &Local{opts: opts, docker: docker}, nil
+}
+
+// Close gives up the connections to the Engine. The cluster goes on running.
+func (l *Local) Close() error { return l.docker.Close() }
+
+// ServerURL is where the host's CLI reaches the server of the cluster name.
+func ServerURL(name string) string {
+	return "unix://" + filepath.Join(runDir, name, "server.sock")
+}
+
+// prefix starts the names of all that belongs to this cluster in the Engine.
+func (l *Local) prefix() string { return "argosy-" + l.opts.Name }
+
+func machineName(number int) string { return fmt.Sprintf("m%d", number) }
+
+var errNoMachine = errors.New("no such machine")
+
+// step reports text as begun, runs f, and reports it done with its time.
+func (l *Local) step(machine, text string, f func() error) error {
+	begun := time.Now()
+	l.say(Event{Machine: machine, Text: text})
+	if err := f(); err != nil {
+		if machine != "" {
+			return fmt.Errorf("machine %s: %s: %w", machine, text, err)
+		}
+		return fmt.Errorf("%s: %w", text, err)
+	}
+	l.say(Event{Machine: machine, Text: text, Took: max(time.Since(begun), 1)})
+	return nil
+}
+
+func (l *Local) say(e Event) {
+	if l.opts.Progress == nil {
+		return
+	}
+	l.progressMu.Lock()
+	defer l.progressMu.Unlock()
+	l.opts.Progress(e)
+}

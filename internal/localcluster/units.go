@@ -1,0 +1,57 @@
+package localcluster
+
+import (
+	"fmt"
+	"strings"
+)
+
+const (
+	binaryPath = "/usr/local/bin/argosy"
+	unitDir    = "/etc/systemd/system/"
+	agentUnit  = "argosy-agent.service"
+	serverUnit = "argosy-server.service"
+)
+
+// unit is one systemd unit that runs argosy in a machine.
+type unit struct {
+	name string
+	text string
+}
+
+// serverCommand and agentCommand are what the units run.
+func serverCommand(address string) []string {
+	return []string{binaryPath, "server", "--data-dir", "/var/lib/argosy/server", "--advertise", address}
+}
+
+func agentCommand() []string {
+	return []string{binaryPath, "agent", "--data-dir", "/var/lib/argosy/agent"}
+}
+
+// unitsOf are the units of machine number: an agent on each, the server on m1.
+func unitsOf(number int, address string) []unit {
+	units := []unit{{agentUnit, serviceText("Argosy agent", "docker.service", agentCommand())}}
+	if number == 1 {
+		units = append(units, unit{serverUnit, serviceText("Argosy server", "network-online.target", serverCommand(address))})
+	}
+	return units
+}
+
+// serviceText writes a service. KillMode=process: stopping argosy stops nothing
+// else, whatever it has started.
+func serviceText(description, after string, command []string) string {
+	return fmt.Sprintf(`[Unit]
+Description=%s
+After=%s
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart=%s
+Restart=always
+RestartSec=500ms
+KillMode=process
+Delegate=yes
+
+[Install]
+WantedBy=multi-user.target
+`, description, after, strings.Join(command, " "))
+}

@@ -1,0 +1,296 @@
+package localcluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// Up makes the cluster run with n machines, or with as many as it has if that is
+// more: it never takes one away. n of 0 means as many as it has, and
+// DefaultMachines for a new one. A *MissingError says what the host lacks,
+// before anything was started.
+func (l *Local) Up(ctx context.Context, n int) (Cluster, error) {
+	if n < 0 || n > MaxMachines {
+		return Cluster{}, fmt.Errorf("a local cluster has 1 to %d machines, not %d", MaxMachines, n)
+	}
+	unlock, err := lock()
+	if err != nil {
+		return Cluster{}, err
+	}
+	defer unlock()
+	if n, err = l.target(ctx, n); err != nil {
+		return Cluster{}, err
+	}
+	if err := l.Check(ctx, n); err != nil {
+		return Cluster{}, err
+	}
+	if err := l.ensureEngine(ctx); err != nil {
+		return Cluster{}, err
+	}
+	if err := l.ensureImage(ctx); err != nil {
+		return Cluster{}, err
+	}
+	subnet, err := l.ensureNetwork(ctx)
+	if err != nil {
+		return Cluster{}, err
+	}
+	if err := l.ensureRunDir(ctx); err != nil {
+		return Cluster{}, err
+	}
+	bin, err := readBinary(l.opts.Binary)
+	if err != nil {
+		return Cluster{}, err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for number := 1; number <= n; number++ {
+		g.Go(func() error {
+			if err := l.ensureMachine(gctx, number, subnet); err != nil {
+				return err
+			}
+			return l.install(gctx, number, machineAddress(subnet, number), bin)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return Cluster{}, err
+	}
+	if err := l.ensureMembers(ctx, n); err != nil {
+		return Cluster{}, err
+	}
+	return l.Show(ctx)
+}
+
+// target turns what was asked for into the number of machines to have.
+func (l *Local) target(ctx context.Context, n int) (int, error) {
+	if _, err := l.docker.Ping(ctx, client.PingOptions{}); err == nil {
+		have, err := l.machines(ctx)
+		if err != nil {
+			return 0, err
+		}
+		n = max(n, len(have))
+	}
+	if n == 0 {
+		n = DefaultMachines
+	}
+	return n, nil
+}
+
+// Show returns what exists of the cluster; with no machine there is none.
+func (l *Local) Show(ctx context.Context) (Cluster, error) {
+	have, err := l.machines(ctx)
+	if err != nil {
+		return Cluster{}, err
+	}
+	return Cluster{Name: l.opts.Name, Server: ServerURL(l.opts.Name), Machines: have}, nil
+}
+
+// List returns all local clusters of this host, in the order of their names.
+func List(ctx context.Context) ([]Cluster, error) {
+	docker, err := client.New(client.FromEnv)
+	if err != nil {
+		return nil, err
+	}
+	defer docker.Close()
+	list, err := docker.ContainerList(ctx, client.ContainerListOptions{
+		All: true, Filters: client.Filters{}.Add("label", labelCluster, labelMachine),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list local clusters: %w", err)
+	}
+	byName := map[string][]container.Summary{}
+	for _, item := range list.Items {
+		name := item.Labels[labelCluster]
+		byName[name] = append(byName[name], item)
+	}
+	var out []Cluster
+	for name, items := range byName {
+		out = append(out, Cluster{Name: name, Server: ServerURL(name), Machines: machinesOf(items)})
+	}
+	slices.SortFunc(out, func(a, b Cluster) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// Kill ends a machine at once and with everything in it, as a power failure
+// does; only what the kernel had not yet written to disk is not lost.
+func (l *Local) Kill(ctx context.Context, machine string) error {
+	if _, err := l.docker.ContainerKill(ctx, l.containerName(machine), client.ContainerKillOptions{Signal: "SIGKILL"}); err != nil {
+		return fmt.Errorf("kill machine %s: %w", machine, err)
+	}
+	return nil
+}
+
+// Start boots a machine that was killed or stopped and waits until it has.
+func (l *Local) Start(ctx context.Context, machine string) error {
+	if _, err := l.docker.ContainerStart(ctx, l.containerName(machine), client.ContainerStartOptions{}); err != nil {
+		return fmt.Errorf("start machine %s: %w", machine, err)
+	}
+	return l.waitBoot(ctx, machine)
+}
+
+// cutRules drop all that the machine sends and receives on its network; what it
+// does inside goes on.
+const cutRules = `table inet localcluster_cut {
+	chain in { type filter hook prerouting priority -400; iifname "eth0" drop; }
+	chain out { type filter hook postrouting priority 400; oifname "eth0" drop; }
+}`
+
+// Cut takes a machine off the network without stopping anything on it. Cutting
+// it again changes nothing.
+func (l *Local) Cut(ctx context.Context, machine string) error {
+	if err := l.Heal(ctx, machine); err != nil {
+		return err
+	}
+	_, err := l.Exec(ctx, machine, "nft", cutRules)
+	return err
+}
+
+// Heal undoes Cut.
+func (l *Local) Heal(ctx context.Context, machine string) error {
+	_, err := l.Exec(ctx, machine, "sh", "-c", "! nft list table inet localcluster_cut >/dev/null 2>&1 || nft delete table inet localcluster_cut")
+	return err
+}
+
+// runVolume is the volume behind /run/argosy of m1. It is a tmpfs like /run
+// itself, so secrets kept there stay off disks, and the Engine shows it to the
+// host, which reaches the server's socket in it.
+func (l *Local) runVolume() string { return l.containerName(machineName(1)) + "-run" }
+
+func (l *Local) ensureRunDir(ctx context.Context) error {
+	err := l.ensureVolume(ctx, l.runVolume(), map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "mode=0755"})
+	if err != nil {
+		return err
+	}
+	res, err := l.docker.VolumeInspect(ctx, l.runVolume(), client.VolumeInspectOptions{})
+	if err != nil {
+		return err
+	}
+	link := filepath.Join(runDir, l.opts.Name)
+	if to, err := os.Readlink(link); err == nil && to == res.Volume.Mountpoint {
+		return nil
+	}
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(res.Volume.Mountpoint, link)
+}
+
+// binary is the argosy executable, held open so that what was hashed is what is
+// copied, whoever replaces the file meanwhile.
+type binary struct {
+	file *os.File
+	size int64
+	hash string
+}
+
+func readBinary(path string) (*binary, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return &binary{file: f, size: n, hash: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// install puts argosy and its units into a machine and starts afresh what is
+// changed by that.
+func (l *Local) install(ctx context.Context, number int, address netip.Addr, bin *binary) error {
+	name := machineName(number)
+	units := unitsOf(number, address.String())
+	check := []string{"sha256sum", "--", binaryPath}
+	for _, u := range units {
+		check = append(check, unitDir+u.name)
+	}
+	out, err := l.Exec(ctx, name, check...)
+	var exit *ExitError
+	if err != nil && !errors.As(err, &exit) { // a missing file is an ExitError
+		return err
+	}
+	sums := parseSums(out)
+	var files []file
+	if sums[binaryPath] != bin.hash {
+		files = append(files, file{binaryPath, 0o755, bin.size, io.NewSectionReader(bin.file, 0, bin.size)})
+	}
+	for _, u := range units {
+		sum := sha256.Sum256([]byte(u.text))
+		if sums[unitDir+u.name] != hex.EncodeToString(sum[:]) {
+			files = append(files, file{unitDir + u.name, 0o644, int64(len(u.text)), bytes.NewReader([]byte(u.text))})
+		}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	return l.step(name, "install argosy", func() error {
+		if err := l.copyIn(ctx, name, files...); err != nil {
+			return err
+		}
+		if _, err := l.Exec(ctx, name, "systemctl", "daemon-reload"); err != nil {
+			return err
+		}
+		for _, u := range units {
+			// Only what runs is started again; what does not has its own time.
+			if _, err := l.Exec(ctx, name, "systemctl", "try-restart", u.name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// parseSums reads the output of sha256sum: sums by path.
+func parseSums(out []byte) map[string]string {
+	sums := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		if sum, path, ok := strings.Cut(strings.TrimSpace(line), "  "); ok {
+			sums[path] = sum
+		}
+	}
+	return sums
+}
+
+// lock keeps two Ups or Downs of one host apart. The returned function gives it
+// back.
+func lock() (func(), error) {
+	if err := os.MkdirAll(runDir, 0o755); err != nil {
+		return nil, rootError(err)
+	}
+	f, err := os.OpenFile(filepath.Join(runDir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errors.New("another `argosy cluster up` or `down` is at work on this host; wait for it to end")
+		}
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// rootError says in a sentence what a refused lock means.
+func rootError(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return &MissingError{Sentences: []string{"Local machines need root: run this as root or with sudo."}}
+	}
+	return err
+}
