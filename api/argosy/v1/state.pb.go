@@ -358,8 +358,11 @@ type App struct {
 	Restarts map[string]uint64 `protobuf:"bytes,8,rep,name=restarts" json:"restarts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Restarts of single replicas, keyed `stack.number`.
 	ReplicaRestarts map[string]uint64 `protobuf:"bytes,9,rep,name=replica_restarts,json=replicaRestarts" json:"replica_restarts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Highest incarnation of any replica whose record has gone. New replicas begin above it, so that a late report about
+	// an earlier copy of a number is never taken for one about a later copy.
+	IncarnationFloor uint64 `protobuf:"varint,10,opt,name=incarnation_floor,json=incarnationFloor" json:"incarnation_floor,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *App) Reset() {
@@ -453,6 +456,13 @@ func (x *App) GetReplicaRestarts() map[string]uint64 {
 		return x.ReplicaRestarts
 	}
 	return nil
+}
+
+func (x *App) GetIncarnationFloor() uint64 {
+	if x != nil {
+		return x.IncarnationFloor
+	}
+	return 0
 }
 
 // Revision is an immutable numbered state of an app's specification.
@@ -632,7 +642,7 @@ type Replica struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Key    *ReplicaKey            `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
 	AppUid string                 `protobuf:"bytes,2,opt,name=app_uid,json=appUid" json:"app_uid,omitempty"`
-	// Counts from 1; a replacement on another machine is the next one.
+	// Grows with each replacement; begins above the app's floor, so at 1 in a new app.
 	Incarnation uint64 `protobuf:"varint,3,opt,name=incarnation" json:"incarnation,omitempty"`
 	// Id of the machine, empty while pending.
 	Machine       string      `protobuf:"bytes,4,opt,name=machine" json:"machine,omitempty"`
@@ -2300,7 +2310,7 @@ var File_argosy_v1_state_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x15argosy/v1/state.proto\x12\targosy.v1\x1a\x14argosy/v1/spec.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x03\n" +
+	"\x15argosy/v1/state.proto\x12\targosy.v1\x1a\x14argosy/v1/spec.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x04\n" +
 	"\x03App\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -2311,7 +2321,9 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\bdeleting\x18\x06 \x01(\bR\bdeleting\x12%\n" +
 	"\x0edelete_volumes\x18\a \x01(\bR\rdeleteVolumes\x128\n" +
 	"\brestarts\x18\b \x03(\v2\x1c.argosy.v1.App.RestartsEntryR\brestarts\x12N\n" +
-	"\x10replica_restarts\x18\t \x03(\v2#.argosy.v1.App.ReplicaRestartsEntryR\x0freplicaRestarts\x1a;\n" +
+	"\x10replica_restarts\x18\t \x03(\v2#.argosy.v1.App.ReplicaRestartsEntryR\x0freplicaRestarts\x12+\n" +
+	"\x11incarnation_floor\x18\n" +
+	" \x01(\x04R\x10incarnationFloor\x1a;\n" +
 	"\rRestartsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aB\n" +

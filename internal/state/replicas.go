@@ -1,0 +1,117 @@
+package state
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+)
+
+// Replica finds a replica, nil when there is none.
+func (s *State) Replica(k Key) *argosyv1.Replica {
+	if st := s.findStack(k.StackKey()); st != nil {
+		return st.replicas[k.Number]
+	}
+	return nil
+}
+
+func (s *State) findStack(k StackKey) *stack {
+	if a := s.apps[k.AppKey()]; a != nil {
+		return a.stacks[k.Stack]
+	}
+	return nil
+}
+
+// StackReplicas lists a stack's replicas, by number.
+func (s *State) StackReplicas(k StackKey) []*argosyv1.Replica {
+	st := s.findStack(k)
+	if st == nil {
+		return nil
+	}
+	return sorted(st.replicas, cmp.Compare[uint32])
+}
+
+// AppReplicas lists an app's replicas, by stack and number.
+func (s *State) AppReplicas(k AppKey) []*argosyv1.Replica {
+	var out []*argosyv1.Replica
+	for _, st := range s.StackKeys(k) {
+		out = append(out, s.StackReplicas(st)...)
+	}
+	return out
+}
+
+// Replicas lists the replicas of a tenant, or of all tenants when it is empty, by key.
+func (s *State) Replicas(tenant string) []*argosyv1.Replica {
+	var out []*argosyv1.Replica
+	for _, k := range s.AppKeys(tenant) {
+		out = append(out, s.AppReplicas(k)...)
+	}
+	return out
+}
+
+// MachineReplicas lists the replicas assigned to a machine, those being removed included, by key.
+func (s *State) MachineReplicas(machine string) []*argosyv1.Replica {
+	return sorted(s.onMachine[machine], Key.Compare)
+}
+
+// MachineReplicaCount is the number of replicas assigned to a machine.
+func (s *State) MachineReplicaCount(machine string) int { return len(s.onMachine[machine]) }
+
+// MachinePast lists the replicas of which a machine may still run an earlier incarnation, by key.
+func (s *State) MachinePast(machine string) []*argosyv1.Replica {
+	return sorted(s.pastOn[machine], Key.Compare)
+}
+
+// Volumes lists a replica's volumes, by name. They may outlive the replica.
+func (s *State) Volumes(k Key) []*argosyv1.Volume {
+	st := s.findStack(k.StackKey())
+	if st == nil {
+		return nil
+	}
+	return sorted(st.volumes[k.Number], strings.Compare)
+}
+
+// StackVolumes lists all volumes of a stack, by number and name.
+func (s *State) StackVolumes(k StackKey) []*argosyv1.Volume {
+	st := s.findStack(k)
+	if st == nil {
+		return nil
+	}
+	var out []*argosyv1.Volume
+	for _, of := range sorted(st.volumes, cmp.Compare[uint32]) {
+		out = append(out, sorted(of, strings.Compare)...)
+	}
+	return out
+}
+
+// MachineVolumes lists the volumes that lie on a machine, by key.
+func (s *State) MachineVolumes(machine string) []*argosyv1.Volume {
+	return sorted(s.volumesOn[machine], func(a, b VolumeKey) int {
+		return cmp.Or(a.Replica.Compare(b.Replica), strings.Compare(a.Name, b.Name))
+	})
+}
+
+// HomeOf is the machine that a replica cannot leave because a local volume of it lies there, and that volume's name;
+// both are empty when it may go anywhere.
+func (s *State) HomeOf(k Key) (machine, volume string) {
+	for _, v := range s.Volumes(k) {
+		if v.GetClass() != argosyv1.VolumeClass_VOLUME_CLASS_UNSPECIFIED && v.GetClass() != argosyv1.VolumeClass_VOLUME_CLASS_LOCAL {
+			continue
+		}
+		return v.GetMachine(), v.GetName()
+	}
+	return "", ""
+}
+
+// PastOf lists the incarnations of a replica that a machine may still run, ascending.
+func PastOf(r *argosyv1.Replica, machine string) []uint64 {
+	var out []uint64
+	for _, p := range r.GetPast() {
+		if p.GetMachine() == machine {
+			out = append(out, p.GetIncarnation())
+		}
+	}
+	slices.Sort(out)
+	return out
+}
