@@ -1,0 +1,2 @@
+// Package dispatcher keeps the machines' sessions.
+package dispatcher
