@@ -1,0 +1,262 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+
+	"github.com/argosy-cluster/argosy/internal/store"
+)
+
+// Config says how to run a member.
+type Config struct {
+	// Dir is the member's own directory. It is made when it does not exist.
+	Dir string
+	// Name is the member's name among its peers: the server's id. It must not change while Dir exists.
+	Name string
+	Log  *slog.Logger
+	// Peers is nil for a cluster of one.
+	Peers *Peers
+}
+
+// Peers says how members of a larger cluster reach each other, always over mutual TLS.
+type Peers struct {
+	// Listen and Advertise are host:port.
+	Listen, Advertise string
+	// Initial members of a new cluster: name to host:port, this one included. All of them have to say the same.
+	Initial map[string]string
+	// Join means that the cluster exists and this member was added to it.
+	Join bool
+	// Files in PEM form. They are read again for each handshake, so a renewed certificate needs no restart.
+	CertFile, KeyFile, CAFile string
+	// ServerName is the common name that certificates of servers have, and no others.
+	ServerName string
+}
+
+// Member is a running member of etcd. Make it with [Start].
+type Member struct {
+	etcd    *embed.Etcd
+	client  *clientv3.Client
+	release func()
+	failed  chan error
+	ended   chan struct{} // closed by Stop
+	stop    sync.Once
+}
+
+const (
+	// A cluster of one has nobody to wait for: it elects itself after a few short ticks.
+	aloneTick, aloneElection = 40, 200 // milliseconds
+	peersTick, peersElection = 100, 1000
+
+	quota       = 4 << 30 // bytes; beyond that etcd refuses to write. Address space, not memory
+	compaction  = "10m"   // history that watches can be resumed from
+	defragFrom  = 256     // MiB that are worth freeing at start
+	startPeriod = 2 * time.Minute
+)
+
+// Start runs the member in a directory and waits until it answers: in a cluster of one a moment, otherwise until a
+// majority has started. The context bounds the start only.
+func Start(ctx context.Context, c Config) (*Member, error) {
+	if c.Name == "" || c.Dir == "" {
+		return nil, errors.New("an embedded store needs a name and a directory")
+	}
+	release, err := claimDir(c.Dir, c.Name)
+	if err != nil {
+		return nil, err
+	}
+	m := &Member{release: release, failed: make(chan error, 1), ended: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(ctx, startPeriod)
+	defer cancel()
+	if err := m.start(ctx, c); err != nil {
+		m.Stop()
+		return nil, fmt.Errorf("starting the store in %s: %w", c.Dir, err)
+	}
+	return m, nil
+}
+
+func (m *Member) start(ctx context.Context, c Config) error {
+	cfg, err := etcdConfig(c, m.fail)
+	if err != nil {
+		return err
+	}
+	if m.etcd, err = startEtcd(cfg, m.failed); err != nil {
+		return err
+	}
+	select {
+	case <-m.etcd.Server.ReadyNotify():
+	case <-m.etcd.Server.StopNotify():
+		return errors.New("it stopped while starting")
+	case err := <-m.failed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("it was not ready in time: %w (are enough of the other servers running?)", ctx.Err())
+	}
+	m.client = v3client.New(m.etcd.Server)
+	return nil
+}
+
+// startEtcd keeps what etcd does with a directory it cannot use (it panics, or ends the goroutine after logging a fatal
+// message) from taking the process along.
+func startEtcd(cfg *embed.Config, failed <-chan error) (*embed.Etcd, error) {
+	var (
+		e    *embed.Etcd
+		err  = errors.New("etcd gave up without a word")
+		done = make(chan struct{})
+	)
+	go func() {
+		defer close(done)
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("etcd cannot use it: %v", r)
+			}
+		}()
+		e, err = embed.StartEtcd(cfg)
+	}()
+	<-done
+	if e == nil {
+		select {
+		case err = <-failed:
+		default:
+		}
+	}
+	return e, err
+}
+
+func etcdConfig(c Config, fail func(error)) (*embed.Config, error) {
+	cfg := embed.NewConfig()
+	cfg.Dir = filepath.Join(c.Dir, etcdDir)
+	cfg.Name = c.Name
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(c.Log, fail))
+	cfg.LogLevel = "info"
+
+	// The client is in process.
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = nil, nil
+	cfg.EnableGRPCGateway = false
+
+	cfg.MaxTxnOps = store.MaxTxnOps
+	cfg.MaxRequestBytes = 2 * store.MaxTxnBytes // keys are sent twice, and every field has a head
+	cfg.QuotaBackendBytes = quota
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, compaction
+	cfg.BootstrapDefragThresholdMegabytes = defragFrom
+	cfg.SnapshotCount = 5000
+
+	if c.Peers == nil {
+		cfg.TickMs, cfg.ElectionMs = aloneTick, aloneElection
+		cfg.SnapshotCatchUpEntries = 32 // log kept in memory for followers, of which there are none
+		cfg.ListenPeerUrls = nil
+		// A member has an address by which others would know it. Nobody dials this one; when a second server joins, the
+		// member is given its real one.
+		cfg.AdvertisePeerUrls = []url.URL{{Scheme: "https", Host: "alone.argosy.invalid:1"}}
+		cfg.InitialCluster = c.Name + "=" + cfg.AdvertisePeerUrls[0].String()
+		return cfg, nil
+	}
+	return cfg, c.Peers.apply(cfg, c.Name)
+}
+
+func (p *Peers) apply(cfg *embed.Config, name string) error {
+	if p.CertFile == "" || p.KeyFile == "" || p.CAFile == "" || p.ServerName == "" {
+		return errors.New("members of a store speak only with certificates: certificate, key, CA and the servers' common name are needed")
+	}
+	if p.Initial[name] != p.Advertise {
+		return fmt.Errorf("the list of first members has %q for %s, which advertises %q: they have to be equal", p.Initial[name], name, p.Advertise)
+	}
+	cfg.TickMs, cfg.ElectionMs = peersTick, peersElection
+	cfg.SnapshotCatchUpEntries = 500
+	cfg.ListenPeerUrls = []url.URL{{Scheme: "https", Host: p.Listen}}
+	cfg.AdvertisePeerUrls = []url.URL{{Scheme: "https", Host: p.Advertise}}
+	cfg.InitialCluster = ""
+	for peer, addr := range p.Initial {
+		if cfg.InitialCluster != "" {
+			cfg.InitialCluster += ","
+		}
+		cfg.InitialCluster += peer + "=https://" + addr
+	}
+	if p.Join {
+		cfg.ClusterState = embed.ClusterStateFlagExisting
+	}
+	cfg.TlsMinVersion = "TLS1.3"
+	tls := &cfg.PeerTLSInfo
+	tls.CertFile, tls.KeyFile, tls.TrustedCAFile = p.CertFile, p.KeyFile, p.CAFile
+	tls.ClientCertAuth = true
+	tls.AllowedCNs = []string{p.ServerName}
+	return nil
+}
+
+// Client is the member's client in process. It is closed by Stop.
+func (m *Member) Client() *clientv3.Client { return m.client }
+
+// Failed receives an error when the member can no longer work, such as on a full disk. The server has to end: what is in
+// memory may not be on disk.
+func (m *Member) Failed() <-chan error { return m.failed }
+
+func (m *Member) fail(err error) {
+	select {
+	case m.failed <- err:
+	default:
+	}
+}
+
+// Stop ends the member cleanly. It may be called more than once.
+func (m *Member) Stop() {
+	m.stop.Do(func() {
+		close(m.ended)
+		if m.client != nil {
+			_ = m.client.Close() // only says that its own context is over
+		}
+		if m.etcd != nil {
+			m.etcd.Close()
+		}
+		m.release()
+	})
+}
+
+// Leading says whether this member leads raft now. That alone permits nothing: see [store.Txn].
+func (m *Member) Leading() bool {
+	return m.etcd.Server.Leader() == m.etcd.Server.MemberID()
+}
+
+// Await returns when this member leads raft, with a channel that is closed when it no longer does.
+func (m *Member) Await(ctx context.Context) (<-chan struct{}, error) {
+	for {
+		changed := m.etcd.Server.LeaderChangedNotify()
+		if m.Leading() {
+			return m.untilLost(changed), nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-m.ended:
+			return nil, fmt.Errorf("waiting to lead: %w", store.ErrUnavailable)
+		case <-changed:
+		}
+	}
+}
+
+// untilLost closes its channel when the member does not lead after a change.
+func (m *Member) untilLost(changed <-chan struct{}) <-chan struct{} {
+	lost := make(chan struct{})
+	go func() {
+		defer close(lost)
+		for {
+			select {
+			case <-m.ended:
+				return
+			case <-changed:
+			}
+			changed = m.etcd.Server.LeaderChangedNotify()
+			if !m.Leading() {
+				return
+			}
+		}
+	}()
+	return lost
+}
