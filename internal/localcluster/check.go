@@ -15,12 +15,12 @@ import (
 )
 
 // What a cluster costs the host, with room for what people run in it. Seen on
-// Debian 12: the image is 0.4 GiB, an idle machine takes 45 MiB of memory and
-// hardly any disk; the example's replicas take 150 MiB of memory each, and their
+// Debian 12: the image is 0.4 GiB, an idle machine takes 40 MiB of memory and
+// hardly any disk; a replica of the LAMP example takes 50 MiB of memory, and its
 // images 0.5 GiB of disk on each machine.
 const (
-	memoryPerMachine = 600 << 20
-	memoryOnce       = 512 << 20 // builds, the example's images
+	memoryPerMachine = 512 << 20
+	memoryOnce       = 512 << 20 // the server, building images
 	diskPerMachine   = 3 << 29   // 1.5 GiB
 	diskForImage     = 3 << 30   // while it is built: package files, root file system, import
 )

@@ -39,7 +39,7 @@ func TestProblems(t *testing.T) {
 		{"windows", func(f *facts) { f.EngineOS = "windows" }, 3, []string{"windows"}},
 		{"no builder", func(f *facts) { f.HasMmdebstrap = false }, 3, []string{"install mmdebstrap"}},
 		{"no builder, none needed", func(f *facts) { f.HasMmdebstrap, f.HasImage = false, true }, 3, nil},
-		{"memory", func(f *facts) { f.MemoryAvailable = 1 << 30 }, 3, []string{"2.3 GiB, and 1.0 GiB is available"}},
+		{"memory", func(f *facts) { f.MemoryAvailable = 1 << 30 }, 3, []string{"2.0 GiB, and 1.0 GiB is available"}},
 		{"disk", func(f *facts) { f.DiskAvailable = 7 << 30 }, 3, []string{"7.5 GiB, and 7.0 GiB is available at /var/lib/docker"}},
 		{"disk suffices once the image is there", func(f *facts) { f.DiskAvailable, f.HasImage = 7<<30, true }, 3, nil},
 		{"nothing more to start", func(f *facts) { f.MemoryAvailable, f.DiskAvailable = 0, 0 }, 0, nil},
