@@ -1,0 +1,222 @@
+package scheduler
+
+import "time"
+
+// batchGroup is the requests of a batch with the same demand, in batch order.
+type batchGroup struct {
+	d      *demand
+	pinned []int32 // indexes into the batch
+	free   []int32
+	state  visit
+}
+
+type visit uint8
+
+const (
+	visitNone visit = iota
+	visitUnderWay
+	visitOrdered
+	visitDone // decided
+)
+
+// Decide finds a machine for every request it can, and books it. The answer
+// has one decision for each request, in the order of the batch; now is noted
+// in each. The decisions refer to the elements of batch, which must not change.
+//
+// A replica that is placed already should not be asked for again with the same
+// incarnation: it would be booked on a second machine.
+func (s *Scheduler) Decide(now time.Time, batch []Request) []Decision {
+	s.sweep()
+	out := make([]Decision, len(batch))
+	groups := s.groupUp(batch)
+	order := s.inOrder(groups)
+	run := run{s: s, now: now, batch: batch, out: out, groups: groups}
+	for _, i := range order {
+		if !run.waitsForBatch(groups[i].d) {
+			run.pinned(&groups[i])
+		}
+	}
+	for _, i := range order {
+		run.pinned(&groups[i])
+		run.free(&groups[i])
+		groups[i].state = visitDone
+	}
+	for i := range groups {
+		groups[i].d.stack.groups = groups[i].d.stack.groups[:0]
+	}
+	return out
+}
+
+// groupUp sorts a batch by demand.
+func (s *Scheduler) groupUp(batch []Request) []batchGroup {
+	var groups []batchGroup
+	if s.epoch++; s.epoch == 0 {
+		clear(s.marks)
+		s.epoch = 1
+	}
+	epoch := s.epoch
+	for i := range batch {
+		r := &batch[i]
+		d := s.demandOf(r.Replica.Stack, r.Shape)
+		if d.epoch != epoch {
+			d.epoch, d.group = epoch, int32(len(groups))
+			d.stack.groups = append(d.stack.groups, d.group)
+			groups = append(groups, batchGroup{d: d})
+		}
+		g := &groups[d.group]
+		if r.Pin.Machine != "" {
+			g.pinned = append(g.pinned, int32(i))
+		} else {
+			g.free = append(g.free, int32(i))
+		}
+	}
+	return groups
+}
+
+// inOrder puts groups after those of the stacks that they go together with,
+// and otherwise leaves them in order. Of a circle, the one found last is first.
+func (s *Scheduler) inOrder(groups []batchGroup) []int32 {
+	order := make([]int32, 0, len(groups))
+	var enter func(i int32)
+	enter = func(i int32) {
+		if groups[i].state != visitNone {
+			return
+		}
+		groups[i].state = visitUnderWay
+		for _, o := range groups[i].d.together {
+			for _, j := range o.groups {
+				enter(j)
+			}
+		}
+		groups[i].state = visitOrdered
+		order = append(order, i)
+	}
+	for i := range groups {
+		enter(int32(i))
+	}
+	return order
+}
+
+// run is one call of Decide.
+type run struct {
+	s      *Scheduler
+	now    time.Time
+	batch  []Request
+	out    []Decision
+	groups []batchGroup
+}
+
+// waitsForBatch reports whether a stack that d goes together with is placed
+// nowhere but may yet be by this batch.
+func (r *run) waitsForBatch(d *demand) bool {
+	for _, o := range d.together {
+		if len(o.at.entries) > 0 {
+			continue
+		}
+		for _, j := range o.groups {
+			if r.groups[j].state != visitDone {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// alone reports whether a stack that d goes together with is placed nowhere.
+func alone(d *demand) bool {
+	for _, o := range d.together {
+		if len(o.at.entries) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *run) pinned(g *batchGroup) {
+	for _, i := range g.pinned {
+		req := &r.batch[i]
+		r.out[i] = Decision{Request: req, At: r.now}
+		r.s.decidePinned(g.d, req, r.waitsForBatch(g.d), &r.out[i])
+	}
+	g.pinned = nil
+}
+
+// free decides the requests that may go anywhere. After the first that finds
+// no machine the others need not look: nothing changed since.
+func (r *run) free(bg *batchGroup) {
+	s, d := r.s, bg.d
+	for at := 0; at < len(bg.free); {
+		waived := r.waitsForBatch(d)
+		if !waived && alone(d) {
+			r.refuse(bg.free[at:], Reason{Wait: WaitTogether, Missing: d.shape.Together, Rejected: &Rejections{Machines: s.known}})
+			return
+		}
+		g := s.open(d, waived)
+		for at < len(bg.free) {
+			c, ok := g.next()
+			if !ok {
+				reason := Reason{Wait: WaitFit, Rejected: g.rejections()}
+				if s.known == 0 {
+					reason.Wait = WaitMachines
+				}
+				r.refuse(bg.free[at:], reason)
+				return
+			}
+			i := bg.free[at]
+			req := &r.batch[i]
+			r.out[i] = Decision{Request: req, At: r.now, MachineID: s.machines[c.slot].spec.ID}
+			g.explain(c, &r.out[i].Reason)
+			s.book(req, d, c.slot)
+			g.took(c)
+			at++
+			if waived && d.selfSet {
+				break // from now on the stack has to stay together
+			}
+		}
+	}
+}
+
+func (r *run) refuse(which []int32, reason Reason) {
+	for _, i := range which {
+		r.out[i] = Decision{Request: &r.batch[i], At: r.now, Reason: reason}
+	}
+}
+
+// book reserves a machine.
+func (s *Scheduler) book(req *Request, d *demand, slot int32) {
+	key := placedKey{d.stack.id, slot, req.Replica.Number, req.Incarnation}
+	if old, ok := s.placed[key]; ok {
+		s.vacate(key, s.demands[old])
+	}
+	s.occupy(key, d)
+}
+
+// explain notes why c is chosen, as of before it is booked.
+func (g *group) explain(c cand, r *Reason) {
+	m := &g.s.machines[c.slot]
+	r.Machine = m.spec.Name
+	r.Fit = g.fits
+	r.Load = int(uint64(m.load) * 1000 / fullLoad)
+	r.Preference = int(c.order.pref())
+	r.Rejected = g.rejections()
+	r.shape, r.labels = g.d.shape, m.spec.Labels
+	g.eachSpread(c.slot, c.order.count(), func(i int, n int32) {
+		if i < maxSpreadShown {
+			r.counts[i] = n
+		}
+	})
+}
+
+// eachSpread tells for each spread key how many replicas the domain of a
+// machine has, onMachine being the answer for the machine itself.
+func (g *group) eachSpread(slot, onMachine int32, visit func(i int, n int32)) {
+	label := 0
+	for i, key := range g.d.shape.Spread {
+		n := onMachine
+		if key != SpreadMachine {
+			n = g.domainCount(label, g.c.leaves[slot].cell)
+			label++
+		}
+		visit(i, n)
+	}
+}

@@ -1,0 +1,147 @@
+package scheduler
+
+// near is a rejected machine on its way into a reason.
+type near struct {
+	cause Cause
+	slot  int32
+	ratio uint32 // shortage in thousandths of a per cent of the need, for cpu and memory
+	order order  // for cpu and memory: the machine's order in the class
+	short amount
+}
+
+// closeness ranks causes: shortages first, then what others' going could cure,
+// then what only a change of the machine or of the manifest can.
+var closeness = [causes]uint8{
+	CauseCPU: 0, CauseMemory: 0, CausePort: 1, CauseApart: 2, CauseTogether: 3,
+	CauseRequire: 4, CauseDraining: 5, CauseUnreachable: 6, CauseLost: 7, CausePin: 8, CauseUnknown: 9,
+}
+
+// nearest keeps the MaxNear nearest of what it is offered, in order.
+type nearest struct {
+	n    int
+	list [MaxNear]near
+}
+
+func (s *Scheduler) nearer(a, b *near) bool {
+	if x, y := closeness[a.cause], closeness[b.cause]; x != y {
+		return x < y
+	}
+	if a.ratio != b.ratio {
+		return a.ratio < b.ratio
+	}
+	if a.order != b.order {
+		return a.order < b.order
+	}
+	x, y := &s.machines[a.slot], &s.machines[b.slot]
+	if x.tie != y.tie {
+		return x.tie < y.tie
+	}
+	return x.spec.ID < y.spec.ID
+}
+
+// offer reports whether v is among the nearest now.
+func (l *nearest) offer(s *Scheduler, v near) bool {
+	if l.n == MaxNear && !s.nearer(&v, &l.list[MaxNear-1]) {
+		return false
+	}
+	i := min(l.n, MaxNear-1)
+	for ; i > 0 && s.nearer(&v, &l.list[i-1]); i-- {
+		l.list[i] = l.list[i-1]
+	}
+	l.list[i] = v
+	l.n = min(l.n+1, MaxNear)
+	return true
+}
+
+// shortage measures what is missing; ratio is that of the scarcer resource.
+// Both are zero if nothing is.
+func shortage(free, need amount) (short amount, ratio uint32) {
+	if need.cpu > free.cpu {
+		short.cpu = need.cpu - free.cpu
+		ratio = uint32(uint64(short.cpu) * 100_000 / uint64(need.cpu))
+	}
+	if need.mem > free.mem {
+		short.mem = need.mem - free.mem
+		ratio = max(ratio, uint32(uint64(short.mem)*100_000/uint64(need.mem)))
+	}
+	return short, ratio
+}
+
+func causeOfShortage(short amount) Cause {
+	switch {
+	case short.cpu > 0:
+		return CauseCPU
+	case short.mem > 0:
+		return CauseMemory
+	}
+	return CauseNone
+}
+
+// miss makes the public form, which holds what is true now.
+func (s *Scheduler) miss(d *demand, v *near) Miss {
+	m := &s.machines[v.slot]
+	out := Miss{Machine: m.spec.Name, Cause: v.cause}
+	switch v.cause {
+	case CauseCPU, CauseMemory:
+		out.Short = Resources{CPU: int64(v.short.cpu), Memory: int64(v.short.mem) * pageSize}
+	case CauseRequire:
+		for _, e := range d.shape.Require {
+			if detail, ok := e.Mismatch(m.label); ok {
+				out.Detail = detail
+				break
+			}
+		}
+	case CauseTogether:
+		for _, o := range d.together {
+			if o.at.get(v.slot) == 0 {
+				out.Detail = s.neighbour(d, o, Neighbour{Missing: true})
+				break
+			}
+		}
+	case CauseApart:
+		out.Detail = s.tooNear(d, v.slot)
+	case CausePort:
+		for _, p := range d.ports {
+			if use := m.taken(p); use != nil {
+				out.Detail = s.holder(d, p, use)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// tooNear finds who on a machine must stay apart from the demand's stack.
+func (s *Scheduler) tooNear(d *demand, slot int32) Neighbour {
+	for _, o := range d.apart {
+		if o.at.get(slot) > 0 {
+			return s.neighbour(d, o, Neighbour{})
+		}
+	}
+	for i := range d.stack.shunned {
+		if x := &d.stack.shunned[i]; x.at.get(slot) > 0 {
+			return s.neighbour(d, x.by, Neighbour{Asks: true})
+		}
+	}
+	return Neighbour{}
+}
+
+func (s *Scheduler) neighbour(d *demand, o *stack, n Neighbour) Neighbour {
+	if n.Stack = o.name; n.Stack.Tenant != d.stack.name.Tenant {
+		n.Stack, n.Foreign = Stack{}, true
+	}
+	return n
+}
+
+func (s *Scheduler) holder(d *demand, p Port, use *portUse) Holder {
+	h := Holder{Port: p}
+	switch {
+	case use.stack < 0:
+		h.Outside = use.by
+	case s.stackByID[use.stack].name.Tenant != d.stack.name.Tenant:
+		h.Foreign = true
+	default:
+		h.Replica = Replica{s.stackByID[use.stack].name, use.number}
+	}
+	return h
+}

@@ -1,0 +1,66 @@
+package scheduler
+
+// decidePinned looks at the one machine that will do. free waives Together.
+func (s *Scheduler) decidePinned(d *demand, req *Request, free bool, out *Decision) {
+	r := &out.Reason
+	r.Pinned = req.Pin.Why
+	if r.Pinned == "" {
+		r.Pinned = "it belongs there"
+	}
+	r.Rejected = &Rejections{Machines: 1}
+	slot, ok := s.find(req.Pin.Machine)
+	if !ok {
+		r.Wait, r.Machine = WaitPin, req.Pin.Machine
+		r.Rejected.Counts[CauseUnknown] = 1
+		r.Rejected.Near = []Miss{{Machine: req.Pin.Machine, Cause: CauseUnknown}}
+		return
+	}
+	m := &s.machines[slot]
+	r.Machine = m.spec.Name
+	r.shape, r.labels = d.shape, m.spec.Labels
+	r.Load = int(uint64(m.load) * 1000 / fullLoad)
+	r.Preference = int(preferenceOf(m, d.shape.Prefer))
+	if misses := s.faults(d, slot, free); len(misses) > 0 {
+		r.Wait = WaitPin
+		r.Rejected.Counts[misses[0].Cause] = 1
+		r.Rejected.Near = misses[:1]
+		return
+	}
+	r.Fit = 1
+	s.book(req, d, slot)
+	out.MachineID = m.spec.ID
+}
+
+// faults lists everything that keeps a machine from taking a replica, in the
+// order of causes. free waives Together.
+func (s *Scheduler) faults(d *demand, slot int32, free bool) []Miss {
+	m := &s.machines[slot]
+	var misses []Miss
+	add := func(v near) { misses = append(misses, s.miss(d, &v)) }
+	if cause, _ := m.standing(nil); cause != CauseNone {
+		add(near{cause: cause, slot: slot})
+	}
+	for _, e := range d.shape.Require {
+		if detail, bad := e.Mismatch(m.label); bad {
+			misses = append(misses, Miss{Machine: m.spec.Name, Cause: CauseRequire, Detail: detail})
+		}
+	}
+	for _, o := range d.together {
+		if !free && o.at.get(slot) == 0 {
+			misses = append(misses, Miss{Machine: m.spec.Name, Cause: CauseTogether,
+				Detail: s.neighbour(d, o, Neighbour{Missing: true})})
+		}
+	}
+	if n := s.tooNear(d, slot); n != (Neighbour{}) {
+		misses = append(misses, Miss{Machine: m.spec.Name, Cause: CauseApart, Detail: n})
+	}
+	for _, p := range d.ports {
+		if use := m.taken(p); use != nil {
+			misses = append(misses, Miss{Machine: m.spec.Name, Cause: CausePort, Detail: s.holder(d, p, use)})
+		}
+	}
+	if short, ratio := shortage(m.free, d.need); ratio > 0 || short != (amount{}) {
+		add(near{cause: causeOfShortage(short), slot: slot, short: short, ratio: ratio})
+	}
+	return misses
+}

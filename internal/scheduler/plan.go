@@ -1,0 +1,56 @@
+package scheduler
+
+import "time"
+
+// Plan decides requests for a cluster described whole, without an index to
+// keep. Decisions refer to the elements of requests.
+func Plan(machines []Machine, placed []Placed, requests []Request) []Decision {
+	s := New()
+	for _, m := range machines {
+		s.SetMachine(m)
+	}
+	for _, p := range placed {
+		s.Add(p)
+	}
+	return s.Decide(time.Time{}, requests)
+}
+
+// WhatIf is Decide if the placements gone were not there. The index is as it
+// was when it returns, since an index has no history; the cost is that of the
+// changes and of undoing them.
+func (s *Scheduler) WhatIf(now time.Time, gone []Placed, batch []Request) []Decision {
+	var back []Placed
+	for _, p := range gone {
+		if was, ok := s.lookup(p); ok {
+			back = append(back, was)
+			s.Remove(p)
+		}
+	}
+	decisions := s.Decide(now, batch)
+	for i := range decisions {
+		if decisions[i].Placed() {
+			s.Remove(decisions[i].Placement())
+		}
+	}
+	for _, p := range back {
+		s.Add(p)
+	}
+	return decisions
+}
+
+// lookup finds a placement as it was added.
+func (s *Scheduler) lookup(p Placed) (Placed, bool) {
+	slot, ok := s.byID[p.Machine]
+	if !ok {
+		return p, false
+	}
+	st, ok := s.stacks[p.Replica.Stack]
+	if !ok {
+		return p, false
+	}
+	id, ok := s.placed[placedKey{st.id, slot, p.Replica.Number, p.Incarnation}]
+	if ok {
+		p.Shape = s.demands[id].shape
+	}
+	return p, ok
+}
