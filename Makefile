@@ -1,0 +1,72 @@
+# One target for each thing one does here; `make` alone lists them.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# sudo and fresh shells do not always know where Go is.
+export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+export CGO_ENABLED := 0
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/argosy-cluster/argosy/internal/version.Version=$(VERSION)
+TOOL    := go tool -modfile=tools/go.mod
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/argosy
+	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: demo
+demo: ## five LAMP stacks and two balancers on three machines, from nothing (root)
+	@scripts/demo.sh up
+
+.PHONY: demo-down
+demo-down: ## remove every trace of the demo (root)
+	@scripts/demo.sh down
+
+.PHONY: install-deps
+install-deps: ## install the Debian packages that demo and tests need (root)
+	@scripts/install-deps.sh
+
+.PHONY: test
+test: install-deps check unit e2e ## everything: checks, tests, end to end on machines in containers (root)
+
+.PHONY: check
+check: ## formatting, vet, protocol, generated code
+	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go' | xargs -r ls -d 2>/dev/null | grep -v '\.pb\.go$$' || true)); \
+		[ -z "$$out" ] || { echo "not formatted; run gofmt -w on:"; echo "$$out"; exit 1; }
+	@go vet ./...
+	@go vet -tags e2e ./test/...
+	@scripts/check-protocol.sh
+
+.PHONY: unit
+unit: ## all tests that need no machines
+	@go test ./...
+
+.PHONY: e2e
+e2e: build ## end to end on three machines in containers (root); RUN=pattern chooses
+	@go test -tags e2e -count=1 -timeout 14m -v $(if $(RUN),-run '$(RUN)') ./test/e2e
+
+.PHONY: bench
+bench: ## benchmarks, each with its figure and goal
+	@go test -run '^$$' -bench . -benchmem $(or $(PKG),./...)
+
+.PHONY: lint
+lint: check ## check, and golangci-lint
+	@$(TOOL) golangci-lint run ./...
+
+.PHONY: generate
+generate: ## regenerate the protocol's Go code
+	@$(TOOL) buf generate
+
+.PHONY: images
+images: ## build the example's images into the local Docker Engine (root)
+	@examples/lamp/build.sh
+
+.PHONY: clean
+clean: ## remove what was built here
+	@rm -rf bin .cache
