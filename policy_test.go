@@ -1,0 +1,187 @@
+// Package argosy holds the rules of the repository as tests. A failure names its cure.
+package argosy
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/argosy-cluster/argosy/"
+
+// pure rooms decide: state in, plan out. They import nothing that reaches outside, and never ask for the time.
+var pure = []string{
+	"internal/agent/core", "internal/definition", "internal/leader/core", "internal/orchestrator", "internal/placement",
+	"internal/scheduler", "internal/state",
+}
+
+// forbidden to pure rooms.
+var reaching = []string{
+	"net", "net/http", "os", "os/exec", "io/ioutil", "log", "log/slog", "math/rand", "math/rand/v2", "crypto/rand", "syscall",
+	"go.etcd.io/", "github.com/moby/", "github.com/vishvananda/", "connectrpc.com/",
+}
+
+type goFile struct {
+	path string // slash-separated, from the root
+	pkg  string // its directory
+	ast  *ast.File
+}
+
+func goFiles(t *testing.T) []goFile {
+	t.Helper()
+	var out []goFile
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); path != "." && (strings.HasPrefix(name, ".") || name == "bin" || name == "testdata" || name == "tools" || name == "node_modules") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		slash := filepath.ToSlash(path)
+		out = append(out, goFile{slash, filepath.ToSlash(filepath.Dir(path)), f})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out) < 50 {
+		t.Fatalf("only %d Go files were found: run this from the root of the repository", len(out))
+	}
+	return out
+}
+
+func (f goFile) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
+
+func generated(f goFile) bool { return ast.IsGenerated(f.ast) }
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	docs := map[string]bool{}
+	for _, f := range goFiles(t) {
+		if f.isTest() || generated(f) {
+			continue
+		}
+		docs[f.pkg] = docs[f.pkg] || f.ast.Doc != nil
+	}
+	for pkg, ok := range docs {
+		if !ok {
+			t.Errorf("%s has no package comment: add a doc.go that says what it is and shows its main loop", pkg)
+		}
+	}
+}
+
+func TestPureRoomsReachNothing(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if f.isTest() || !within(f.pkg, pure) {
+			continue
+		}
+		for _, imp := range f.ast.Imports {
+			path, _ := strconv.Unquote(imp.Path.Value)
+			for _, bad := range reaching {
+				if path == bad || strings.HasSuffix(bad, "/") && strings.HasPrefix(path, bad) {
+					t.Errorf("%s imports %s, but %s decides and must not act: pass what it needs as a value, or do it in the actor", f.path, path, f.pkg)
+				}
+			}
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "time" {
+				switch sel.Sel.Name {
+				case "Now", "Since", "Until", "Sleep", "After", "Tick", "NewTimer", "NewTicker", "AfterFunc":
+					t.Errorf("%s calls time.%s, but %s must give the same answer for the same input: take the time as a parameter", f.path, sel.Sel.Name, f.pkg)
+				}
+			}
+			return true
+		})
+	}
+}
+
+func within(pkg string, rooms []string) bool {
+	for _, r := range rooms {
+		if pkg == r || strings.HasPrefix(pkg, r+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// only says which packages alone may import something.
+var only = map[string][]string{
+	"go.yaml.in/yaml/":               {"internal/manifest"},
+	"go.etcd.io/etcd/server/":        {"internal/store/embedded"},
+	"github.com/vishvananda/netlink": {"internal/network", "internal/localcluster"},
+	module + "internal/store/memory": {"internal/sim"},
+	module + "internal/cli":          {"cmd/argosy"},
+	module + "internal/server":       {"internal/cli", "cmd/argosy"},
+	module + "internal/agent/docker": {"internal/agent"},
+	module + "internal/leader/core":  {"internal/leader", "internal/sim"},
+	"github.com/spf13/cobra":         {"internal/cli"},
+	"charm.land/":                    {"internal/cli"},
+	"github.com/miekg/dns":           {"internal/dns"},
+	"sigs.k8s.io/knftables":          {"internal/network"},
+	"github.com/moby/moby/client":    {"internal/agent", "internal/image", "internal/localcluster", "internal/network", "internal/cli"},
+	"github.com/prometheus/":         {"internal/server", "internal/agent"},
+	"github.com/coreos/go-systemd/":  {"internal/agent", "internal/server"},
+	"connectrpc.com/connect":         {"api", "internal/agent", "internal/auth", "internal/cli", "internal/server", "internal/dispatcher"},
+}
+
+func TestImportsStayInTheirRooms(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if f.isTest() || strings.HasPrefix(f.pkg, "test/") {
+			continue
+		}
+		for _, imp := range f.ast.Imports {
+			path, _ := strconv.Unquote(imp.Path.Value)
+			for what, rooms := range only {
+				hit := path == what || strings.HasPrefix(path, strings.TrimSuffix(what, "/")+"/")
+				self := within(module+f.pkg, []string{strings.TrimSuffix(what, "/")})
+				if hit && !self && !within(f.pkg, rooms) {
+					t.Errorf("%s imports %s, which belongs to %s: go through that room, or change the rule in policy_test.go and say why in docs/design/DECISIONS.md", f.path, path, strings.Join(rooms, ", "))
+				}
+			}
+		}
+	}
+}
+
+func TestNoInit(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if generated(f) {
+			continue
+		}
+		for _, d := range f.ast.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+				t.Errorf("%s has an init function: do the work where it is needed, so that importing costs nothing", f.path)
+			}
+		}
+	}
+}
+
+// A replaced module is replaced only here, and what users build would be something else.
+func TestModuleFilesNameNoLocalReplacement(t *testing.T) {
+	b, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), "\nreplace ") {
+		t.Error("go.mod replaces a module: users' `go install` ignores that, so the build would differ; remove it")
+	}
+}
