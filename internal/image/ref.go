@@ -89,6 +89,12 @@ func (r Ref) Familiar() string {
 	return s + strings.TrimPrefix(r.String(), r.Repository)
 }
 
+// Host returns the host of the image's registry, with its port if it has one: docker.io.
+func (r Ref) Host() string {
+	host, _, _ := strings.Cut(r.Repository, "/")
+	return host
+}
+
 // Pin returns the reference for a remote registry that can no longer change its meaning.
 func (r Ref) Pin(d Digest) string { return r.Repository + "@" + string(d) }
 
