@@ -1,0 +1,318 @@
+package dispatcher
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/state"
+)
+
+// Source is what machines are told, as it is now.
+type Source interface {
+	// Welcome greets a machine; nil when it is not in the cluster.
+	Welcome(machine string) *argosyv1.Welcome
+	// Assigned lists the replicas of which a machine should know something, by key.
+	Assigned(machine string) []state.Key
+	// Assignment is what a machine should know of a replica; nil when nothing.
+	Assignment(machine string, k state.Key) *argosyv1.Assignment
+}
+
+// Incarnation names an incarnation of a replica.
+type Incarnation struct {
+	state.Key
+	N uint64
+}
+
+// Observation is what a machine said of an incarnation.
+type Observation struct {
+	*argosyv1.ReplicaObservation
+	// Received is when it was said.
+	Received time.Time
+}
+
+// Core is the table of machines and sessions. It is not safe for concurrent use.
+type Core struct {
+	source   Source
+	machines map[string]*machine
+	net      network
+	held     bool
+	// wakes are the sessions for which there may be something to send since somebody last asked.
+	wakes map[*Session]struct{}
+	news  News
+}
+
+// News lists what machines showed since somebody last asked.
+type News struct {
+	// Replicas of which something was seen that differs from before.
+	Replicas state.Set[state.Key]
+	// Machines that were heard of after silence, opened or closed a session, or reported in full.
+	Machines state.Set[string]
+	// Hellos are machines that opened a session, with what they said of themselves.
+	Hellos map[string]*argosyv1.Hello
+	// Outboxes are machines with transitions to commit.
+	Outboxes state.Set[string]
+	// Intruders are sessions that were refused because the machine has one.
+	Intruders []Intruder
+}
+
+// Intruder is a second process that claims to be a machine.
+type Intruder struct {
+	Machine, Why string
+}
+
+func newNews() News {
+	return News{Replicas: state.Set[state.Key]{}, Machines: state.Set[string]{}, Hellos: map[string]*argosyv1.Hello{},
+		Outboxes: state.Set[string]{}}
+}
+
+// machine is what is known of one machine since this core was made.
+type machine struct {
+	id string
+	// last is the last sign of life, confirmed the last beat that confirms what was reported.
+	last, confirmed time.Time
+	session         *Session
+	// reported: the live session has reported in full.
+	reported bool
+	seen     map[Incarnation]Observation
+	gone     map[Incarnation]struct{}
+	usage    *argosyv1.MachineUsage
+	members  map[memberKey]*argosyv1.MemberUsage
+	// outbox holds transitions that were received and not yet committed, in order.
+	outbox []*argosyv1.Transition
+	// intruder is the session id that was last refused and reported.
+	intruder string
+}
+
+type memberKey struct {
+	state.Key
+	member string
+}
+
+// Session is a machine's open stream.
+type Session struct {
+	machine *machine
+	hello   *argosyv1.Hello
+	// What is to be sent.
+	welcome, full bool
+	dirty         state.Set[state.Key]
+	acked         uint64
+	ackDue        bool
+	netAt         uint64
+	netFull       bool
+	work          []*argosyv1.Work
+	refusal       *argosyv1.Refusal
+	closed        bool
+}
+
+// Machine is the id of the session's machine.
+func (s *Session) Machine() string { return s.machine.id }
+
+// Closed reports whether the session has ended or been replaced.
+func (s *Session) Closed() bool { return s.closed }
+
+// Limits of what one machine may make a server remember.
+const (
+	maxReplicas    = 8192 // incarnations shown
+	maxMembers     = 256  // members of one
+	maxText        = 2048 // bytes of one message
+	maxOutbox      = 4096 // transitions waiting to be committed
+	maxUsage       = 16384
+	maxWork        = 256
+	deltaSize      = 256 // assignments in one message
+	transitionText = 1024
+)
+
+// New makes an empty core.
+func New(source Source) *Core {
+	return &Core{source: source, machines: map[string]*machine{}, net: newNetwork(), held: true,
+		wakes: map[*Session]struct{}{}, news: newNews()}
+}
+
+// Take returns what machines showed since the last call and forgets it.
+func (c *Core) Take() News {
+	n := c.news
+	c.news = newNews()
+	return n
+}
+
+// Wakes returns the sessions that should be asked for what to send, and forgets them.
+func (c *Core) Wakes() []*Session {
+	if len(c.wakes) == 0 {
+		return nil
+	}
+	out := make([]*Session, 0, len(c.wakes))
+	for s := range c.wakes {
+		out = append(out, s)
+	}
+	clear(c.wakes)
+	slices.SortFunc(out, func(a, b *Session) int {
+		switch {
+		case a.machine.id < b.machine.id:
+			return -1
+		case a.machine.id > b.machine.id:
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+func (c *Core) wake(s *Session) { c.wakes[s] = struct{}{} }
+
+// Open begins a session. A refusal says why it may not be; it is to be sent, and the stream ended. live is how long a
+// session counts as living without a beat.
+func (c *Core) Open(now time.Time, id string, hello *argosyv1.Hello, live time.Duration) (*Session, *argosyv1.Refusal) {
+	if c.source.Welcome(id) == nil {
+		return nil, &argosyv1.Refusal{Final: true,
+			Reason: "this machine is not in the cluster (it was removed): join it again with a new token"}
+	}
+	m := c.machines[id]
+	if m == nil {
+		m = &machine{id: id, seen: map[Incarnation]Observation{}, gone: map[Incarnation]struct{}{}}
+		c.machines[id] = m
+	}
+	if old := m.session; old != nil {
+		same := old.hello.GetSessionId() == hello.GetSessionId() && old.hello.GetBootId() == hello.GetBootId()
+		if !same && now.Sub(m.last) < live {
+			return nil, c.refuseSecond(m, hello)
+		}
+		c.Close(now, old)
+	}
+	s := &Session{machine: m, hello: hello, welcome: true, full: true, netFull: true, dirty: state.Set[state.Key]{}}
+	m.session, m.reported, m.last = s, false, now
+	m.outbox = nil
+	c.news.Machines.Add(id)
+	c.news.Hellos[id] = hello
+	c.wake(s)
+	return s, nil
+}
+
+func (c *Core) refuseSecond(m *machine, hello *argosyv1.Hello) *argosyv1.Refusal {
+	what := "another agent process on the same boot"
+	if hello.GetBootId() != m.session.hello.GetBootId() {
+		what = "another boot, maybe a copy of the machine"
+	}
+	if m.intruder != hello.GetSessionId() {
+		m.intruder = hello.GetSessionId()
+		c.news.Intruders = append(c.news.Intruders, Intruder{Machine: m.id,
+			Why: fmt.Sprintf("a second session with this machine's identity was refused while the first is alive: %s", what)})
+	}
+	return &argosyv1.Refusal{Reason: "this machine already has a session: " + what +
+		" holds its identity; stop the other one, or join this one under an identity of its own"}
+}
+
+// Close ends a session. What was seen stays, and ages.
+func (c *Core) Close(_ time.Time, s *Session) {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	delete(c.wakes, s)
+	if s.machine.session == s {
+		s.machine.session = nil
+		s.machine.reported = false
+		s.machine.outbox = nil
+		c.news.Machines.Add(s.machine.id)
+	}
+}
+
+// Forget drops a machine that was removed from the cluster; its session is refused for good.
+func (c *Core) Forget(id string) {
+	m := c.machines[id]
+	if m == nil {
+		return
+	}
+	for i := range m.seen {
+		c.news.Replicas.Add(i.Key)
+	}
+	if s := m.session; s != nil {
+		s.refusal = &argosyv1.Refusal{Final: true, Reason: "this machine was removed from the cluster: join it again with a new token"}
+		c.wake(s)
+	}
+	delete(c.machines, id)
+}
+
+// LastHeard is when a machine last gave a sign of life to this core, zero for never.
+func (c *Core) LastHeard(id string) time.Time {
+	if m := c.machines[id]; m != nil {
+		return m.last
+	}
+	return time.Time{}
+}
+
+// Connected reports whether a machine has a session, and whether that has reported in full.
+func (c *Core) Connected(id string) (session, reported bool) {
+	m := c.machines[id]
+	return m != nil && m.session != nil, m != nil && m.reported
+}
+
+// Hello is what the machine's session said of itself, nil without one.
+func (c *Core) Hello(id string) *argosyv1.Hello {
+	if m := c.machines[id]; m != nil && m.session != nil {
+		return m.session.hello
+	}
+	return nil
+}
+
+// Seen is what a machine last said of an incarnation and when that was last confirmed; ok is false when it never said
+// anything, or that nothing is left.
+func (c *Core) Seen(id string, k state.Key, n uint64) (o *argosyv1.ReplicaObservation, at time.Time, ok bool) {
+	m := c.machines[id]
+	if m == nil {
+		return nil, time.Time{}, false
+	}
+	obs, ok := m.seen[Incarnation{k, n}]
+	if !ok {
+		return nil, time.Time{}, false
+	}
+	at = obs.Received
+	if m.confirmed.After(at) {
+		at = m.confirmed
+	}
+	return obs.ReplicaObservation, at, true
+}
+
+// Gone reports whether a machine said in so many words that nothing is left of an incarnation.
+func (c *Core) Gone(id string, k state.Key, n uint64) bool {
+	m := c.machines[id]
+	if m == nil {
+		return false
+	}
+	_, gone := m.gone[Incarnation{k, n}]
+	return gone
+}
+
+// Absent reports whether a machine's live session reported in full and does not name an incarnation.
+func (c *Core) Absent(id string, k state.Key, n uint64) bool {
+	m := c.machines[id]
+	if m == nil || !m.reported {
+		return false
+	}
+	_, seen := m.seen[Incarnation{k, n}]
+	return !seen
+}
+
+// ForgetGone drops what a machine said of incarnations that nobody asks about any more.
+func (c *Core) ForgetGone(id string, k state.Key, n uint64) {
+	if m := c.machines[id]; m != nil {
+		delete(m.gone, Incarnation{k, n})
+	}
+}
+
+// Usage is what a machine last reported of itself, nil when nothing.
+func (c *Core) Usage(id string) *argosyv1.MachineUsage {
+	if m := c.machines[id]; m != nil {
+		return m.usage
+	}
+	return nil
+}
+
+// MemberUsage is what a machine last reported of one of its members, nil when nothing.
+func (c *Core) MemberUsage(id string, k state.Key, member string) *argosyv1.MemberUsage {
+	if m := c.machines[id]; m != nil {
+		return m.members[memberKey{k, member}]
+	}
+	return nil
+}

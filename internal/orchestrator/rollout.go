@@ -1,0 +1,138 @@
+package orchestrator
+
+import (
+	"fmt"
+	"slices"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/state"
+)
+
+// roll brings the replicas that stay to the target. What their containers do not notice happens to all at once, and a
+// restart that was asked of one replica at once to that one. The rest happens one at a time.
+func (d *decision) roll() {
+	if d.in.Spec == nil || d.in.App == nil || d.in.App.GetDeleting() {
+		return
+	}
+	busy := d.busy()
+	var next []Change
+	var blocked *argosyv1.Replica
+	for _, r := range d.kept {
+		k := state.KeyOf(r.GetKey())
+		c := Change{Key: k, Replica: r, Revision: d.in.Target, Restart: RestartCount(d.in.App, k)}
+		sameRestart := r.GetRestart() == c.Restart
+		m := d.in.Machine(r.GetMachine())
+		switch {
+		case r.GetRevision() == c.Revision && sameRestart:
+			if blocked == nil && d.unsettled(r) {
+				blocked = r
+			}
+		case busy[k]:
+			// Its record is about to change anyway; its turn comes when that is done.
+		case sameRestart && d.in.Same(r.GetRevision()):
+			c.Kind, c.Why = Adopt, fmt.Sprintf("revision %d changes nothing for it", c.Revision)
+			d.change(c)
+		case r.GetRevision() == c.Revision && r.GetRestart()>>32 == c.Restart>>32:
+			c.Kind, c.Why = Restart, "somebody asked to restart this replica"
+			d.change(c)
+		case !m.live():
+			d.wait(k, fmt.Sprintf("revision %d waits for %s, which is %s", c.Revision, m.Name, word(m.Condition)))
+		default:
+			c.Kind, c.Why = Restart, d.whyRolled(r, c)
+			next = append(next, c)
+		}
+	}
+	if blocked != nil {
+		d.plan.Halted = d.halted(blocked)
+		for _, c := range next {
+			d.wait(c.Key, d.plan.Halted)
+		}
+		return
+	}
+	slices.SortStableFunc(next, func(a, b Change) int { return order(d.isReady(a.Replica), d.isReady(b.Replica)) })
+	d.plan.Roll = next
+}
+
+// busy are the replicas that the plan already changes.
+func (d *decision) busy() map[state.Key]bool {
+	out := map[state.Key]bool{}
+	for _, c := range d.plan.Changes {
+		if c.Kind != DropVolume {
+			out[c.Key] = true
+		}
+	}
+	return out
+}
+
+func order(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+func (d *decision) whyRolled(r *argosyv1.Replica, c Change) string {
+	if r.GetRevision() == c.Revision {
+		return "restart of the stack, one replica at a time"
+	}
+	return fmt.Sprintf("updated from revision %d to %d, one replica at a time", r.GetRevision(), c.Revision)
+}
+
+func (d *decision) wait(k state.Key, why string) {
+	if d.plan.Waits[k] == "" {
+		d.plan.Waits[k] = why
+	}
+}
+
+func (d *decision) isReady(r *argosyv1.Replica) bool {
+	s := d.in.Seen(r).State
+	return s == argosyv1.ReplicaState_REPLICA_STATE_READY || s == argosyv1.ReplicaState_REPLICA_STATE_COMPLETED
+}
+
+// unsettled reports whether a replica that has the target holds the others up: it is not seen ready at it. One on a lost
+// machine does not; nobody can say when that returns.
+func (d *decision) unsettled(r *argosyv1.Replica) bool {
+	if d.in.Machine(r.GetMachine()).lost() {
+		return false
+	}
+	s := d.in.Seen(r)
+	return !d.isReady(r) || s.Revision != r.GetRevision() || s.Restart != r.GetRestart()
+}
+
+func (d *decision) halted(by *argosyv1.Replica) string {
+	s := d.in.Seen(by)
+	what := stateWord(s.State)
+	if s.Revision != by.GetRevision() && s.State != argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED {
+		what = "not seen at it yet"
+	}
+	text := fmt.Sprintf("revision %d waits for %s to be ready at it: %s", d.in.Target, state.KeyOf(by.GetKey()), what)
+	if s.Message != "" {
+		text += ": " + s.Message
+	}
+	return text
+}
+
+func stateWord(s argosyv1.ReplicaState) string {
+	switch s {
+	case argosyv1.ReplicaState_REPLICA_STATE_PENDING:
+		return "pending"
+	case argosyv1.ReplicaState_REPLICA_STATE_STARTING:
+		return "starting"
+	case argosyv1.ReplicaState_REPLICA_STATE_READY:
+		return "ready"
+	case argosyv1.ReplicaState_REPLICA_STATE_DEGRADED:
+		return "degraded"
+	case argosyv1.ReplicaState_REPLICA_STATE_FAILED:
+		return "failed"
+	case argosyv1.ReplicaState_REPLICA_STATE_STOPPING:
+		return "stopping"
+	case argosyv1.ReplicaState_REPLICA_STATE_GONE:
+		return "gone"
+	case argosyv1.ReplicaState_REPLICA_STATE_COMPLETED:
+		return "completed"
+	}
+	return "not seen lately"
+}
