@@ -1,0 +1,105 @@
+package auth
+
+import (
+	"slices"
+
+	connectv1 "github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
+)
+
+// access is who may call an RPC.
+type access int
+
+const (
+	// anyone needs no certificate: the request itself carries a token.
+	anyone access = iota + 1
+	// renewers are machines and users whose certificate was good once.
+	renewers
+	machines
+	// readers are machines and viewers: for what both fetch, such as images.
+	readers
+	viewers   // and operators, admins, local
+	operators // and admins, local
+	admins    // and local
+)
+
+// rule is the entry of an RPC.
+type rule struct {
+	access access
+	// tenants are the request's fields that name a tenant, as paths of proto field names. The interceptor fills in the
+	// caller's own where one is empty, and refuses another's.
+	tenants []string
+	// everyTenant is the boolean field that asks for all tenants' records, which only admins may.
+	everyTenant string
+}
+
+// rules has an entry for every RPC of argosy.v1. An RPC without one is refused to everybody, and fails a test.
+var rules = map[string]rule{
+	connectv1.JoinServiceJoinProcedure:  {access: anyone},
+	connectv1.JoinServiceRenewProcedure: {access: renewers},
+
+	connectv1.AgentServiceSessionProcedure: {access: machines},
+	connectv1.AgentServiceAttachProcedure:  {access: machines},
+
+	connectv1.AppServicePlanProcedure:          {access: viewers, tenants: []string{"tenant"}},
+	connectv1.AppServiceApplyProcedure:         {access: operators, tenants: []string{"tenant"}},
+	connectv1.AppServiceListAppsProcedure:      {access: viewers, tenants: []string{"tenant"}},
+	connectv1.AppServiceGetAppProcedure:        {access: viewers, tenants: []string{"tenant"}},
+	connectv1.AppServiceScaleProcedure:         {access: operators, tenants: []string{"tenant"}},
+	connectv1.AppServiceRestartProcedure:       {access: operators, tenants: []string{"tenant"}},
+	connectv1.AppServiceDeleteAppProcedure:     {access: operators, tenants: []string{"tenant"}},
+	connectv1.AppServiceListReplicasProcedure:  {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
+	connectv1.AppServiceWatchReplicasProcedure: {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
+	connectv1.AppServiceExplainProcedure:       {access: viewers, tenants: []string{"key.tenant"}},
+
+	connectv1.MachineServiceListMachinesProcedure:  {access: viewers},
+	connectv1.MachineServiceLabelMachineProcedure:  {access: admins},
+	connectv1.MachineServiceRemoveMachineProcedure: {access: admins},
+
+	connectv1.SecretServiceSetSecretProcedure:                {access: operators, tenants: []string{"tenant"}},
+	connectv1.SecretServiceListSecretsProcedure:              {access: viewers, tenants: []string{"tenant"}},
+	connectv1.SecretServiceDeleteSecretProcedure:             {access: operators, tenants: []string{"tenant"}},
+	connectv1.SecretServiceSetRegistryCredentialProcedure:    {access: operators, tenants: []string{"tenant"}},
+	connectv1.SecretServiceListRegistryCredentialsProcedure:  {access: viewers, tenants: []string{"tenant"}},
+	connectv1.SecretServiceDeleteRegistryCredentialProcedure: {access: operators, tenants: []string{"tenant"}},
+
+	connectv1.ClusterServiceGetClusterProcedure: {access: viewers},
+	// The tenant in the request is that of the user to be made, and an admin's to choose.
+	connectv1.ClusterServiceCreateTokenProcedure: {access: admins, tenants: []string{"tenant"}},
+	connectv1.ClusterServiceListTokensProcedure:  {access: admins},
+	connectv1.ClusterServiceRevokeTokenProcedure: {access: admins},
+	connectv1.ClusterServiceListEventsProcedure:  {access: viewers, tenants: []string{"tenant", "replica.tenant"}},
+	connectv1.ClusterServiceListUsageProcedure:   {access: viewers, tenants: []string{"tenant"}},
+
+	connectv1.StreamServiceLogsProcedure: {access: viewers, tenants: []string{"tenant"}},
+	connectv1.StreamServiceExecProcedure: {access: operators, tenants: []string{"start.key.tenant"}},
+}
+
+// allows says whether a caller may, and if not, what it would take.
+func (a access) allows(id Identity) (ok bool, needs string) {
+	switch a {
+	case anyone:
+		return true, ""
+	case renewers:
+		return id.Kind == Machine || id.Kind == User, "a certificate of this cluster, even one that has expired"
+	case machines:
+		return id.Kind == Machine, "a machine's certificate"
+	case readers:
+		return id.Kind == Machine || hasRole(id, Viewer, Operator, Admin), "a machine's certificate or the role viewer"
+	case viewers:
+		return hasRole(id, Viewer, Operator, Admin), "the role viewer"
+	case operators:
+		return hasRole(id, Operator, Admin), "the role operator"
+	case admins:
+		return hasRole(id, Admin), "the role admin"
+	}
+	return false, "an entry in the table of permissions"
+}
+
+func hasRole(id Identity, roles ...Role) bool {
+	return (id.Kind == User || id.Kind == Local) && slices.Contains(roles, id.Role)
+}
+
+// mayNameTenant says whether a caller may act on a tenant.
+func mayNameTenant(id Identity, tenant string) bool {
+	return id.Role == Admin || id.Tenant == tenant
+}

@@ -1,0 +1,106 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Verifier tells certificates of one cluster from all others.
+type Verifier struct {
+	cluster string
+	ca      *x509.Certificate
+	roots   *x509.CertPool
+	now     func() time.Time
+}
+
+// NewVerifier trusts one CA for one cluster. A nil clock is time.Now.
+func NewVerifier(cluster string, ca *x509.Certificate, now func() time.Time) *Verifier {
+	if now == nil {
+		now = time.Now
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	return &Verifier{cluster: cluster, ca: ca, roots: roots, now: now}
+}
+
+// FromTLS says who is at the other end of a connection. Without a certificate that is [Nobody]. An expired certificate is
+// no error: the identity says that it is. Role and Tenant stay empty: see [Directory].
+func (v *Verifier) FromTLS(state *tls.ConnectionState) (Identity, error) {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return Identity{}, nil
+	}
+	return v.Identify(state.PeerCertificates[0])
+}
+
+// Identify reads a certificate after checking that this cluster's CA signed it.
+func (v *Verifier) Identify(cert *x509.Certificate) (Identity, error) {
+	now := v.now()
+	if now.Before(cert.NotBefore) {
+		return Identity{}, fmt.Errorf("the certificate is good only from %s on, and here it is %s: set the clocks right",
+			cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	// Whether the signature is right does not depend on the hour: what has expired is checked as of its last one.
+	at, expired := now, false
+	if now.After(cert.NotAfter) {
+		at, expired = cert.NotAfter, true
+	}
+	if _, err := cert.Verify(x509.VerifyOptions{
+		Roots:       v.roots,
+		CurrentTime: at,
+		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}); err != nil {
+		return Identity{}, fmt.Errorf("the certificate was not signed by this cluster (%s): %w", v.cluster, err)
+	}
+	if len(cert.URIs) != 1 {
+		return Identity{}, fmt.Errorf("the certificate names %d identities instead of one", len(cert.URIs))
+	}
+	cluster, kind, id, err := parseIdentityURI(cert.URIs[0])
+	if err != nil {
+		return Identity{}, fmt.Errorf("reading the certificate: %w", err)
+	}
+	if cluster != v.cluster {
+		return Identity{}, fmt.Errorf("the certificate is for cluster %s, and this is cluster %s", cluster, v.cluster)
+	}
+	return Identity{Kind: kind, ID: id, Expired: expired}, nil
+}
+
+// WrongServerError says that whoever answered is not a server of the cluster that was meant.
+type WrongServerError struct {
+	Cluster string
+	Cause   error
+}
+
+func (e *WrongServerError) Error() string {
+	return fmt.Sprintf("the server that answered does not belong to cluster %s (%v): check the address; nothing was sent to it", e.Cluster, e.Cause)
+}
+
+func (e *WrongServerError) Unwrap() error { return e.Cause }
+
+// checkServer refuses everyone but a server of this cluster with a certificate that is good now.
+func (v *Verifier) checkServer(state tls.ConnectionState) error {
+	id, err := v.FromTLS(&state)
+	switch {
+	case err != nil:
+		return &WrongServerError{v.cluster, err}
+	case id.Kind != Server:
+		return &WrongServerError{v.cluster, fmt.Errorf("it is a %s", id.Kind)}
+	case id.Expired:
+		return fmt.Errorf("the certificate of server %s ended on %s: restart that server so that it makes a new one",
+			id.ID, state.PeerCertificates[0].NotAfter.UTC().Format(time.DateOnly))
+	}
+	return nil
+}
+
+// checkPinned trusts the CA that a server sends along if its digest is the one that a token carried.
+func checkPinned(cluster string, digest [sha256.Size]byte, now func() time.Time, state tls.ConnectionState) error {
+	for i, cert := range state.PeerCertificates {
+		if i > 0 && sha256.Sum256(cert.Raw) == digest && cert.IsCA {
+			return NewVerifier(cluster, cert, now).checkServer(state)
+		}
+	}
+	return &WrongServerError{cluster, errors.New("its certificate authority is not the one in the token")}
+}
