@@ -146,7 +146,10 @@ func sameQuestion(a, b dns.Question) bool {
 
 // relay turns a resolver's answer into one for the client.
 func relay(req, in *dns.Msg, size int) *dns.Msg {
-	m := reply(req, in.Rcode&0xf)
+	if in.Rcode > 0xf { // extended codes speak of the hop to the resolver
+		return reply(req, dns.RcodeServerFailure)
+	}
+	m := reply(req, in.Rcode)
 	m.Truncated = in.Truncated
 	m.AuthenticatedData = in.AuthenticatedData
 	m.Answer, m.Ns = in.Answer, in.Ns
@@ -155,6 +158,9 @@ func relay(req, in *dns.Msg, size int) *dns.Msg {
 		return rr.Header().Rrtype == dns.TypeOPT
 	}), m.Extra...)
 	m.Truncate(size)
+	if _, err := m.Pack(); err != nil {
+		return reply(req, dns.RcodeServerFailure) // what cannot be passed on
+	}
 	return m
 }
 

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -365,13 +366,52 @@ func FuzzRespond(f *testing.F) {
 	})
 }
 
+// FuzzRelay feeds raw messages as a resolver's answers.
+func FuzzRelay(f *testing.F) {
+	m := new(dns.Msg).SetQuestion("example.com.", dns.TypeA)
+	m.Response = true
+	for _, text := range []string{
+		"example.com. 60 IN A 203.0.113.1", "example.com. 60 IN CNAME example.net.", `example.com. 60 IN TXT "a" "b"`,
+		"example.com. 60 IN SVCB 1 . alpn=h2", "example.com. 60 IN NSEC a.example.com. A TYPE9999",
+	} {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			f.Fatal(err)
+		}
+		m.Answer = append(m.Answer, rr)
+	}
+	m.SetEdns0(1232, true)
+	b, err := m.Pack()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	req := new(dns.Msg).SetQuestion("example.com.", dns.TypeA)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		in := new(dns.Msg)
+		if in.Unpack(raw) != nil {
+			return
+		}
+		for _, size := range []int{dns.MinMsgSize, dns.MaxMsgSize} {
+			out := relay(req, in, size)
+			b, err := out.Pack()
+			if err != nil {
+				t.Fatalf("%v does not pack: %v", out, err)
+			}
+			if len(b) > size {
+				t.Fatalf("%d bytes for a limit of %d", len(b), size)
+			}
+		}
+	})
+}
+
 func BenchmarkLookup(b *testing.B) {
 	for _, size := range []int{100, 10_000, 100_000} {
-		b.Run(strings.TrimSuffix(time.Duration(size).String(), "ns"), func(b *testing.B) {
+		b.Run(fmt.Sprintf("endpoints=%d", size), func(b *testing.B) {
 			table := NewTable()
 			all := crowd(size)
 			for i := range all {
-				all[i].Stack = "web" + string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676%26)) + string(rune('a'+i/17576%26))
+				all[i].Stack = fmt.Sprintf("web%d", i)
 			}
 			if err := table.Apply(Delta{Put: all}); err != nil {
 				b.Fatal(err)
@@ -391,7 +431,7 @@ func BenchmarkLookup(b *testing.B) {
 
 func BenchmarkUpdate(b *testing.B) {
 	for _, size := range []int{200, 100_000} {
-		b.Run(strings.TrimSuffix(time.Duration(size).String(), "ns"), func(b *testing.B) {
+		b.Run(fmt.Sprintf("endpoints=%d", size), func(b *testing.B) {
 			table := NewTable()
 			all := crowd(size)
 			if err := table.Apply(Delta{Put: all}); err != nil {

@@ -77,9 +77,11 @@ func (c Config) Validate() error {
 	} else if err := checkSubnet(c.ClusterRange, c.Self.Subnet); err != nil {
 		bad("this machine's subnet: %w", err)
 	}
-	if !usableUnderlay(c.Self.Underlay) {
+	if !c.Self.Underlay.IsValid() {
+		bad("this machine's underlay address is not given")
+	} else if !usableUnderlay(c.Self.Underlay) {
 		bad("this machine's underlay address %s is not an IPv4 address that other machines can send to", c.Self.Underlay)
-	} else if c.ClusterRange.IsValid() && c.ClusterRange.Contains(c.Self.Underlay) {
+	} else if c.ClusterRange.Contains(c.Self.Underlay) {
 		bad("this machine's own address %s lies in the cluster range %s; create the cluster with another range", c.Self.Underlay, c.ClusterRange)
 	}
 	if c.VNI < 1 || c.VNI >= 1<<24 {
@@ -140,6 +142,9 @@ func (c Config) Screen(peers []Peer) ([]Peer, error) {
 }
 
 func (c Config) checkPeer(p Peer, owner map[netip.Prefix]string) error {
+	if !p.Underlay.IsValid() {
+		return errors.New("its underlay address is not known")
+	}
 	if !usableUnderlay(p.Underlay) {
 		return fmt.Errorf("its underlay address %s is not an IPv4 address that can be sent to", p.Underlay)
 	}

@@ -218,29 +218,27 @@ func (d *decision) join() {
 }
 
 // accepts settles our rules in Docker's chain. Only those before a bare RETURN
-// have any effect, so later ones count as missing.
+// have any effect, so a later one does not count. Rules are deleted by what they
+// say, and the first that says it goes: one that is wanted is therefore never
+// deleted, even if it stands there twice.
 func (d *decision) accepts() {
 	chain := d.seen.Docker
 	if chain.Chain == "" {
 		return
 	}
-	missing := acceptRules(d.cfg)
-	returned := false
-	for _, text := range chain.Rules {
-		if text == "-j RETURN" {
-			returned = true
-			continue
-		}
-		if !isAccept(text) {
-			continue
-		}
-		if i := slices.Index(missing, text); i >= 0 && !returned {
-			missing = slices.Delete(missing, i, i+1)
-			continue
-		}
-		d.add(Step{Op: OpDeleteAccept, Chain: chain.Chain, Text: text})
+	want := acceptRules(d.cfg)
+	effective := chain.Rules
+	if i := slices.Index(effective, "-j RETURN"); i >= 0 {
+		effective = effective[:i]
 	}
-	for _, text := range missing {
-		d.add(Step{Op: OpInsertAccept, Chain: chain.Chain, Text: text})
+	for _, text := range chain.Rules {
+		if isAccept(text) && !slices.Contains(want, text) {
+			d.add(Step{Op: OpDeleteAccept, Chain: chain.Chain, Text: text})
+		}
+	}
+	for _, text := range want {
+		if !slices.Contains(effective, text) {
+			d.add(Step{Op: OpInsertAccept, Chain: chain.Chain, Text: text})
+		}
 	}
 }

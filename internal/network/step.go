@@ -66,7 +66,10 @@ func (s Step) String() string {
 	case OpAddAddr, OpDeleteAddr:
 		out += " " + s.Prefix.String()
 	case OpSetRoute, OpDeleteRoute:
-		out += fmt.Sprintf(" %s via %s", s.Prefix, s.Via)
+		out += " " + s.Prefix.String()
+		if s.Via.IsValid() {
+			out += " via " + s.Via.String()
+		}
 	case OpSetNeighbour, OpDeleteNeighbour, OpSetForward, OpDeleteForward:
 		if s.Op == OpSetNeighbour || s.Op == OpDeleteNeighbour {
 			out += fmt.Sprintf(" %s is %s", s.Addr, s.MAC)
