@@ -8,7 +8,8 @@ import (
 )
 
 // Memory is what Decide must know and cannot see. Its maps may be nil until something is written; the zero Memory is that
-// of a new agent. Only Begin, Done and Forget change it.
+// of a new agent. Only its own methods
+// change it.
 type Memory struct {
 	// Complete: the assignments given as wanted are all there are, because a full snapshot came (now or before the
 	// agent's last restart).
@@ -89,6 +90,12 @@ func (m *Memory) Done(now time.Time, s Step, err error) {
 		return
 	}
 	mm.succeeded(s)
+}
+
+// Break notes that a step was broken off before it could end either way.
+func (m *Memory) Break(s Step) {
+	mm := m.own(s.MemberID)
+	mm.Doing, mm.Since, mm.Progress = 0, time.Time{}, ""
 }
 
 func (mm *MemberMemory) succeeded(s Step) {

@@ -1,0 +1,134 @@
+package database
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// DB is an agent's database. Its methods may be called at the same time.
+type DB struct {
+	db *bolt.DB
+	// MaxOutbox bounds the outbox.
+	maxOutbox uint64
+}
+
+var (
+	bucketMeta        = []byte("meta")
+	bucketAssignments = []byte("assignments")
+	bucketOutbox      = []byte("outbox")
+	bucketStates      = []byte("states")
+	bucketMemory      = []byte("memory")
+	bucketImages      = []byte("images")
+
+	buckets = [][]byte{bucketMeta, bucketAssignments, bucketOutbox, bucketStates, bucketMemory, bucketImages}
+)
+
+const defaultMaxOutbox = 10000
+
+// ErrInUse says that another process has the database open.
+var ErrInUse = errors.New("another agent is using this data directory")
+
+// Open opens or makes the database. A file that is damaged beyond reading is set aside under another name, and a new one
+// made: set says where the old one is, empty when all was well.
+func Open(path string) (db *DB, set string, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, "", fmt.Errorf("make the agent's data directory: %w", err)
+	}
+	db, err = open(path)
+	if err == nil || errors.Is(err, ErrInUse) || !errors.Is(err, errDamaged) {
+		return db, "", err
+	}
+	set = path + ".damaged"
+	if err := os.Rename(path, set); err != nil {
+		return nil, "", fmt.Errorf("set the damaged database aside: %w", err)
+	}
+	db, err = open(path)
+	return db, set, err
+}
+
+var errDamaged = errors.New("the database is damaged")
+
+// open turns what bbolt does with a damaged file, panics among it, into an error.
+func open(path string) (d *DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			d, err = nil, fmt.Errorf("%w: %v", errDamaged, r)
+		}
+	}()
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, FreelistType: bolt.FreelistMapType})
+	switch {
+	case errors.Is(err, bolt.ErrTimeout):
+		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
+	case errors.Is(err, bolt.ErrInvalid), errors.Is(err, bolt.ErrChecksum), errors.Is(err, bolt.ErrVersionMismatch):
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	case err != nil:
+		if st, serr := os.Stat(path); serr == nil && st.Mode().IsRegular() && st.Size() > 0 && !errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("%w: %w", errDamaged, err)
+		}
+		return nil, fmt.Errorf("open the agent's database: %w", err)
+	}
+	d = &DB{db: db, maxOutbox: defaultMaxOutbox}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, b := range buckets {
+			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare the agent's database: %w", err), db.Close())
+	}
+	return d, nil
+}
+
+// Close waits for transactions to end.
+func (d *DB) Close() error { return d.db.Close() }
+
+// SetMaxOutbox bounds the outbox to n transitions, at least 2; for tests and small machines.
+func (d *DB) SetMaxOutbox(n uint64) { d.maxOutbox = max(n, 2) }
+
+func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+func readNumber(b []byte) uint64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+// Value returns a value kept under a name, empty when there is none.
+func (d *DB) Value(name string) (value string, err error) {
+	err = d.db.View(func(tx *bolt.Tx) error {
+		value = string(tx.Bucket(bucketMeta).Get([]byte("value/" + name)))
+		return nil
+	})
+	return value, err
+}
+
+// SetValue keeps a value under a name.
+func (d *DB) SetValue(name, value string) error {
+	return d.update("keep "+name, func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketMeta).Put([]byte("value/"+name), []byte(value))
+	})
+}
+
+func (d *DB) update(what string, f func(*bolt.Tx) error) error {
+	if err := d.db.Update(f); err != nil {
+		return fmt.Errorf("agent's database: %s: %w", what, err)
+	}
+	return nil
+}
+
+func (d *DB) view(what string, f func(*bolt.Tx) error) error {
+	if err := d.db.View(f); err != nil {
+		return fmt.Errorf("agent's database: %s: %w", what, err)
+	}
+	return nil
+}

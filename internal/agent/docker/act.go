@@ -1,0 +1,108 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+)
+
+// Start starts a container.
+func (e *Engine) Start(ctx context.Context, containerID string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	_, err := e.api.ContainerStart(ctx, containerID, client.ContainerStartOptions{})
+	return fault("start", err)
+}
+
+// defaultGrace is what the Engine gives a container that says nothing.
+const defaultGrace = 10 * time.Second
+
+// Stop sends the container its stop signal and kills it after grace; a negative grace means the container's own. It returns
+// when the container has ended.
+func (e *Engine) Stop(ctx context.Context, containerID string, grace time.Duration) error {
+	var opts client.ContainerStopOptions
+	patience := callTime + defaultGrace
+	if grace >= 0 {
+		n := seconds(grace)
+		opts.Timeout, patience = &n, callTime+grace
+	} else if res, err := e.api.ContainerInspect(ctx, containerID, client.ContainerInspectOptions{}); err == nil && res.Container.Config != nil {
+		if t := res.Container.Config.StopTimeout; t != nil && *t > 0 {
+			patience = callTime + time.Duration(*t)*time.Second
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := e.api.ContainerStop(ctx, containerID, opts)
+	return fault("stop", err)
+}
+
+// Remove removes a container that does not run, with its anonymous volumes. A container that is being removed by somebody
+// else counts as removed.
+func (e *Engine) Remove(ctx context.Context, containerID string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	_, err := e.api.ContainerRemove(ctx, containerID, client.ContainerRemoveOptions{RemoveVolumes: true})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return fault("remove", err)
+}
+
+// EnsureVolumes makes the volumes that a member mounts, with their labels. Those that are there stay as they are.
+func (e *Engine) EnsureVolumes(ctx context.Context, a *argosyv1.Assignment, spec *argosyv1.ContainerSpec) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	for _, m := range spec.GetMounts() {
+		if m.GetType() != argosyv1.MountType_MOUNT_TYPE_VOLUME {
+			continue
+		}
+		_, err := e.api.VolumeCreate(ctx, client.VolumeCreateOptions{
+			Name: e.volumeName(core.KeyOf(a.GetKey()), m.GetSource()), Driver: "local", Labels: e.volumeLabels(a, m.GetSource()),
+		})
+		if err != nil {
+			return fault("make volume "+m.GetSource(), err)
+		}
+	}
+	return nil
+}
+
+func (e *Engine) volumeLabels(a *argosyv1.Assignment, volume string) map[string]string {
+	labels := e.replicaLabels(a)
+	labels[labelVolume] = volume
+	return labels
+}
+
+// RemoveVolumes removes all volumes of a replica, whatever its incarnation, found by their labels.
+func (e *Engine) RemoveVolumes(ctx context.Context, k core.Key) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	res, err := e.api.VolumeList(ctx, client.VolumeListOptions{Filters: e.mine()})
+	if err != nil {
+		return fault("list volumes", err)
+	}
+	var errs []error
+	for _, v := range res.Items {
+		if v.Labels[labelCluster] != e.cfg.ClusterID || v.Name != e.volumeName(k, v.Labels[labelVolume]) {
+			continue
+		}
+		if _, err := e.api.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+			errs = append(errs, fault("remove volume "+v.Labels[labelVolume], err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func fileMode(mode uint32) fs.FileMode {
+	return fs.FileMode(mode & 0o7777)
+}
+
+func isKind(err error, kind core.FaultKind) bool {
+	var f *core.Fault
+	return errors.As(err, &f) && f.Kind == kind
+}

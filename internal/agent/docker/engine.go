@@ -1,0 +1,185 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/moby/moby/client"
+)
+
+// Config says how to reach the Engine and how containers of this machine are made.
+type Config struct {
+	// Host of the Engine; empty means DOCKER_HOST or the usual socket.
+	Host string
+	// ClusterID is the value of the label by which containers are known. Never empty.
+	ClusterID string
+	// Machine is the machine's name, for ARGOSY_MACHINE.
+	Machine string
+	// Prefix of the names of containers and volumes; empty means argosy.
+	Prefix string
+	// Network that containers are connected to; empty means Docker's default bridge.
+	Network string
+	// CgroupParent of all containers; empty means the Engine's.
+	CgroupParent string
+	// LogDriver is json-file (also when empty) or local.
+	LogDriver string
+	// RelayPort of 127.0.0.1 answers for the cluster's own images.
+	RelayPort int
+	// Names says how a replica's containers resolve names, or nil for Docker's own way.
+	Names func(core.Key) Names
+	// Credential finds the credential for a registry among those of an assignment; nil means there are none.
+	Credential func(a *argosyv1.Assignment, registry string) (Credential, error)
+	Log        *slog.Logger
+}
+
+// Names is how a container resolves names.
+type Names struct {
+	Servers []netip.Addr
+	Search  []string
+	Options []string
+}
+
+// Credential is what a registry asks for. The zero value means none.
+type Credential struct {
+	Username string `json:"username"`
+	Password string `json:"password"`
+}
+
+// Engine is one machine's Docker Engine. Its methods may be called at the same time.
+type Engine struct {
+	cfg  Config
+	api  *client.Client
+	info Info
+
+	mu     sync.Mutex
+	images map[string]*pulling // by reference, in flight
+}
+
+// Info is what is known of an Engine since it was opened.
+type Info struct {
+	Version     string
+	APIVersion  string
+	CPUs        int
+	Memory      int64
+	RootDir     string
+	LiveRestore bool
+	// CgroupVersion is 1 or 2, CgroupDriver cgroupfs or systemd.
+	CgroupVersion string
+	CgroupDriver  string
+}
+
+const (
+	// callTime bounds calls that the Engine answers at once when it is well.
+	callTime = 30 * time.Second
+	// maxAnswer bounds what is read of one answer that is not a stream.
+	maxAnswer = 64 << 20
+)
+
+// Open connects to the Engine and asks it who it is.
+func Open(ctx context.Context, cfg Config) (*Engine, error) {
+	if cfg.ClusterID == "" {
+		return nil, fmt.Errorf("docker: no cluster id, so no container could be told from a stranger's")
+	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = "argosy"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	opts := []client.Opt{client.FromEnv, client.WithUserAgent("argosy-agent"), client.WithResponseHook(boundAnswer)}
+	if cfg.Host != "" {
+		opts = append(opts, client.WithHost(cfg.Host))
+	}
+	api, err := client.New(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("docker: %w", err)
+	}
+	e := &Engine{cfg: cfg, api: api, images: map[string]*pulling{}}
+	if e.info, err = e.ask(ctx); err != nil {
+		api.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// Close lets go of the Engine's connections.
+func (e *Engine) Close() error { return e.api.Close() }
+
+// Info returns what the Engine said of itself when it was opened.
+func (e *Engine) Info() Info { return e.info }
+
+// API is the client itself, for rooms that make things of their own on the same Engine.
+func (e *Engine) API() *client.Client { return e.api }
+
+func (e *Engine) ask(ctx context.Context) (Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	ping, err := e.api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
+	if err != nil {
+		return Info{}, fmt.Errorf("the Docker Engine does not answer at %s: %s; is it running, and may this user use it?", e.api.DaemonHost(), plain(err.Error()))
+	}
+	res, err := e.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return Info{}, fmt.Errorf("the Docker Engine does not say what it is: %s", plain(err.Error()))
+	}
+	i := res.Info
+	if i.OSType != "" && i.OSType != "linux" {
+		return Info{}, fmt.Errorf("the Docker Engine runs %s containers; Argosy needs linux", plain(i.OSType))
+	}
+	return Info{
+		Version: clip(i.ServerVersion, 64), APIVersion: clip(ping.APIVersion, 16), CPUs: i.NCPU, Memory: i.MemTotal, RootDir: i.DockerRootDir,
+		LiveRestore: i.LiveRestoreEnabled, CgroupVersion: i.CgroupVersion, CgroupDriver: i.CgroupDriver,
+	}, nil
+}
+
+// Ping says whether the Engine answers.
+func (e *Engine) Ping(ctx context.Context) error {
+	_, err := e.api.Ping(ctx, client.PingOptions{})
+	if err != nil {
+		return fmt.Errorf("the Docker Engine does not answer: %s", plain(err.Error()))
+	}
+	return nil
+}
+
+// boundAnswer makes an endless answer an error instead of the end of memory. Streams are bounded where they are read.
+func boundAnswer(resp *http.Response) {
+	if resp.Body == nil || resp.Request == nil || resp.StatusCode == http.StatusSwitchingProtocols {
+		return
+	}
+	path := resp.Request.URL.Path
+	for _, stream := range []string{"/events", "/logs", "/images/create", "/attach", "/stats"} {
+		if strings.HasSuffix(path, stream) {
+			return
+		}
+	}
+	if strings.Contains(path, "/exec/") && strings.HasSuffix(path, "/start") {
+		return
+	}
+	resp.Body = &bounded{ReadCloser: resp.Body, left: maxAnswer}
+}
+
+type bounded struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("the Engine's answer is longer than %d MiB", maxAnswer>>20)
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	return n, err
+}

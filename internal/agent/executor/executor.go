@@ -1,0 +1,392 @@
+package executor
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/agent/docker"
+)
+
+// Engine is what the executor needs of a container engine; docker.Engine is one.
+type Engine interface {
+	Ping(ctx context.Context) error
+	// Glance lists all containers cheaply; Look looks at one. The zero Container means that it is nobody's business.
+	Glance(ctx context.Context) ([]docker.Glimpse, error)
+	Look(ctx context.Context, containerID string) (core.Container, error)
+	// Watch calls changed for each container to which something happens after it called ready.
+	Watch(ctx context.Context, ready func(), changed func(containerID string)) error
+
+	HaveImage(ctx context.Context, a *argosyv1.Assignment, spec *argosyv1.ContainerSpec) (docker.Image, bool, error)
+	PullImage(ctx context.Context, a *argosyv1.Assignment, spec *argosyv1.ContainerSpec, note func(string)) (docker.Image, error)
+	EnsureVolumes(ctx context.Context, a *argosyv1.Assignment, spec *argosyv1.ContainerSpec) error
+	Create(ctx context.Context, c docker.Creation) (containerID string, err error)
+	Start(ctx context.Context, containerID string) error
+	Stop(ctx context.Context, containerID string, grace time.Duration) error
+	Remove(ctx context.Context, containerID string) error
+	RemoveVolumes(ctx context.Context, k core.Key) error
+}
+
+// Files puts secrets and configs where containers find them.
+type Files interface {
+	Write(a *argosyv1.Assignment, spec *argosyv1.ContainerSpec) error
+	Mounts(a *argosyv1.Assignment, spec *argosyv1.ContainerSpec) ([]docker.File, error)
+	Remove(id core.ID) error
+}
+
+// Config of an Executor. Engine and Files are needed.
+type Config struct {
+	Engine Engine
+	Files  Files
+	// Changed is told, in order and by one goroutine, what differs from what it was told before: after is nil when nothing is
+	// left of a replica that nobody wants. It must not block for long. May be nil.
+	Changed func(before, after *argosyv1.ReplicaObservation)
+	// Used is told of an image each time a member needs it; pulled says that it was brought here for that. May be nil.
+	Used func(img docker.Image, pulled bool)
+	Log  *slog.Logger
+	// Creates and Pulls bound what is under way at once; 0 means 8 and 3.
+	Creates, Pulls int
+	// Resync is how often everything is listed in case an event was lost; 0 means a minute.
+	Resync time.Duration
+	// Memory that was kept over a restart.
+	Memory core.Memory
+}
+
+// Executor is one machine's executor. Its methods may be called at any time by anybody.
+type Executor struct {
+	cfg     Config
+	creates *lane
+	pulls   *lane
+	looks   *lane
+
+	wake chan struct{} // 1: something is dirty
+	// resync asks for a listing.
+	resync chan struct{}
+
+	mu         sync.Mutex
+	acting     bool // steps may be taken
+	known      bool
+	asked      bool // the engine was asked at least once, so what is seen may be told
+	trouble    string
+	wanted     map[core.Key]*argosyv1.Assignment
+	containers map[string]core.Container
+	byKey      map[core.Key]map[string]bool // ids of containers
+	events     map[string]uint64            // by container: how often something was heard of it
+	looking    map[string]bool              // a look is in flight; true: look once more after it
+	memory     core.Memory
+	flying     map[core.MemberID]flight
+	dirty      map[core.Key]bool
+	timers     map[core.Key]*time.Timer
+	told       map[core.Key]map[core.ID]*argosyv1.ReplicaObservation
+	steps      sync.WaitGroup
+}
+
+type flight struct {
+	step   core.Step
+	cancel context.CancelFunc
+}
+
+// New makes an Executor that does nothing yet.
+func New(cfg Config) *Executor {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Creates == 0 {
+		cfg.Creates = 8
+	}
+	if cfg.Pulls == 0 {
+		cfg.Pulls = 3
+	}
+	if cfg.Resync == 0 {
+		cfg.Resync = time.Minute
+	}
+	return &Executor{
+		cfg: cfg, memory: cfg.Memory,
+		creates: newLane(cfg.Creates, 10*time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second),
+		wake: make(chan struct{}, 1), resync: make(chan struct{}, 1),
+		wanted: map[core.Key]*argosyv1.Assignment{}, containers: map[string]core.Container{}, byKey: map[core.Key]map[string]bool{},
+		events: map[string]uint64{}, looking: map[string]bool{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},
+		timers: map[core.Key]*time.Timer{}, told: map[core.Key]map[core.ID]*argosyv1.ReplicaObservation{},
+	}
+}
+
+// Tell says what an earlier agent reported last, so that what happened while none ran is told as a change.
+func (x *Executor) Tell(last []*argosyv1.ReplicaObservation) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, o := range last {
+		x.remember(core.ID{Key: core.KeyOf(o.GetKey()), AppUID: o.GetAppUid(), Incarnation: o.GetIncarnation()}, o)
+		x.dirty[core.KeyOf(o.GetKey())] = true
+	}
+}
+
+func (x *Executor) remember(id core.ID, o *argosyv1.ReplicaObservation) {
+	if x.told[id.Key] == nil {
+		x.told[id.Key] = map[core.ID]*argosyv1.ReplicaObservation{}
+	}
+	x.told[id.Key][id] = o
+}
+
+// Assign takes in what is wanted: a full set replaces everything, otherwise removed is forgotten and set added.
+func (x *Executor) Assign(full bool, set []*argosyv1.Assignment, removed []*argosyv1.ReplicaKey) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if full {
+		for k := range x.wanted {
+			x.dirty[k] = true
+		}
+		clear(x.wanted)
+		if !x.memory.Complete {
+			x.memory.Complete = true
+			for k := range x.byKey {
+				x.dirty[k] = true
+			}
+		}
+	}
+	for _, k := range removed {
+		delete(x.wanted, core.KeyOf(k))
+		x.dirty[core.KeyOf(k)] = true
+	}
+	for _, a := range set {
+		k := core.KeyOf(a.GetKey())
+		x.wanted[k] = a
+		x.dirty[k] = true
+	}
+	x.kick()
+}
+
+// Act lets steps be taken from now on. Until then the executor only looks.
+func (x *Executor) Act() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.acting {
+		return
+	}
+	x.acting = true
+	x.everything()
+}
+
+// everything marks all groups dirty.
+func (x *Executor) everything() {
+	for k := range x.wanted {
+		x.dirty[k] = true
+	}
+	for k := range x.byKey {
+		x.dirty[k] = true
+	}
+	for k := range x.told {
+		x.dirty[k] = true
+	}
+	x.kick()
+}
+
+func (x *Executor) kick() {
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends, then waits for the steps under way to be broken off. It touches no container on the way out.
+func (x *Executor) Run(ctx context.Context) {
+	defer x.steps.Wait()
+	x.steps.Add(1)
+	go func() {
+		defer x.steps.Done()
+		x.watch(ctx)
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-x.wake:
+		}
+		for {
+			k, ok := x.next()
+			if !ok {
+				break
+			}
+			x.settle(ctx, k)
+		}
+	}
+}
+
+func (x *Executor) next() (core.Key, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for k := range x.dirty {
+		delete(x.dirty, k)
+		return k, true
+	}
+	return core.Key{}, false
+}
+
+// settle decides for one group and sets its steps going.
+func (x *Executor) settle(ctx context.Context, k core.Key) {
+	now := time.Now()
+	x.mu.Lock()
+	if !x.known && !x.asked { // the first answer marks everything dirty
+		x.mu.Unlock()
+		return
+	}
+	wanted, seen := x.group(k)
+	var steps []core.Step
+	if x.acting {
+		steps = core.Decide(now, wanted, seen, x.memory)
+	}
+	var wakeAt time.Time
+	for _, s := range steps {
+		if s.Kind == core.Wait {
+			if !s.At.IsZero() && (wakeAt.IsZero() || s.At.Before(wakeAt)) {
+				wakeAt = s.At
+			}
+			continue
+		}
+		x.launch(ctx, now, s)
+	}
+	for id, f := range x.flying {
+		if id.Key == k && core.Obsolete(f.step, wanted) {
+			f.cancel()
+		}
+	}
+	x.wakeUp(k, now, wakeAt)
+	changes := x.differences(now, k, wanted, seen)
+	x.mu.Unlock()
+
+	for _, c := range changes {
+		if x.cfg.Changed != nil {
+			x.cfg.Changed(c[0], c[1])
+		}
+	}
+}
+
+func (x *Executor) group(k core.Key) ([]*argosyv1.Assignment, core.Seen) {
+	var wanted []*argosyv1.Assignment
+	if a := x.wanted[k]; a != nil {
+		wanted = append(wanted, a)
+	}
+	seen := core.Seen{Known: x.known, Trouble: x.trouble}
+	for _, id := range slices.Sorted(maps.Keys(x.byKey[k])) {
+		seen.Containers = append(seen.Containers, x.containers[id])
+	}
+	return wanted, seen
+}
+
+func (x *Executor) wakeUp(k core.Key, now, at time.Time) {
+	if t := x.timers[k]; t != nil {
+		t.Stop()
+		delete(x.timers, k)
+	}
+	if at.IsZero() {
+		return
+	}
+	x.timers[k] = time.AfterFunc(at.Sub(now), func() { x.mark(k) })
+}
+
+func (x *Executor) mark(k core.Key) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.dirty[k] = true
+	x.kick()
+}
+
+// differences observes a group and returns pairs of what was told and what is to be told now.
+func (x *Executor) differences(now time.Time, k core.Key, wanted []*argosyv1.Assignment, seen core.Seen) [][2]*argosyv1.ReplicaObservation {
+	var changes [][2]*argosyv1.ReplicaObservation
+	present := map[core.ID]bool{}
+	for _, o := range core.Observe(now, wanted, seen, x.memory) {
+		id := core.ID{Key: k, AppUID: o.GetAppUid(), Incarnation: o.GetIncarnation()}
+		present[id] = true
+		before := x.told[k][id]
+		if core.Same(before, o) {
+			continue
+		}
+		changes = append(changes, [2]*argosyv1.ReplicaObservation{before, o})
+		x.remember(id, o)
+	}
+	if !seen.Known {
+		return changes
+	}
+	for id, before := range x.told[k] {
+		if !present[id] {
+			changes = append(changes, [2]*argosyv1.ReplicaObservation{before, nil})
+			delete(x.told[k], id)
+		}
+	}
+	if len(x.told[k]) == 0 {
+		delete(x.told, k)
+		x.memory.Forget(func(id core.ID) bool { return id.Key != k })
+	}
+	return changes
+}
+
+// Observations returns what was last told of every replica.
+func (x *Executor) Observations() []*argosyv1.ReplicaObservation {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var all []*argosyv1.ReplicaObservation
+	for _, group := range x.told {
+		for _, o := range group {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// Containers returns all containers as last seen.
+func (x *Executor) Containers() []core.Container {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Values(x.containers))
+}
+
+// Member finds the container of a member: the one of the wanted incarnation, else the newest.
+func (x *Executor) Member(k core.Key, member string) (core.Container, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var best core.Container
+	a := x.wanted[k]
+	better := func(c core.Container) bool {
+		if best.ContainerID == "" {
+			return true
+		}
+		if a != nil {
+			id := core.IDOf(a)
+			if (c.Owner == id) != (best.Owner == id) {
+				return c.Owner == id
+			}
+		}
+		return c.CreatedAt.After(best.CreatedAt)
+	}
+	for id := range x.byKey[k] {
+		if c := x.containers[id]; c.Member == member && better(c) {
+			best = c
+		}
+	}
+	return best, best.ContainerID != ""
+}
+
+// Wanted returns the assignments that are in force.
+func (x *Executor) Wanted() []*argosyv1.Assignment {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Values(x.wanted))
+}
+
+// Memories returns what is to be kept over a restart about one replica, by member.
+func (x *Executor) Memories(k core.Key) map[core.MemberID]core.MemberMemory {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	out := map[core.MemberID]core.MemberMemory{}
+	for id, m := range x.memory.Members {
+		if id.Key == k {
+			out[id] = *m
+		}
+	}
+	return out
+}

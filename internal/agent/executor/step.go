@@ -1,0 +1,138 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/agent/docker"
+)
+
+// launch sets a step going. The caller holds the lock.
+func (x *Executor) launch(ctx context.Context, now time.Time, s core.Step) {
+	x.memory.Begin(now, s)
+	own, cancel := context.WithCancel(ctx)
+	x.flying[s.MemberID] = flight{s, cancel}
+	x.cfg.Log.Debug("step", "do", s.Kind.String(), "replica", s.Key.String(), "member", s.Member, "incarnation", s.Incarnation, "because", s.Reason)
+	x.steps.Add(1)
+	go func() {
+		defer x.steps.Done()
+		defer cancel()
+		e := ending{step: s}
+		e.touched, e.err = x.act(own, s)
+		e.broken = e.err != nil && own.Err() != nil
+		e.heard = x.heard(e.touched)
+		e.seen, e.found, e.lookErr = x.look(ctx, e.touched)
+		x.land(ctx, e)
+	}()
+}
+
+// ending is how a step ended, and what its container looked like right after.
+type ending struct {
+	step    core.Step
+	err     error
+	broken  bool   // by the end of the agent, or because nobody wants the step any more
+	touched string // container, or empty
+	heard   uint64 // events of the container before it was looked at
+	seen    core.Container
+	found   bool
+	lookErr error
+}
+
+// land takes in how a step ended.
+func (x *Executor) land(ctx context.Context, e ending) {
+	now, s := time.Now(), e.step
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.flying, s.MemberID)
+	x.dirty[s.Key] = true
+	x.kick()
+	if e.touched != "" && e.lookErr == nil {
+		x.put(e.touched, e.seen, e.found)
+	}
+	if e.broken {
+		x.memory.Break(s)
+		return
+	}
+	x.memory.Done(now, s, e.err)
+	if e.err != nil {
+		x.cfg.Log.Info("step failed", "do", s.Kind.String(), "replica", s.Key.String(), "member", s.Member, "error", e.err)
+	}
+	if e.touched != "" && (e.lookErr != nil || x.events[e.touched] != e.heard) {
+		x.touch(ctx, e.touched)
+	}
+}
+
+// heard says how often something was heard of a container so far.
+func (x *Executor) heard(containerID string) uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.events[containerID]
+}
+
+// act does a step and returns the container that it touched, if any.
+func (x *Executor) act(ctx context.Context, s core.Step) (touched string, err error) {
+	switch s.Kind {
+	case core.Pull:
+		return "", x.image(ctx, s)
+	case core.Prepare:
+		if err := x.cfg.Engine.EnsureVolumes(ctx, s.Assignment, s.Spec); err != nil {
+			return "", err
+		}
+		return "", x.cfg.Files.Write(s.Assignment, s.Spec)
+	case core.Create:
+		files, err := x.cfg.Files.Mounts(s.Assignment, s.Spec)
+		if err != nil {
+			return "", err
+		}
+		err = x.creates.do(ctx, func() (err error) {
+			touched, err = x.cfg.Engine.Create(ctx, docker.Creation{Assignment: s.Assignment, Spec: s.Spec, Definition: s.Definition, Files: files})
+			return err
+		})
+		if err != nil {
+			x.relist() // a container of that name may be there already, unseen
+		}
+		return touched, err
+	case core.Start:
+		return s.ContainerID, x.creates.do(ctx, func() error { return x.cfg.Engine.Start(ctx, s.ContainerID) })
+	case core.Stop:
+		return s.ContainerID, x.cfg.Engine.Stop(ctx, s.ContainerID, s.Grace)
+	case core.Remove:
+		return s.ContainerID, x.creates.do(ctx, func() error { return x.cfg.Engine.Remove(ctx, s.ContainerID) })
+	case core.Clean:
+		if err := x.cfg.Files.Remove(s.ID); err != nil {
+			return "", err
+		}
+		if s.RemoveVolumes {
+			return "", x.cfg.Engine.RemoveVolumes(ctx, s.Key)
+		}
+		return "", nil
+	}
+	return "", fmt.Errorf("this agent does not know how to %s", s.Kind)
+}
+
+func (x *Executor) image(ctx context.Context, s core.Step) error {
+	img, found, err := x.cfg.Engine.HaveImage(ctx, s.Assignment, s.Spec)
+	if err != nil {
+		return err
+	}
+	if !found {
+		err = x.pulls.do(ctx, func() (err error) {
+			img, err = x.cfg.Engine.PullImage(ctx, s.Assignment, s.Spec, func(note string) { x.note(s, note) })
+			return err
+		})
+	}
+	if err == nil && x.cfg.Used != nil {
+		x.cfg.Used(img, !found)
+	}
+	return err
+}
+
+func (x *Executor) note(s core.Step, note string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.memory.Note(s.MemberID, note)
+	x.dirty[s.Key] = true
+	x.kick()
+}
