@@ -33,7 +33,10 @@ func (l *Local) Down(ctx context.Context, opts DownOptions) error {
 		if _, statErr := os.Stat(engineFile); errors.Is(statErr, fs.ErrNotExist) {
 			return fmt.Errorf("the Docker Engine that would run local machines does not answer: %w", err)
 		}
-		return l.endEngine(ctx) // started here and dead since
+		if err := l.endEngine(ctx); err != nil { // started here and dead since
+			return err
+		}
+		return forgetRunDir()
 	}
 	if err := l.removeMachines(ctx); err != nil {
 		return err
@@ -49,7 +52,10 @@ func (l *Local) Down(ctx context.Context, opts DownOptions) error {
 			return err
 		}
 	}
-	return l.endEngine(ctx)
+	if err := l.endEngine(ctx); err != nil {
+		return err
+	}
+	return forgetRunDir()
 }
 
 // removeMachines kills and removes all containers of the cluster, including

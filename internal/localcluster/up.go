@@ -270,21 +270,47 @@ func parseSums(out []byte) map[string]string {
 // lock keeps two Ups or Downs of one host apart. The returned function gives it
 // back.
 func lock() (func(), error) {
-	if err := os.MkdirAll(runDir, 0o755); err != nil {
-		return nil, rootError(err)
-	}
-	f, err := os.OpenFile(filepath.Join(runDir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, rootError(err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errors.New("another `argosy cluster up` or `down` is at work on this host; wait for it to end")
+	path := filepath.Join(runDir, ".lock")
+	for {
+		if err := os.MkdirAll(runDir, 0o755); err != nil {
+			return nil, rootError(err)
 		}
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a Down took the directory away meanwhile
+		}
+		if err != nil {
+			return nil, rootError(err)
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			f.Close()
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				return nil, errors.New("another `argosy cluster up` or `down` is at work on this host; wait for it to end")
+			}
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if held, err := f.Stat(); err == nil {
+			if there, err := os.Stat(path); err == nil && os.SameFile(held, there) {
+				return func() { f.Close() }, nil
+			}
+		}
+		f.Close() // a Down removed the file that is locked here
 	}
-	return func() { f.Close() }, nil
+}
+
+// forgetRunDir removes the directory of the lock that the caller holds, unless
+// another cluster's socket is in it.
+func forgetRunDir() error {
+	entries, err := os.ReadDir(runDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != ".lock" {
+			return nil
+		}
+	}
+	return os.RemoveAll(runDir)
 }
 
 // rootError says in a sentence what a refused lock means.
