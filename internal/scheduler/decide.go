@@ -32,7 +32,7 @@ func (s *Scheduler) Decide(now time.Time, batch []Request) []Decision {
 	order := s.inOrder(groups)
 	run := run{s: s, now: now, batch: batch, out: out, groups: groups}
 	for _, i := range order {
-		if !run.waitsForBatch(groups[i].d) {
+		if _, waived, _ := run.company(groups[i].d); !waived {
 			run.pinned(&groups[i])
 		}
 	}
@@ -106,74 +106,94 @@ type run struct {
 	groups []batchGroup
 }
 
-// waitsForBatch reports whether a stack that d goes together with is placed
-// nowhere but may yet be by this batch.
-func (r *run) waitsForBatch(d *demand) bool {
-	for _, o := range d.together {
-		if len(o.at.entries) > 0 {
-			continue
-		}
+// company sorts the stacks that d goes together with: with are placed
+// somewhere, missing are not. A stack that is placed nowhere but may yet be by
+// this batch is neither: it comes after d, so it waits for d, and d does not
+// wait for it; waived tells that there is such a one.
+func (r *run) company(d *demand) (with []*stack, waived bool, missing []Stack) {
+	return d.company(func(o *stack) bool {
 		for _, j := range o.groups {
 			if r.groups[j].state != visitDone {
 				return true
 			}
 		}
-	}
-	return false
+		return false
+	})
 }
 
-// alone reports whether a stack that d goes together with is placed nowhere.
-func alone(d *demand) bool {
+func (d *demand) company(pending func(*stack) bool) (with []*stack, waived bool, missing []Stack) {
 	for _, o := range d.together {
-		if len(o.at.entries) == 0 {
-			return true
+		switch {
+		case len(o.at.entries) > 0:
+			with = append(with, o)
+		case pending(o):
+			waived = true
+		default:
+			missing = append(missing, o.name)
 		}
 	}
-	return false
+	return with, waived, missing
 }
 
 func (r *run) pinned(g *batchGroup) {
 	for _, i := range g.pinned {
 		req := &r.batch[i]
 		r.out[i] = Decision{Request: req, At: r.now}
-		r.s.decidePinned(g.d, req, r.waitsForBatch(g.d), &r.out[i])
+		with, _, missing := r.company(g.d)
+		if len(missing) > 0 {
+			r.refuse([]int32{i}, r.s.alone(missing))
+			continue
+		}
+		r.s.decidePinned(g.d, with, req, &r.out[i])
 	}
 	g.pinned = nil
+}
+
+// alone is the reason to wait for stacks that are placed nowhere.
+func (s *Scheduler) alone(missing []Stack) Reason {
+	return Reason{Wait: WaitTogether, Missing: missing, Rejected: &Rejections{Machines: s.known}}
 }
 
 // free decides the requests that may go anywhere. After the first that finds
 // no machine the others need not look: nothing changed since.
 func (r *run) free(bg *batchGroup) {
-	s, d := r.s, bg.d
-	for at := 0; at < len(bg.free); {
-		waived := r.waitsForBatch(d)
-		if !waived && alone(d) {
-			r.refuse(bg.free[at:], Reason{Wait: WaitTogether, Missing: d.shape.Together, Rejected: &Rejections{Machines: s.known}})
+	for left := bg.free; len(left) > 0; {
+		with, waived, missing := r.company(bg.d)
+		if len(missing) > 0 {
+			r.refuse(left, r.s.alone(missing))
 			return
 		}
-		g := s.open(d, waived)
-		for at < len(bg.free) {
+		g := r.s.open(bg.d, with)
+		for len(left) > 0 {
 			c, ok := g.next()
 			if !ok {
-				reason := Reason{Wait: WaitFit, Rejected: g.rejections()}
-				if s.known == 0 {
-					reason.Wait = WaitMachines
-				}
-				r.refuse(bg.free[at:], reason)
+				r.refuse(left, g.refusal())
 				return
 			}
-			i := bg.free[at]
-			req := &r.batch[i]
-			r.out[i] = Decision{Request: req, At: r.now, MachineID: s.machines[c.slot].spec.ID}
-			g.explain(c, &r.out[i].Reason)
-			s.book(req, d, c.slot)
-			g.took(c)
-			at++
-			if waived && d.selfSet {
-				break // from now on the stack has to stay together
+			r.place(g, left[0], c)
+			left = left[1:]
+			if waived && bg.d.selfSet {
+				break // from now on the stack has company: itself
 			}
 		}
 	}
+}
+
+func (r *run) place(g *group, i int32, c cand) {
+	req, out := &r.batch[i], &r.out[i]
+	out.Request, out.At, out.MachineID = req, r.now, r.s.machines[c.slot].spec.ID
+	g.explain(c, &out.Reason)
+	r.s.book(req, g.d, c.slot)
+	g.took(c)
+}
+
+// refusal is the reason when no machine fits.
+func (g *group) refusal() Reason {
+	wait := WaitFit
+	if g.s.known == 0 {
+		wait = WaitMachines
+	}
+	return Reason{Wait: wait, Rejected: g.rejections()}
 }
 
 func (r *run) refuse(which []int32, reason Reason) {

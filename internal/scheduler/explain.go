@@ -47,7 +47,8 @@ func (v MachineVerdict) String() string {
 func (s *Scheduler) Explain(request Request) []MachineVerdict {
 	chosen := s.WhatIf(time.Time{}, nil, []Request{request})[0].MachineID
 	d := s.demandOf(request.Replica.Stack, request.Shape)
-	g := s.open(d, false)
+	with, _, missing := d.company(func(o *stack) bool { return o == d.stack })
+	g := s.open(d, nil)
 	pin, pinned := s.find(request.Pin.Machine)
 	pinned = pinned || request.Pin.Machine != ""
 	verdicts := make([]MachineVerdict, 0, s.known)
@@ -61,7 +62,10 @@ func (s *Scheduler) Explain(request Request) []MachineVerdict {
 		if pinned && int32(slot) != pin {
 			v.Misses = append(v.Misses, Miss{Machine: m.spec.Name, Cause: CausePin})
 		}
-		v.Misses = append(v.Misses, s.faults(d, int32(slot), alone(d))...)
+		for _, o := range missing {
+			v.Misses = append(v.Misses, Miss{Machine: m.spec.Name, Cause: CauseTogether, Detail: s.neighbour(d, s.stackOf(o), Neighbour{Missing: true})})
+		}
+		v.Misses = append(v.Misses, s.faults(d, with, int32(slot))...)
 		v.Fits = len(v.Misses) == 0
 		v.Spread = g.spread(int32(slot))
 		verdicts = append(verdicts, v)

@@ -29,8 +29,7 @@ type group struct {
 	near     nearest
 	rejected *Rejections // nil if tallies or near changed since it was made
 	nearMade []Miss      // nil if near changed since it was made
-	free     bool        // together is waived: those stacks wait for this one
-	together bool        // only machines with all stacks of together are candidates
+	with     []*stack    // only machines with replicas of all of these are candidates
 }
 
 // cand is the best machine of a cell.
@@ -42,10 +41,11 @@ type cand struct {
 	order order
 }
 
-// open marks machines and counts who fits. free waives Together.
-func (s *Scheduler) open(d *demand, free bool) *group {
+// open marks machines and counts who fits; with are the stacks that must be on
+// the same machine.
+func (s *Scheduler) open(d *demand, with []*stack) *group {
 	g := &s.group
-	*g = group{s: s, d: d, c: s.classOf(d), free: free,
+	*g = group{s: s, d: d, c: s.classOf(d), with: with,
 		marked: g.marked[:0], counts: g.counts[:0], cands: g.cands[:0], private: nil}
 	if s.epoch++; s.epoch == 0 {
 		clear(s.marks)
@@ -54,11 +54,10 @@ func (s *Scheduler) open(d *demand, free bool) *group {
 	for range g.c.cells {
 		g.cands = append(g.cands, cand{})
 	}
-	g.together = len(d.together) > 0 && !free
 	g.markOwn()
 	g.markOut()
 	g.survey()
-	if g.together {
+	if len(with) > 0 {
 		g.materialise()
 	}
 	return g
@@ -107,10 +106,10 @@ func (g *group) count(slot, n int32) {
 // the causes in their order so that each machine has its first.
 func (g *group) markOut() {
 	d := g.d
-	if g.together {
-		// Machines without the others are not candidates at all and need no mark.
-		for _, e := range d.together[0].at.entries {
-			for _, o := range d.together[1:] {
+	if len(g.with) > 0 {
+		// Machines without the first are not candidates at all and need no mark.
+		for _, e := range g.with[0].at.entries {
+			for _, o := range g.with[1:] {
 				if o.at.get(e.slot) == 0 {
 					g.out(e.slot, CauseTogether)
 				}
@@ -136,7 +135,7 @@ func (g *group) markOut() {
 			continue
 		}
 		for _, e := range t.entries {
-			if g.s.machines[e.slot].taken(p) != nil {
+			if g.s.machines[e.slot].taken(p) {
 				g.out(e.slot, CausePort)
 			}
 		}
@@ -173,7 +172,7 @@ func (g *group) next() (cand, bool) {
 // search finds the best machine of one cell.
 func (g *group) search(i int32) cand {
 	s := g.s
-	if g.private == nil && g.effort > 256+2*len(s.machines) {
+	if g.private == nil && g.effort > s.patience+2*len(s.machines) {
 		g.materialise()
 	}
 	if g.private != nil {
@@ -258,7 +257,7 @@ func (g *group) materialise() {
 		s.spare = append(s.spare, make([]tree, n-len(s.spare))...)
 	}
 	g.private = s.spare[:len(g.c.cells)]
-	if g.together {
+	if len(g.with) > 0 {
 		g.onlyTogether()
 	} else {
 		for i := range g.private {
@@ -286,7 +285,7 @@ func (g *group) onlyTogether() {
 	for i := range g.private {
 		g.private[i].reset(&g.s.machines, 1)
 	}
-	for _, e := range g.d.together[0].at.entries {
+	for _, e := range g.with[0].at.entries {
 		ref := &g.c.leaves[e.slot]
 		if ref.pos < 0 {
 			continue

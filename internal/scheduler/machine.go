@@ -157,14 +157,14 @@ func clash(a, b Port) bool {
 	return a.IP == b.IP || a.IP.IsUnspecified() || b.IP.IsUnspecified()
 }
 
-// taken finds who holds a port that clashes with p; nil if nobody does.
-func (m *machine) taken(p Port) *portUse {
+// taken reports whether somebody holds a port that clashes with p.
+func (m *machine) taken(p Port) bool {
 	for i := range m.ports {
 		if clash(m.ports[i].port, p) {
-			return &m.ports[i]
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 // tally counts things by slot. The order of entries depends on history, so

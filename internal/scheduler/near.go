@@ -1,5 +1,7 @@
 package scheduler
 
+import "cmp"
+
 // near is a rejected machine on its way into a reason.
 type near struct {
 	cause Cause
@@ -77,8 +79,9 @@ func causeOfShortage(short amount) Cause {
 	return CauseNone
 }
 
-// miss makes the public form, which holds what is true now.
-func (s *Scheduler) miss(d *demand, v *near) Miss {
+// miss makes the public form, which holds what is true now; with are the stacks
+// that must be on the same machine.
+func (s *Scheduler) miss(d *demand, with []*stack, v *near) Miss {
 	m := &s.machines[v.slot]
 	out := Miss{Machine: m.spec.Name, Cause: v.cause}
 	switch v.cause {
@@ -92,7 +95,7 @@ func (s *Scheduler) miss(d *demand, v *near) Miss {
 			}
 		}
 	case CauseTogether:
-		for _, o := range d.together {
+		for _, o := range with {
 			if o.at.get(v.slot) == 0 {
 				out.Detail = s.neighbour(d, o, Neighbour{Missing: true})
 				break
@@ -102,8 +105,8 @@ func (s *Scheduler) miss(d *demand, v *near) Miss {
 		out.Detail = s.tooNear(d, v.slot)
 	case CausePort:
 		for _, p := range d.ports {
-			if use := m.taken(p); use != nil {
-				out.Detail = s.holder(d, p, use)
+			if m.taken(p) {
+				out.Detail = s.holder(d, m, p)
 				break
 			}
 		}
@@ -111,19 +114,29 @@ func (s *Scheduler) miss(d *demand, v *near) Miss {
 	return out
 }
 
-// tooNear finds who on a machine must stay apart from the demand's stack.
+// tooNear finds who on a machine must stay apart from the demand's stack: the
+// first in the shape's order, or else the first by name of those that ask.
 func (s *Scheduler) tooNear(d *demand, slot int32) Neighbour {
 	for _, o := range d.apart {
 		if o.at.get(slot) > 0 {
 			return s.neighbour(d, o, Neighbour{})
 		}
 	}
+	var first *stack
 	for i := range d.stack.shunned {
-		if x := &d.stack.shunned[i]; x.at.get(slot) > 0 {
-			return s.neighbour(d, x.by, Neighbour{Asks: true})
+		x := &d.stack.shunned[i]
+		if x.at.get(slot) > 0 && (first == nil || compareStacks(x.by.name, first.name) < 0) {
+			first = x.by
 		}
 	}
-	return Neighbour{}
+	if first == nil {
+		return Neighbour{}
+	}
+	return s.neighbour(d, first, Neighbour{Asks: true})
+}
+
+func compareStacks(a, b Stack) int {
+	return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.App, b.App), cmp.Compare(a.Name, b.Name))
 }
 
 func (s *Scheduler) neighbour(d *demand, o *stack, n Neighbour) Neighbour {
@@ -133,15 +146,30 @@ func (s *Scheduler) neighbour(d *demand, o *stack, n Neighbour) Neighbour {
 	return n
 }
 
-func (s *Scheduler) holder(d *demand, p Port, use *portUse) Holder {
+// holder names who has a port that clashes with p: what is outside Argosy
+// first, then the first replica by name.
+func (s *Scheduler) holder(d *demand, m *machine, p Port) Holder {
 	h := Holder{Port: p}
-	switch {
-	case use.stack < 0:
-		h.Outside = use.by
-	case s.stackByID[use.stack].name.Tenant != d.stack.name.Tenant:
-		h.Foreign = true
-	default:
-		h.Replica = Replica{s.stackByID[use.stack].name, use.number}
+	found := false
+	for i := range m.ports {
+		use := &m.ports[i]
+		if !clash(use.port, p) {
+			continue
+		}
+		if use.stack < 0 {
+			if h.Outside == "" || use.by < h.Outside {
+				h.Outside = use.by
+			}
+			h.Replica, found = Replica{}, true
+			continue
+		}
+		r := Replica{s.stackByID[use.stack].name, use.number}
+		if !found || h.Replica != (Replica{}) && cmp.Or(compareStacks(r.Stack, h.Replica.Stack), r.Number-h.Replica.Number) < 0 {
+			h.Replica, found = r, true
+		}
+	}
+	if h.Replica != (Replica{}) && h.Replica.Stack.Tenant != d.stack.name.Tenant {
+		h.Replica, h.Foreign = Replica{}, true
 	}
 	return h
 }

@@ -1,7 +1,8 @@
 package scheduler
 
-// decidePinned looks at the one machine that will do. free waives Together.
-func (s *Scheduler) decidePinned(d *demand, req *Request, free bool, out *Decision) {
+// decidePinned looks at the one machine that will do; with are the stacks that
+// must be there.
+func (s *Scheduler) decidePinned(d *demand, with []*stack, req *Request, out *Decision) {
 	r := &out.Reason
 	r.Pinned = req.Pin.Why
 	if r.Pinned == "" {
@@ -20,7 +21,7 @@ func (s *Scheduler) decidePinned(d *demand, req *Request, free bool, out *Decisi
 	r.shape, r.labels = d.shape, m.spec.Labels
 	r.Load = int(uint64(m.load) * 1000 / fullLoad)
 	r.Preference = int(preferenceOf(m, d.shape.Prefer))
-	if misses := s.faults(d, slot, free); len(misses) > 0 {
+	if misses := s.faults(d, with, slot); len(misses) > 0 {
 		r.Wait = WaitPin
 		r.Rejected.Counts[misses[0].Cause] = 1
 		r.Rejected.Near = misses[:1]
@@ -32,11 +33,11 @@ func (s *Scheduler) decidePinned(d *demand, req *Request, free bool, out *Decisi
 }
 
 // faults lists everything that keeps a machine from taking a replica, in the
-// order of causes. free waives Together.
-func (s *Scheduler) faults(d *demand, slot int32, free bool) []Miss {
+// order of causes; with are the stacks that must be there.
+func (s *Scheduler) faults(d *demand, with []*stack, slot int32) []Miss {
 	m := &s.machines[slot]
 	var misses []Miss
-	add := func(v near) { misses = append(misses, s.miss(d, &v)) }
+	add := func(v near) { misses = append(misses, s.miss(d, with, &v)) }
 	if cause, _ := m.standing(nil); cause != CauseNone {
 		add(near{cause: cause, slot: slot})
 	}
@@ -45,8 +46,8 @@ func (s *Scheduler) faults(d *demand, slot int32, free bool) []Miss {
 			misses = append(misses, Miss{Machine: m.spec.Name, Cause: CauseRequire, Detail: detail})
 		}
 	}
-	for _, o := range d.together {
-		if !free && o.at.get(slot) == 0 {
+	for _, o := range with {
+		if o.at.get(slot) == 0 {
 			misses = append(misses, Miss{Machine: m.spec.Name, Cause: CauseTogether,
 				Detail: s.neighbour(d, o, Neighbour{Missing: true})})
 		}
@@ -55,8 +56,8 @@ func (s *Scheduler) faults(d *demand, slot int32, free bool) []Miss {
 		misses = append(misses, Miss{Machine: m.spec.Name, Cause: CauseApart, Detail: n})
 	}
 	for _, p := range d.ports {
-		if use := m.taken(p); use != nil {
-			misses = append(misses, Miss{Machine: m.spec.Name, Cause: CausePort, Detail: s.holder(d, p, use)})
+		if m.taken(p) {
+			misses = append(misses, Miss{Machine: m.spec.Name, Cause: CausePort, Detail: s.holder(d, m, p)})
 		}
 	}
 	if short, ratio := shortage(m.free, d.need); ratio > 0 || short != (amount{}) {

@@ -198,7 +198,7 @@ type Reason struct {
 	Load       int         // thousandths of the chosen machine in use before
 	Preference int         // sum of the preferences that held
 	Pinned     string      // why it is pinned; "" if it is not
-	Missing    []Stack     // for WaitTogether: all of the shape's Together; the absent ones are not told apart
+	Missing    []Stack     // for WaitTogether: the stacks that are placed nowhere
 	Rejected   *Rejections // never nil
 
 	shape  *Shape

@@ -36,6 +36,10 @@ type Scheduler struct {
 	epoch uint32
 	spare []tree // memory for private trees
 	group group  // the one under way
+
+	// patience is how many steps beyond two for each machine a group searches
+	// in shared trees before it makes private ones.
+	patience int
 }
 
 // placedKey identifies what is placed. It holds no pointers, so that the
@@ -63,6 +67,8 @@ func New() *Scheduler {
 		bySign:  map[signKey]*demand{},
 		classes: map[string]*class{},
 		sweepAt: sweepFrom,
+
+		patience: 256,
 	}
 }
 

@@ -5,7 +5,7 @@ package scheduler
 func (g *group) survey() {
 	r := g.s.refusalsOf(g.c)
 	g.tallies, g.near, g.fits = r.counts, r.near, 0
-	if g.together {
+	if len(g.with) > 0 {
 		g.surveyTogether()
 	} else {
 		for i := range g.c.cells {
@@ -82,7 +82,7 @@ func (g *group) surveyTogether() {
 			g.tallies[CauseTogether] += t.nodes[1].n
 		}
 	}
-	for _, e := range g.d.together[0].at.entries {
+	for _, e := range g.with[0].at.entries {
 		if g.c.leaves[e.slot].cause != CauseNone {
 			continue
 		}
@@ -97,7 +97,7 @@ func (g *group) surveyTogether() {
 		return
 	}
 	for slot := range g.c.leaves {
-		if g.c.leaves[slot].cause == CauseNone && g.d.together[0].at.get(int32(slot)) == 0 {
+		if g.c.leaves[slot].cause == CauseNone && g.with[0].at.get(int32(slot)) == 0 {
 			g.near.offer(g.s, g.nearFor(int32(slot), CauseTogether))
 		}
 	}
@@ -150,7 +150,7 @@ func (g *group) rejections() *Rejections {
 	if g.nearMade == nil && g.near.n > 0 {
 		g.nearMade = make([]Miss, g.near.n)
 		for i := range g.nearMade {
-			g.nearMade[i] = g.s.miss(g.d, &g.near.list[i])
+			g.nearMade[i] = g.s.miss(g.d, g.with, &g.near.list[i])
 		}
 	}
 	g.rejected = &Rejections{Machines: g.s.known, Counts: g.tallies, Require: g.c.refused.require, Near: g.nearMade}

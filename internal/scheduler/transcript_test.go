@@ -14,7 +14,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/placement"
 )
 
-// Each file in testdata is a conversation with one index:
+// Each file in testdata/transcripts is a conversation with one index:
 //
 //	machine NAME [id=…] [cpu=CORES] [mem=SIZE] [reserve-cpu=…] [reserve-mem=…] [condition=…] [taken=(PORT…)] [LABEL=VALUE…]
 //	forget NAME
@@ -28,7 +28,7 @@ import (
 // spread=(machine, rack) apart=(shop/db) together=(shop/db) pack. An underscore
 // in a value stands for a space.
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
 		s := New()
 		datadriven.RunTest(t, path, func(t *testing.T, td *datadriven.TestData) string {
 			return command(t, s, td)
