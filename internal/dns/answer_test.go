@@ -17,7 +17,7 @@ import (
 //	fill            count=N replicas of default/big/web.N/srv, ready, with port 80
 //	ask TYPE NAME   from=ADDR, tcp, edns=SIZE, summary (count instead of list)
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/answers", func(t *testing.T, path string) {
 		table := NewTable()
 		a := &answerer{table: table, reverse: []netip.Prefix{netip.MustParsePrefix("10.64.0.0/10")}}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {

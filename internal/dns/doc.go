@@ -40,10 +40,12 @@
 // tenant's own although .shop is also a real top-level domain, and
 // apache.3.lamp.shop is one replica's. The price, two extra questions per
 // outside name, is paid on the machine itself. A resolver that knows no search
-// domains, such as HAProxy's, gets the same answers: the server knows the
-// asker's address and tries its search domains when nothing else fits. A tenant
-// hides an outside name from its own containers only by declaring the very
-// same one; with a fourth label, such as www.apache.lamp.shop, it is outside.
+// domains, such as HAProxy's, gets the same answers for every name with a dot
+// in it: the server knows the asker's address and tries its search domains when
+// nothing else fits. (Docker's own resolver, which stands between, keeps names
+// without a dot to itself.) A tenant hides an outside name from its own
+// containers only by declaring the very same one; www.apache.lamp.shop is
+// outside.
 //
 // # Limits
 //

@@ -208,6 +208,15 @@ func TestThroughDockerEngine(t *testing.T) {
 	}
 	reachable("at first")
 
+	// Containers of one machine: frames that only cross the bridge also pass
+	// the rules where br_netfilter is on.
+	published := e.docker("inspect", "-f", "{{.State.Pid}}", "ag-published")
+	l.ip("netns attach " + l.prefix + "-pub " + published)
+	defer func() { _ = exec.Command("ip", "netns", "del", l.prefix+"-pub").Run() }()
+	if src, err := echo(t, l.prefix+"-pub", inA); err != nil || src != a.container().String() {
+		t.Errorf("between containers of one machine: %q, %v", src, err)
+	}
+
 	// Outside the cluster only the published port answers.
 	if _, err := echo(t, outside, netip.AddrPortFrom(a.cfg.Self.Underlay, 8007)); err != nil {
 		t.Errorf("published port: %v", err)

@@ -17,7 +17,7 @@ import (
 // A lab is a switch and some machines on it, each a network namespace with a
 // bridge as Docker would make it, and a container namespace on the bridge.
 type lab struct {
-	t        *testing.T
+	t        testing.TB
 	prefix   string
 	machines []*labMachine
 }
@@ -34,7 +34,7 @@ type labMachine struct {
 
 // newLab fails, rather than skips, without root: these tests are the only ones
 // that see a kernel route packets.
-func newLab(t *testing.T, machines int) *lab {
+func newLab(t testing.TB, machines int) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test makes network namespaces and needs root; run it with sudo")
@@ -132,7 +132,7 @@ func try(ns, command string) (string, error) {
 
 // inside runs f on a thread that is in the namespace, so that its sockets,
 // /proc/sys/net and child processes belong to it.
-func inside(t *testing.T, ns string, f func()) {
+func inside(t testing.TB, ns string, f func()) {
 	t.Helper()
 	done := make(chan error)
 	go func() {

@@ -271,6 +271,18 @@ func TestThousandPeersOneChange(t *testing.T) {
 	}
 }
 
+// BenchmarkIdleApply is what a recheck costs a machine of a small cluster.
+func BenchmarkIdleApply(b *testing.B) {
+	l := newLab(b, 3)
+	l.applyAll()
+	m := l.machines[0]
+	for b.Loop() {
+		if steps := m.apply(l.peers()); len(steps) != 0 {
+			b.Fatal(steps)
+		}
+	}
+}
+
 func TestKeeperRepairsWhenNudged(t *testing.T) {
 	l := newLab(t, 2)
 	l.applyAll()
