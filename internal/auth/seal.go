@@ -64,3 +64,13 @@ func OpenSealed(private Secret, sealed, context []byte) (Secret, error) {
 	}
 	return NewSecret(value), nil
 }
+
+// PublicSealingKey is the public half of a private sealing key.
+func PublicSealingKey(private Secret) ([]byte, error) {
+	kem, _, _ := sealingSuite()
+	key, err := kem.NewPrivateKey(private.Reveal())
+	if err != nil {
+		return nil, errors.New("this machine's sealing key is damaged: remove the machine from the cluster and join it again")
+	}
+	return key.PublicKey().Bytes(), nil
+}

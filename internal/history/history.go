@@ -1,0 +1,400 @@
+package history
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/state"
+	"github.com/argosy-cluster/argosy/internal/store"
+)
+
+const (
+	// MaxKept is how many transitions a database keeps.
+	MaxKept = 500_000
+	// dropAtOnce is how many of the oldest one transaction drops at most.
+	dropAtOnce = 1_000
+	// openTime is how long another process may take to let go of the database.
+	openTime = 5 * time.Second
+	// followPause is the time between attempts to follow a store that does not answer.
+	followPause = 500 * time.Millisecond
+)
+
+// all holds transitions by number, 8 bytes, big endian. index holds, for everything that a question may name, the numbers
+// of what concerns it: the name, a zero byte, the number.
+var (
+	allBucket   = []byte("transitions")
+	indexBucket = []byte("index")
+)
+
+// DB is a database of transitions. Its methods may be called from many goroutines.
+type DB struct {
+	bolt *bbolt.DB
+	kept int
+
+	mu          sync.Mutex // guards subscribers
+	subscribers map[chan struct{}]struct{}
+}
+
+// Open opens a database, making it if it is not there. One process at a time may have it open.
+func Open(path string) (*DB, error) { return open(path, MaxKept) }
+
+func open(path string, kept int) (*DB, error) {
+	b, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTime})
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return nil, fmt.Errorf("the history %s is in use by another server: stop it first", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the history %s: %w", path, err)
+	}
+	err = b.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{allBucket, indexBucket} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("preparing the history %s: %w", path, err), b.Close())
+	}
+	return &DB{bolt: b, kept: kept, subscribers: map[chan struct{}]struct{}{}}, nil
+}
+
+// Close ends the use of the database.
+func (db *DB) Close() error { return db.bolt.Close() }
+
+// Add keeps transitions, which must have numbers. Those it has already are left as they are.
+func (db *DB) Add(transitions ...*argosyv1.Transition) error {
+	if len(transitions) == 0 {
+		return nil
+	}
+	err := db.bolt.Update(func(tx *bbolt.Tx) error {
+		all, index := tx.Bucket(allBucket), tx.Bucket(indexBucket)
+		for _, t := range transitions {
+			key := number(t.Seq)
+			if t.Seq == 0 || all.Get(key) != nil {
+				continue
+			}
+			value, err := proto.Marshal(t)
+			if err != nil {
+				return err
+			}
+			if err := all.Put(key, value); err != nil {
+				return err
+			}
+			for _, name := range names(t) {
+				if err := index.Put(indexKey(name, t.Seq), nil); err != nil {
+					return err
+				}
+			}
+		}
+		return db.drop(all, index)
+	})
+	if err != nil {
+		return fmt.Errorf("writing history: %w", err)
+	}
+	db.notify()
+	return nil
+}
+
+// drop removes the oldest transitions beyond what is kept. Numbers are dense but for rare gaps, so their span bounds
+// their count from above and is known without counting.
+func (db *DB) drop(all, index *bbolt.Bucket) error {
+	c := all.Cursor()
+	last, _ := c.Last()
+	if last == nil {
+		return nil
+	}
+	newest := binary.BigEndian.Uint64(last)
+	dropped := 0
+	for k, v := c.First(); k != nil && dropped < dropAtOnce; k, v = c.First() {
+		if newest-binary.BigEndian.Uint64(k) < uint64(db.kept) {
+			return nil
+		}
+		t := &argosyv1.Transition{}
+		if err := proto.Unmarshal(v, t); err == nil {
+			for _, name := range names(t) {
+				if err := index.Delete(indexKey(name, t.Seq)); err != nil {
+					return err
+				}
+			}
+		}
+		if err := c.Delete(); err != nil {
+			return err
+		}
+		dropped++
+	}
+	return nil
+}
+
+// names are what a transition can be found by.
+func names(t *argosyv1.Transition) []string {
+	tenant := t.Tenant
+	app := t.App
+	var out []string
+	if k := t.Replica; k != nil {
+		tenant, app = k.GetTenant(), k.GetApp()
+		out = append(out, replicaName(state.KeyOf(k)))
+	}
+	if app != "" {
+		out = append(out, appName(tenant, app))
+	}
+	if t.Machine != "" {
+		out = append(out, machineName(t.Machine))
+	}
+	// What belongs to no tenant concerns the cluster, and everybody may know that a machine joined.
+	return append(out, tenantName(tenant))
+}
+
+func replicaName(k state.Key) string {
+	return strings.Join([]string{"replica", k.Tenant, k.App, k.Stack, fmt.Sprint(k.Number)}, "\x01")
+}
+func appName(tenant, app string) string { return strings.Join([]string{"app", tenant, app}, "\x01") }
+func machineName(id string) string      { return "machine\x01" + id }
+func tenantName(tenant string) string   { return "tenant\x01" + tenant }
+
+func number(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
+
+func indexKey(name string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte(name), 0), seq)
+}
+
+// Query says which transitions are wanted. Empty fields want everything.
+type Query struct {
+	// Tenant whose transitions are wanted, together with those of the cluster itself.
+	Tenant  string
+	App     string
+	Replica *state.Key
+	// Machine is a machine's id.
+	Machine string
+	// After is the number that the wanted ones come after.
+	After uint64
+	Since time.Time
+	// Tail wants only the last so many, Limit the first so many; 0 is no bound.
+	Tail, Limit int
+}
+
+func (q *Query) has(t *argosyv1.Transition) bool {
+	tenant, app := t.Tenant, t.App
+	if k := t.Replica; k != nil {
+		tenant, app = k.GetTenant(), k.GetApp()
+		if q.Replica != nil && state.KeyOf(k) != *q.Replica {
+			return false
+		}
+	} else if q.Replica != nil {
+		return false
+	}
+	return (q.Tenant == "" || tenant == "" || tenant == q.Tenant) && (q.App == "" || app == q.App) &&
+		(q.Machine == "" || t.Machine == q.Machine) && t.Seq > q.After &&
+		(q.Since.IsZero() || !t.At.AsTime().Before(q.Since))
+}
+
+// narrowest is the name whose index holds all that is wanted, empty when only reading everything does.
+func (q *Query) narrowest() string {
+	switch {
+	case q.Replica != nil:
+		return replicaName(*q.Replica)
+	case q.App != "" && q.Tenant != "":
+		return appName(q.Tenant, q.App)
+	case q.Machine != "":
+		return machineName(q.Machine)
+	}
+	return ""
+}
+
+// Query returns what is wanted, oldest first.
+func (db *DB) Query(ctx context.Context, q Query) ([]*argosyv1.Transition, error) {
+	var out []*argosyv1.Transition
+	err := db.bolt.View(func(tx *bbolt.Tx) error {
+		all := tx.Bucket(allBucket)
+		walk := func(seq []byte) (more bool, err error) {
+			if err := ctx.Err(); err != nil {
+				return false, err
+			}
+			t := &argosyv1.Transition{}
+			value := all.Get(seq)
+			if value == nil {
+				return true, nil
+			}
+			if err := proto.Unmarshal(value, t); err != nil {
+				return false, fmt.Errorf("transition %d cannot be read: %w", binary.BigEndian.Uint64(seq), err)
+			}
+			if q.has(t) {
+				out = append(out, t)
+			}
+			full := q.Tail > 0 && len(out) == q.Tail || q.Tail == 0 && q.Limit > 0 && len(out) == q.Limit
+			return !full, nil
+		}
+		if name := q.narrowest(); name != "" {
+			return walkIndex(tx.Bucket(indexBucket).Cursor(), name, q, walk)
+		}
+		return walkAll(all.Cursor(), q, walk)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading history: %w", err)
+	}
+	if q.Tail > 0 {
+		slices.Reverse(out)
+	}
+	return out, nil
+}
+
+// walkAll visits numbers after q.After: upwards, or downwards from the newest when only the last are wanted.
+func walkAll(c *bbolt.Cursor, q Query, visit func(seq []byte) (bool, error)) error {
+	k, _ := c.Seek(number(q.After + 1))
+	next := c.Next
+	if q.Tail > 0 {
+		k, _ = c.Last()
+		next = c.Prev
+	}
+	for ; k != nil && binary.BigEndian.Uint64(k) > q.After; k, _ = next() {
+		if more, err := visit(k); !more || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walkIndex does the same with the numbers of one name.
+func walkIndex(c *bbolt.Cursor, name string, q Query, visit func(seq []byte) (bool, error)) error {
+	prefix := append([]byte(name), 0)
+	k, _ := c.Seek(indexKey(name, q.After+1))
+	next := c.Next
+	if q.Tail > 0 {
+		if k, _ = c.Seek(append([]byte(name), 1)); k == nil {
+			k, _ = c.Last()
+		} else {
+			k, _ = c.Prev()
+		}
+		next = c.Prev
+	}
+	for ; k != nil && bytes.HasPrefix(k, prefix) && len(k) == len(prefix)+8; k, _ = next() {
+		seq := k[len(prefix):]
+		if binary.BigEndian.Uint64(seq) <= q.After {
+			return nil
+		}
+		if more, err := visit(seq); !more || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Last is the number of the newest transition, 0 when there is none.
+func (db *DB) Last() (seq uint64, err error) {
+	err = db.bolt.View(func(tx *bbolt.Tx) error {
+		if k, _ := tx.Bucket(allBucket).Cursor().Last(); k != nil {
+			seq = binary.BigEndian.Uint64(k)
+		}
+		return nil
+	})
+	return seq, err
+}
+
+// Subscribe returns a channel that receives after transitions were added, at least once after the last, and a function
+// that ends it.
+func (db *DB) Subscribe() (<-chan struct{}, func()) {
+	c := make(chan struct{}, 1)
+	db.mu.Lock()
+	db.subscribers[c] = struct{}{}
+	db.mu.Unlock()
+	return c, func() {
+		db.mu.Lock()
+		delete(db.subscribers, c)
+		db.mu.Unlock()
+	}
+}
+
+func (db *DB) notify() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for c := range db.subscribers {
+		select {
+		case c <- struct{}{}:
+		default: // it has not yet looked at an earlier one
+		}
+	}
+}
+
+// Follow keeps the database up with the store's history until ctx is done. It fails only when the database does.
+func (db *DB) Follow(ctx context.Context, s store.Store, log *slog.Logger) error {
+	for {
+		err := db.follow(ctx, s, log)
+		var broken *writeError
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.As(err, &broken):
+			return err
+		case err != nil:
+			log.DebugContext(ctx, "history is followed again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(followPause):
+		}
+	}
+}
+
+// writeError tells trouble of the database from trouble of the store.
+type writeError struct{ err error }
+
+func (e *writeError) Error() string { return e.err.Error() }
+func (e *writeError) Unwrap() error { return e.err }
+
+func (db *DB) follow(ctx context.Context, s store.Store, log *slog.Logger) error {
+	snap, err := s.List(ctx, store.History)
+	if err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(snap.KVs, dropAtOnce) {
+		if err := db.take(chunk, log); err != nil {
+			return err
+		}
+	}
+	for batch, err := range s.Watch(ctx, store.History, snap.Revision+1) {
+		if err != nil {
+			return err
+		}
+		var kvs []store.KV
+		for _, e := range batch.Events {
+			if e.Value != nil {
+				kvs = append(kvs, store.KV{Key: e.Key, Value: e.Value})
+			}
+		}
+		if err := db.take(kvs, log); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// take keeps records of the store. One that cannot be read is passed over: it must not keep the rest from being kept.
+func (db *DB) take(kvs []store.KV, log *slog.Logger) error {
+	var transitions []*argosyv1.Transition
+	for _, kv := range kvs {
+		t := &argosyv1.Transition{}
+		if err := store.Decode(kv, t); err != nil {
+			log.Error("a transition is lost", "error", err)
+			continue
+		}
+		transitions = append(transitions, t)
+	}
+	if err := db.Add(transitions...); err != nil {
+		return &writeError{err}
+	}
+	return nil
+}
