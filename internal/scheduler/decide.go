@@ -5,9 +5,31 @@ import "time"
 // batchGroup is the requests of a batch with the same demand, in batch order.
 type batchGroup struct {
 	d      *demand
-	pinned []int32 // indexes into the batch
-	free   []int32
+	pinned queue
+	free   queue
 	state  visit
+}
+
+// queue is a list of requests, linked by their positions in the batch.
+type queue struct{ first, last int32 } // from 1; 0 is the end
+
+func (q *queue) push(i int32, next []int32) {
+	if q.first == 0 {
+		q.first = i + 1
+	} else {
+		next[q.last-1] = i + 1
+	}
+	q.last = i + 1
+}
+
+// pop takes the first request out; ok is false if there is none.
+func (q *queue) pop(next []int32) (i int32, ok bool) {
+	if q.first == 0 {
+		return 0, false
+	}
+	i = q.first - 1
+	q.first = next[i]
+	return i, true
 }
 
 type visit uint8
@@ -28,9 +50,10 @@ const (
 func (s *Scheduler) Decide(now time.Time, batch []Request) []Decision {
 	s.sweep()
 	out := make([]Decision, len(batch))
-	groups := s.groupUp(batch)
+	next := make([]int32, len(batch))
+	groups := s.groupUp(batch, next)
 	order := s.inOrder(groups)
-	run := run{s: s, now: now, batch: batch, out: out, groups: groups}
+	run := run{s: s, now: now, batch: batch, next: next, out: out, groups: groups}
 	for _, i := range order {
 		if _, waived, _ := run.company(groups[i].d); !waived {
 			run.pinned(&groups[i])
@@ -48,8 +71,8 @@ func (s *Scheduler) Decide(now time.Time, batch []Request) []Decision {
 }
 
 // groupUp sorts a batch by demand.
-func (s *Scheduler) groupUp(batch []Request) []batchGroup {
-	var groups []batchGroup
+func (s *Scheduler) groupUp(batch []Request, next []int32) []batchGroup {
+	groups := s.groups[:0]
 	if s.epoch++; s.epoch == 0 {
 		clear(s.marks)
 		s.epoch = 1
@@ -65,11 +88,12 @@ func (s *Scheduler) groupUp(batch []Request) []batchGroup {
 		}
 		g := &groups[d.group]
 		if r.Pin.Machine != "" {
-			g.pinned = append(g.pinned, int32(i))
+			g.pinned.push(int32(i), next)
 		} else {
-			g.free = append(g.free, int32(i))
+			g.free.push(int32(i), next)
 		}
 	}
+	s.groups = groups
 	return groups
 }
 
@@ -102,6 +126,7 @@ type run struct {
 	s      *Scheduler
 	now    time.Time
 	batch  []Request
+	next   []int32 // links of the groups' queues
 	out    []Decision
 	groups []batchGroup
 }
@@ -136,17 +161,15 @@ func (d *demand) company(pending func(*stack) bool) (with []*stack, waived bool,
 }
 
 func (r *run) pinned(g *batchGroup) {
-	for _, i := range g.pinned {
-		req := &r.batch[i]
-		r.out[i] = Decision{Request: req, At: r.now}
+	for i, ok := g.pinned.pop(r.next); ok; i, ok = g.pinned.pop(r.next) {
 		with, _, missing := r.company(g.d)
 		if len(missing) > 0 {
-			r.refuse([]int32{i}, r.s.alone(missing))
+			r.refuse(i, r.s.alone(missing))
 			continue
 		}
-		r.s.decidePinned(g.d, with, req, &r.out[i])
+		r.out[i] = Decision{Request: &r.batch[i], At: r.now}
+		r.s.decidePinned(g.d, with, &r.batch[i], &r.out[i])
 	}
-	g.pinned = nil
 }
 
 // alone is the reason to wait for stacks that are placed nowhere.
@@ -157,21 +180,22 @@ func (s *Scheduler) alone(missing []Stack) Reason {
 // free decides the requests that may go anywhere. After the first that finds
 // no machine the others need not look: nothing changed since.
 func (r *run) free(bg *batchGroup) {
-	for left := bg.free; len(left) > 0; {
+	i, ok := bg.free.pop(r.next)
+	for ok {
 		with, waived, missing := r.company(bg.d)
 		if len(missing) > 0 {
-			r.refuse(left, r.s.alone(missing))
+			r.refuseAll(bg, i, r.s.alone(missing))
 			return
 		}
 		g := r.s.open(bg.d, with)
-		for len(left) > 0 {
-			c, ok := g.next()
-			if !ok {
-				r.refuse(left, g.refusal())
+		for ok {
+			c, found := g.next()
+			if !found {
+				r.refuseAll(bg, i, g.refusal())
 				return
 			}
-			r.place(g, left[0], c)
-			left = left[1:]
+			r.place(g, i, c)
+			i, ok = bg.free.pop(r.next)
 			if waived && bg.d.selfSet {
 				break // from now on the stack has company: itself
 			}
@@ -183,7 +207,7 @@ func (r *run) place(g *group, i int32, c cand) {
 	req, out := &r.batch[i], &r.out[i]
 	out.Request, out.At, out.MachineID = req, r.now, r.s.machines[c.slot].spec.ID
 	g.explain(c, &out.Reason)
-	r.s.book(req, g.d, c.slot)
+	r.s.book(g.d, booking{req.Replica.Number, req.Incarnation, c.slot, g.d.id})
 	g.took(c)
 }
 
@@ -196,19 +220,15 @@ func (g *group) refusal() Reason {
 	return Reason{Wait: wait, Rejected: g.rejections()}
 }
 
-func (r *run) refuse(which []int32, reason Reason) {
-	for _, i := range which {
-		r.out[i] = Decision{Request: &r.batch[i], At: r.now, Reason: reason}
+// refuseAll refuses request i of a group and all that follow.
+func (r *run) refuseAll(bg *batchGroup, i int32, reason Reason) {
+	for ok := true; ok; i, ok = bg.free.pop(r.next) {
+		r.refuse(i, reason)
 	}
 }
 
-// book reserves a machine.
-func (s *Scheduler) book(req *Request, d *demand, slot int32) {
-	key := placedKey{d.stack.id, slot, req.Replica.Number, req.Incarnation}
-	if old, ok := s.placed[key]; ok {
-		s.vacate(key, s.demands[old])
-	}
-	s.occupy(key, d)
+func (r *run) refuse(i int32, reason Reason) {
+	r.out[i] = Decision{Request: &r.batch[i], At: r.now, Reason: reason}
 }
 
 // explain notes why c is chosen, as of before it is booked.

@@ -28,7 +28,7 @@ func (s *Scheduler) decidePinned(d *demand, with []*stack, req *Request, out *De
 		return
 	}
 	r.Fit = 1
-	s.book(req, d, slot)
+	s.book(d, booking{req.Replica.Number, req.Incarnation, slot, d.id})
 	out.MachineID = m.spec.ID
 }
 

@@ -48,9 +48,10 @@ func (s *Scheduler) lookup(p Placed) (Placed, bool) {
 	if !ok {
 		return p, false
 	}
-	id, ok := s.placed[placedKey{st.id, slot, p.Replica.Number, p.Incarnation}]
-	if ok {
-		p.Shape = s.demands[id].shape
+	i := st.booked.find(booking{p.Replica.Number, p.Incarnation, slot, 0})
+	if i < 0 {
+		return p, false
 	}
-	return p, ok
+	p.Shape = s.demands[st.booked.list[i].demand].shape
+	return p, true
 }

@@ -11,13 +11,13 @@ type Scheduler struct {
 	byName    map[string][]int32 // known machines; names need not be unique
 	known     int
 
-	placed map[placedKey]int32 // to index of demands
-	ports  map[portNumber]*tally
+	ports map[portNumber]*tally
 
 	stacks      map[Stack]*stack
 	stackByID   []*stack // nil where free
 	freeStacks  []int32
 	byShape     map[shapeKey]*demand
+	byPointer   map[*Shape]*demand // the last use of each pointer in byShape
 	bySign      map[signKey]*demand
 	demands     []*demand // nil where free
 	freeDemands []int32
@@ -32,22 +32,15 @@ type Scheduler struct {
 	classes     map[string]*class
 	classUses   uint64
 
-	marks []mark // by slot, valid if of the current epoch
-	epoch uint32
-	spare []tree // memory for private trees
-	group group  // the one under way
+	marks  []mark // by slot, valid if of the current epoch
+	epoch  uint32
+	spare  []tree       // memory for private trees
+	group  group        // the one under way
+	groups []batchGroup // memory for the groups of a batch
 
 	// patience is how many steps beyond two for each machine a group searches
 	// in shared trees before it makes private ones.
 	patience int
-}
-
-// placedKey identifies what is placed. It holds no pointers, so that the
-// garbage collector need not look into a map of millions.
-type placedKey struct {
-	stack, slot int32
-	number      int
-	incarnation uint64
 }
 
 type portNumber struct {
@@ -58,15 +51,15 @@ type portNumber struct {
 // New returns an empty index.
 func New() *Scheduler {
 	return &Scheduler{
-		byID:    map[string]int32{},
-		byName:  map[string][]int32{},
-		placed:  map[placedKey]int32{},
-		ports:   map[portNumber]*tally{},
-		stacks:  map[Stack]*stack{},
-		byShape: map[shapeKey]*demand{},
-		bySign:  map[signKey]*demand{},
-		classes: map[string]*class{},
-		sweepAt: sweepFrom,
+		byID:      map[string]int32{},
+		byName:    map[string][]int32{},
+		ports:     map[portNumber]*tally{},
+		stacks:    map[Stack]*stack{},
+		byShape:   map[shapeKey]*demand{},
+		byPointer: map[*Shape]*demand{},
+		bySign:    map[signKey]*demand{},
+		classes:   map[string]*class{},
+		sweepAt:   sweepFrom,
 
 		patience: 256,
 	}
@@ -117,14 +110,7 @@ func (s *Scheduler) Add(p Placed) {
 	s.sweep()
 	d := s.demandOf(p.Replica.Stack, p.Shape)
 	slot := s.slotOf(p.Machine)
-	key := placedKey{d.stack.id, slot, p.Replica.Number, p.Incarnation}
-	if old, ok := s.placed[key]; ok {
-		if s.demands[old] == d {
-			return
-		}
-		s.vacate(key, s.demands[old])
-	}
-	s.occupy(key, d)
+	s.book(d, booking{p.Replica.Number, p.Incarnation, slot, d.id})
 }
 
 // Remove records that a replica no longer occupies a machine. Removing what is
@@ -138,44 +124,53 @@ func (s *Scheduler) Remove(p Placed) {
 	if !ok {
 		return
 	}
-	key := placedKey{st.id, slot, p.Replica.Number, p.Incarnation}
-	if id, ok := s.placed[key]; ok {
-		s.vacate(key, s.demands[id])
+	if i := st.booked.find(booking{p.Replica.Number, p.Incarnation, slot, 0}); i >= 0 {
+		s.vacate(st, i)
 		s.release(slot)
 	}
 }
 
-// occupy books a replica that is not booked yet.
-func (s *Scheduler) occupy(key placedKey, d *demand) {
-	s.placed[key] = d.id
+// book records a booking, instead of the same with another demand if there is
+// one.
+func (s *Scheduler) book(d *demand, b booking) {
+	st := d.stack
+	if i := st.booked.find(b); i >= 0 {
+		if st.booked.list[i] == b {
+			return
+		}
+		s.vacate(st, i)
+	}
+	st.booked.add(b)
 	d.refs++
-	d.stack.at.add(key.slot, 1)
+	st.at.add(b.slot, 1)
 	for _, o := range d.apart {
-		o.shun(d.stack, key.slot, 1)
+		o.shun(st, b.slot, 1)
 	}
 	for _, p := range d.ports {
-		s.takePort(key.slot, portUse{port: p, stack: key.stack, number: key.number})
+		s.takePort(b.slot, portUse{port: p, stack: st.id, number: b.number})
 	}
-	s.machines[key.slot].use(d.need, 1)
-	s.changed(key.slot)
+	s.machines[b.slot].use(d.need, 1)
+	s.changed(b.slot)
 }
 
-// vacate undoes occupy.
-func (s *Scheduler) vacate(key placedKey, d *demand) {
-	delete(s.placed, key)
+// vacate undoes book for the booking at position i.
+func (s *Scheduler) vacate(st *stack, i int) {
+	b := st.booked.list[i]
+	d := s.demands[b.demand]
+	st.booked.remove(i)
 	d.refs--
-	d.stack.at.add(key.slot, -1)
+	st.at.add(b.slot, -1)
 	for _, o := range d.apart {
-		o.shun(d.stack, key.slot, -1)
+		o.shun(st, b.slot, -1)
 	}
-	m := &s.machines[key.slot]
+	m := &s.machines[b.slot]
 	for _, p := range d.ports {
-		i := slices.Index(m.ports, portUse{port: p, stack: key.stack, number: key.number})
-		m.ports = slices.Delete(m.ports, i, i+1)
-		s.dropPort(key.slot, p)
+		at := slices.Index(m.ports, portUse{port: p, stack: st.id, number: b.number})
+		m.ports = slices.Delete(m.ports, at, at+1)
+		s.dropPort(b.slot, p)
 	}
 	m.use(d.need, -1)
-	s.changed(key.slot)
+	s.changed(b.slot)
 }
 
 // takePort records a normal port with the machine and in the index by port.

@@ -10,7 +10,8 @@ import (
 type stack struct {
 	name    Stack
 	id      int32
-	at      tally   // machines with replicas of it
+	booked  roster  // what is placed of it, where
+	at      tally   // machines with replicas of it; follows from booked
 	shunned []shun  // who wants to be apart from it, and where they are
 	groups  []int32 // groups of the batch under way, by index
 }
@@ -52,9 +53,6 @@ type demand struct {
 	epoch    uint32
 }
 
-// exclusive reports whether a machine can hold only one replica at most.
-func (d *demand) exclusive() bool { return d.selfFree || len(d.ports) > 0 }
-
 type shapeKey struct {
 	shape *Shape
 	stack *stack
@@ -92,11 +90,16 @@ func (s *Scheduler) demandOf(name Stack, shape *Shape) *demand {
 	if d := s.lastDemand; d != nil && s.lastShape == shape && d.stack.name == name {
 		return d
 	}
-	st := s.stackOf(name)
-	d := s.byShape[shapeKey{shape, st}]
-	if d == nil {
-		d = s.newDemand(st, shape)
-		s.byShape[shapeKey{shape, st}] = d
+	// Nearly always a shape belongs to one stack.
+	d := s.byPointer[shape]
+	if d == nil || d.stack.name != name {
+		st := s.stackOf(name)
+		d = s.byShape[shapeKey{shape, st}]
+		if d == nil {
+			d = s.newDemand(st, shape)
+			s.byShape[shapeKey{shape, st}] = d
+		}
+		s.byPointer[shape] = d
 	}
 	s.lastDemand, s.lastShape = d, shape
 	return d
@@ -231,6 +234,7 @@ func (s *Scheduler) sweep() {
 	}
 	s.lastDemand, s.lastShape = nil, nil
 	clear(s.byShape)
+	clear(s.byPointer)
 	for key, d := range s.bySign {
 		if !liveDemand[d.id] {
 			delete(s.bySign, key)
