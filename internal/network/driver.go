@@ -28,8 +28,8 @@ type VXLAN struct {
 	Log   *slog.Logger // nil: silent
 	Trace func(Step)   // nil, or called with each step before it is taken
 
-	mu     sync.Mutex
-	filter filter
+	mu    sync.Mutex
+	rules packetRules
 }
 
 var _ Driver = (*VXLAN)(nil)
@@ -80,7 +80,7 @@ func (v *VXLAN) Teardown(ctx context.Context, cfg Config) error {
 	}
 	// Routes, neighbours and forwarding entries go with the device. The table
 	// is last: until the device is gone it keeps strangers out of it.
-	return errors.Join(v.removeAccepts(ctx), deleteDevice(cfg.DeviceName), v.filter.remove(ctx))
+	return errors.Join(v.removeAccepts(ctx), deleteDevice(cfg.DeviceName), v.rules.filter.remove(ctx))
 }
 
 func (v *VXLAN) look(ctx context.Context, cfg Config) (Seen, error) {
@@ -88,12 +88,10 @@ func (v *VXLAN) look(ctx context.Context, cfg Config) (Seen, error) {
 	if err != nil {
 		return Seen{}, err
 	}
-	if seen.Rules, seen.Members, err = v.filter.look(ctx); err != nil {
+	if err := v.rules.look(ctx); err != nil {
 		return Seen{}, err
 	}
-	if seen.Docker, err = lookDockerChain(ctx); err != nil {
-		return Seen{}, err
-	}
+	seen.Rules, seen.Members, seen.Docker = v.rules.rules, v.rules.members, v.rules.docker
 	seen.Sysctls = readSysctls(cfg)
 	return seen, nil
 }
@@ -161,9 +159,9 @@ func (v *VXLAN) take(ctx context.Context, links *links, steps []Step) error {
 	s := steps[0]
 	switch s.Op {
 	case OpInstallRules:
-		return v.filter.install(ctx, s.Rules, s.Members)
+		return v.rules.filter.install(ctx, s.Rules, s.Members)
 	case OpAddMember, OpDeleteMember:
-		return v.filter.members(ctx, steps)
+		return v.rules.filter.members(ctx, steps)
 	case OpSetSysctl:
 		return writeSysctl(s.Key, s.Value, s.Optional)
 	case OpInsertAccept, OpDeleteAccept:

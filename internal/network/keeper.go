@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// DefaultRecheck is how often a Keeper looks for drift. One look costs a few
-// netlink dumps and three short processes.
-const DefaultRecheck = 15 * time.Second
+// DefaultRecheck is how often a Keeper looks for drift. A look that finds
+// nothing changed costs a few netlink requests.
+const DefaultRecheck = 5 * time.Second
 
 // retryFirst is how long a Keeper waits after a first failure; it doubles up to
 // the recheck interval.
