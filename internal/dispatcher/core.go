@@ -209,7 +209,7 @@ func (c *Core) Close(_ time.Time, s *Session) {
 		return
 	}
 	s.closed = true
-	delete(c.wakes, s)
+	c.wake(s)
 	if s.machine.session == s {
 		s.machine.session = nil
 		s.machine.reported = false

@@ -3,11 +3,13 @@ package leader
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
-	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/dispatcher"
 	"github.com/argosy-cluster/argosy/internal/leader/core"
 	"github.com/argosy-cluster/argosy/internal/state"
@@ -20,6 +22,13 @@ var ErrNotLeading = errors.New("this server does not lead the cluster now")
 // View is the cluster as the leader sees it.
 type View = core.View
 
+// Proposal is a change that somebody asks for. Its operations are committed in one transaction together with its
+// transitions, which the leader numbers and, where they have no time, dates.
+type Proposal = core.Proposal
+
+// Change lists what changed for people who watch.
+type Change = core.Change
+
 // Config is what a leader needs. Store, Election, ServerID and Log must be set.
 type Config struct {
 	Store    store.Store
@@ -29,81 +38,174 @@ type Config struct {
 	// Now is the clock, time.Now when nil.
 	Now func() time.Time
 	// SealSecret and SealCredential open a record of the store and seal its content to a machine's sealing key. They are
-	// called when an assignment is made and when the record or the machine's key changed, never twice for the same.
+	// called when an assignment is made and the record or the machine's key differs from the last time. They must be
+	// quick, and must not call the leader.
 	SealSecret     func(m *argosyv1.Machine, s *storev1.Secret) ([]byte, error)
 	SealCredential func(m *argosyv1.Machine, s *storev1.Secret) ([]byte, error)
 }
 
-// Proposal is a change that somebody asks for. Its operations are committed in one transaction together with its
-// transitions, which the leader numbers and dates.
-type Proposal struct {
-	If          []store.Compare
-	Ops         []store.Op
-	Transitions []*argosyv1.Transition
+// Leader leads when it is its turn. Its methods may be called from many goroutines.
+type Leader struct {
+	cfg  Config
+	poke chan struct{}
+
+	mu sync.Mutex
+	// reign is the term under way, nil when this server does not lead or has not its state yet.
+	reign *reign
+	subs  map[*Subscription]struct{}
 }
 
-// Leader leads when it is its turn.
-type Leader struct{}
+// reign is one term. Its fields but store and done are guarded by the leader's mutex.
+type reign struct {
+	core      *core.Core
+	proposals []*proposal
+	wakes     map[*dispatcher.Session]chan struct{}
+	done      <-chan struct{}
+}
+
+// proposal waits to be decided and committed.
+type proposal struct {
+	ctx    context.Context
+	decide func(now time.Time, v *View) (Proposal, error)
+	result chan error
+}
 
 // New makes a leader that does nothing until it runs.
-func New(c Config) *Leader { return &Leader{} }
-
-// Run leads whenever the election says so, until ctx ends.
-func (l *Leader) Run(ctx context.Context) error { return nil }
-
-// Propose runs decide against the current state, alone, and commits what it returns. An error of decide is returned as it
-// is, and nothing is committed. An error that wraps store.ErrUnavailable or context's means that it is not known whether
-// the proposal was committed: idempotency keys are for that.
-func (l *Leader) Propose(ctx context.Context, decide func(now time.Time, v *View) (Proposal, error)) error {
-	return ErrNotLeading
+func New(c Config) *Leader {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Leader{cfg: c, poke: make(chan struct{}, 1), subs: map[*Subscription]struct{}{}}
 }
 
-// Read runs f with the current state. It must be quick, and keep nothing but records.
-func (l *Leader) Read(f func(now time.Time, v *View)) error { return ErrNotLeading }
+// retryPause is the time between terms after a failure.
+const retryPause = 200 * time.Millisecond
+
+// Run leads whenever the election says so, until ctx ends.
+func (l *Leader) Run(ctx context.Context) error {
+	for {
+		err := store.Lead(ctx, l.cfg.Store, l.cfg.Election, l.cfg.ServerID, l.lead)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		l.cfg.Log.Warn("leading failed; beginning again", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retryPause):
+		}
+	}
+}
 
 // Leading reports whether this server leads and has its state.
-func (l *Leader) Leading() bool { return false }
+func (l *Leader) Leading() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reign != nil
+}
 
-// Session serves a machine's stream until it ends. The machine id is the one that its certificate proved.
-func (l *Leader) Session(ctx context.Context, machineID string, s dispatcher.Stream) error {
-	return ErrNotLeading
+// Propose runs decide against the current state, alone, and commits what it returns; when it returns nil, the change is
+// committed and every Read shows it. An error of decide is returned as it is, and nothing is committed; so is a
+// [*store.ConflictError]. An error that wraps [store.ErrUnavailable], [store.ErrDeposed] or context's means that it is not
+// known whether the proposal was committed: idempotency keys are for that. decide must be quick and must not call the
+// leader; it may be called more than once only by being proposed more than once.
+func (l *Leader) Propose(ctx context.Context, decide func(now time.Time, v *View) (Proposal, error)) error {
+	p := &proposal{ctx: ctx, decide: decide, result: make(chan error, 1)}
+	l.mu.Lock()
+	r := l.reign
+	if r == nil {
+		l.mu.Unlock()
+		return ErrNotLeading
+	}
+	r.proposals = append(r.proposals, p)
+	l.mu.Unlock()
+	l.nudge()
+	select {
+	case err := <-p.result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.done:
+		select {
+		case err := <-p.result:
+			return err
+		default:
+			return fmt.Errorf("%w: its term ended before it answered", ErrNotLeading)
+		}
+	}
+}
+
+// Read runs f with the current state. It must be quick, must not call the leader, and keep nothing but records.
+func (l *Leader) Read(f func(now time.Time, v *View)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reign == nil {
+		return ErrNotLeading
+	}
+	now := l.cfg.Now()
+	f(now, l.reign.core.View(now))
+	return nil
 }
 
 // SendWork hands work to a machine's agent. It fails when the machine has no session.
-func (l *Leader) SendWork(machineID string, w *argosyv1.Work) error { return ErrNotLeading }
+func (l *Leader) SendWork(machineID string, w *argosyv1.Work) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reign == nil {
+		return ErrNotLeading
+	}
+	err := l.reign.core.Work(machineID, w)
+	l.flush()
+	return err
+}
 
 // Plan is View.Plan on the current state.
-func (l *Leader) Plan(tenant string, spec *argosyv1.AppSpec) (*argosyv1.PlanResponse, error) {
-	return nil, ErrNotLeading
+func (l *Leader) Plan(tenant string, spec *argosyv1.AppSpec) (out *argosyv1.PlanResponse, err error) {
+	if readErr := l.Read(func(_ time.Time, v *View) { out, err = v.Plan(tenant, spec) }); readErr != nil {
+		return nil, readErr
+	}
+	return out, err
 }
 
 // Explain is View.Explain on the current state.
-func (l *Leader) Explain(key *argosyv1.ReplicaKey) (*argosyv1.ExplainResponse, error) {
-	return nil, ErrNotLeading
+func (l *Leader) Explain(key *argosyv1.ReplicaKey) (out *argosyv1.ExplainResponse, err error) {
+	if readErr := l.Read(func(_ time.Time, v *View) { out, err = v.Explain(state.KeyOf(key)) }); readErr != nil {
+		return nil, readErr
+	}
+	return out, err
 }
 
-// Change lists what changed for people who watch.
-type Change struct {
-	// All says that anything may have changed: read everything again.
-	All      bool
-	Replicas state.Set[state.Key]
-	Apps     state.Set[state.AppKey]
-	Machines state.Set[string]
-	// Seq is the number of the newest transition in history.
-	Seq uint64
+// nudge wakes the loop.
+func (l *Leader) nudge() {
+	select {
+	case l.poke <- struct{}{}:
+	default:
+	}
 }
 
-// Subscription tells of changes. C receives when there is something to take; changes add up until they are taken, so a
-// slow reader misses nothing and holds nobody up.
-type Subscription struct {
-	C <-chan struct{}
+// flush passes on what the core has to say to sessions, watchers, the log and the loop. The mutex is held.
+func (l *Leader) flush() {
+	r := l.reign
+	if r == nil {
+		return
+	}
+	for _, s := range r.core.Wakes() {
+		if wake := r.wakes[s]; wake != nil {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+	if ch := r.core.TakeChange(); !ch.Empty() || ch.Seq > 0 {
+		for s := range l.subs {
+			s.add(ch)
+		}
+	}
+	for _, text := range r.core.Complaints() {
+		l.cfg.Log.Warn(text)
+	}
+	if r.core.Due(l.cfg.Now()) {
+		l.nudge()
+	}
 }
-
-// Take returns what changed since the last call.
-func (s *Subscription) Take() Change { return Change{} }
-
-// Close ends the subscription.
-func (s *Subscription) Close() {}
-
-// Subscribe begins to gather changes. The first Take says All.
-func (l *Leader) Subscribe() *Subscription { return nil }

@@ -139,7 +139,7 @@ func (d *decision) removing(r *argosyv1.Replica) {
 	case !here:
 		d.plan.Waits[k] = d.waitsForPast(past)
 	case !m.live():
-		d.plan.Waits[k] = fmt.Sprintf("is to be removed; waits for %s, which is %s", m.Name, word(m.Condition))
+		d.plan.Waits[k] = fmt.Sprintf("is to be removed; waits for %s, which is %s", m.Name, Word(m.Condition))
 	default:
 		d.plan.Waits[k] = fmt.Sprintf("is being removed by %s", m.Name)
 	}
@@ -148,7 +148,7 @@ func (d *decision) removing(r *argosyv1.Replica) {
 func (d *decision) waitsForPast(past []*argosyv1.PastIncarnation) string {
 	m := d.in.Machine(past[0].GetMachine())
 	return fmt.Sprintf("is to be removed; incarnation %d may still run on %s, which is %s",
-		past[0].GetIncarnation(), m.Name, word(m.Condition))
+		past[0].GetIncarnation(), m.Name, Word(m.Condition))
 }
 
 // pastLeft lists the earlier incarnations that may still be somewhere.
@@ -255,8 +255,8 @@ func sortedKeys[V any](m map[uint32]V) []uint32 {
 	return out
 }
 
-// word is a machine's condition as people read it.
-func word(c argosyv1.MachineCondition) string {
+// Word is a machine's condition as people read it.
+func Word(c argosyv1.MachineCondition) string {
 	switch c {
 	case argosyv1.MachineCondition_MACHINE_CONDITION_READY:
 		return "ready"

@@ -36,7 +36,7 @@ func (d *decision) roll() {
 			c.Kind, c.Why = Restart, "somebody asked to restart this replica"
 			d.change(c)
 		case !m.live():
-			d.wait(k, fmt.Sprintf("revision %d waits for %s, which is %s", c.Revision, m.Name, word(m.Condition)))
+			d.wait(k, fmt.Sprintf("revision %d waits for %s, which is %s", c.Revision, m.Name, Word(m.Condition)))
 		default:
 			c.Kind, c.Why = Restart, d.whyRolled(r, c)
 			next = append(next, c)

@@ -9,8 +9,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/store"
 )
 
 // Defaults of the cluster's settings.
@@ -65,7 +66,9 @@ func (s *State) User(name string) *storev1.User { return s.users[name] }
 func (s *State) Users() []*storev1.User { return sorted(s.users, strings.Compare) }
 
 // Outcome finds what an RPC with this idempotency key came to, nil when none is kept.
-func (s *State) Outcome(tenant, key string) *storev1.Outcome { return s.outcomes[SecretKey{tenant, key}] }
+func (s *State) Outcome(tenant, key string) *storev1.Outcome {
+	return s.outcomes[SecretKey{tenant, key}]
+}
 
 // Outcomes calls f for every outcome that is kept, in no order.
 func (s *State) Outcomes(f func(tenant, key string, o *storev1.Outcome)) {
@@ -75,7 +78,9 @@ func (s *State) Outcomes(f func(tenant, key string, o *storev1.Outcome)) {
 }
 
 // Secret finds a tenant's secret, nil when there is none of that name.
-func (s *State) Secret(tenant, name string) *storev1.Secret { return s.secrets[SecretKey{tenant, name}] }
+func (s *State) Secret(tenant, name string) *storev1.Secret {
+	return s.secrets[SecretKey{tenant, name}]
+}
 
 // Secrets lists a tenant's secrets, by name.
 func (s *State) Secrets(tenant string) []*storev1.Secret { return ofTenant(s.secrets, tenant) }
@@ -233,4 +238,15 @@ func (s *State) StackOf(k StackKey, number uint64) (*argosyv1.StackSpec, []*argo
 		}
 	}
 	return spec, containers
+}
+
+// AppFault says why an app's record or its current revision cannot be used, nil when they can or do not exist.
+func (s *State) AppFault(k AppKey) error {
+	if err := s.faults[store.AppKey(k.Tenant, k.App)]; err != nil {
+		return err
+	}
+	if a := s.apps[k]; a != nil && a.record != nil {
+		return s.faults[store.RevisionKey(k.Tenant, k.App, a.record.GetRevision())]
+	}
+	return nil
 }

@@ -8,8 +8,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 )
 
 // decode reads a value into a new record, nil for a deletion.

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 

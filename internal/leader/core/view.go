@@ -1,9 +1,15 @@
 package core
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/orchestrator"
 	"github.com/argosy-cluster/argosy/internal/state"
 )
 
@@ -15,26 +21,230 @@ type View struct {
 	now  time.Time
 }
 
-// Core is the leader's decisions as a step function.
-type Core struct{}
+// View looks at the cluster now.
+func (c *Core) View(now time.Time) *View { return &View{State: c.st, core: c, now: now} }
+
+// Number counts leaders: it grows with every change of leader.
+func (v *View) Number() uint64 { return v.core.cfg.Number }
+
+// Condition is how a machine stands; UNSPECIFIED when this leader has not heard of it.
+func (v *View) Condition(machine string) argosyv1.MachineCondition { return v.core.condition(machine) }
+
+// Connected reports whether a machine has a session with this server.
+func (v *View) Connected(machine string) bool {
+	session, _ := v.core.disp.Connected(machine)
+	return session
+}
+
+// Endpoints lists where a replica's members are reached.
+func (v *View) Endpoints(k state.Key) []*argosyv1.Endpoint { return v.core.disp.Endpoints(k) }
+
+// Observation is what a replica's machine last said of its current incarnation and how long ago that was last confirmed;
+// nil when nothing.
+func (v *View) Observation(r *argosyv1.Replica) (*argosyv1.ReplicaObservation, time.Duration) {
+	o, at, ok := v.core.disp.Seen(r.GetMachine(), state.KeyOf(r.GetKey()), r.GetIncarnation())
+	if !ok || o.GetAppUid() != r.GetAppUid() {
+		return nil, 0
+	}
+	return o, max(v.now.Sub(at), 0)
+}
 
 // Status puts what is wanted of a replica beside what was seen of it.
-func (v *View) Status(r *argosyv1.Replica) *argosyv1.ReplicaStatus { return nil }
+func (v *View) Status(r *argosyv1.Replica) *argosyv1.ReplicaStatus {
+	k := state.KeyOf(r.GetKey())
+	out := &argosyv1.ReplicaStatus{Replica: r}
+	if r.GetMachine() != "" {
+		out.MachineName = v.MachineName(r.GetMachine())
+	}
+	o, age := v.Observation(r)
+	if o != nil {
+		out.Observation, out.Age = o, durationpb.New(age)
+	}
+	app := v.App(k.Tenant, k.App)
+	fresh := o != nil && age < v.core.timing.Unreachable
+	out.State, out.Message = v.stateOf(r, o, fresh)
+	out.UpToDate = app != nil && r.GetRevision() == app.GetRevision() && r.GetRestart() == orchestrator.RestartCount(app, k) &&
+		fresh && o.GetRevision() == r.GetRevision() && o.GetRestart() == r.GetRestart()
+	if w, ok := v.core.waits[k.StackKey()][k]; ok {
+		out.Message = join(w.String(), out.Message)
+	}
+	return out
+}
 
-// AppStatus counts an app's replicas.
-func (v *View) AppStatus(a *argosyv1.App) *argosyv1.AppStatus { return nil }
+func join(a, b string) string {
+	switch {
+	case a == "":
+		return b
+	case b == "" || a == b:
+		return a
+	}
+	return a + "; " + b
+}
+
+// stateOf says what may be said of a replica now.
+func (v *View) stateOf(r *argosyv1.Replica, o *argosyv1.ReplicaObservation, fresh bool) (argosyv1.ReplicaState, string) {
+	if r.GetMachine() == "" {
+		return argosyv1.ReplicaState_REPLICA_STATE_PENDING, ""
+	}
+	if fresh {
+		return o.GetState(), o.GetMessage()
+	}
+	name := v.MachineName(r.GetMachine())
+	if o != nil {
+		return argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED, fmt.Sprintf("not seen lately: %s is %s", name, v.word(r.GetMachine()))
+	}
+	if session, reported := v.core.disp.Connected(r.GetMachine()); session && reported && v.core.condition(r.GetMachine()) == condReady {
+		if r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
+			return argosyv1.ReplicaState_REPLICA_STATE_STOPPING, ""
+		}
+		return argosyv1.ReplicaState_REPLICA_STATE_PENDING, fmt.Sprintf("assigned to %s, which has not shown it yet", name)
+	}
+	return argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED, fmt.Sprintf("%s is %s", name, v.word(r.GetMachine()))
+}
+
+func (v *View) word(machine string) string {
+	if v.Machine(machine) == nil {
+		return "not in the cluster"
+	}
+	if session, reported := v.core.disp.Connected(machine); session && !reported {
+		return "connected and has not reported yet"
+	}
+	return orchestrator.Word(v.core.condition(machine))
+}
+
+// Statuses lists the status of an app's replicas (of all apps' when app is empty, of all tenants' when both are), by key.
+func (v *View) Statuses(tenant, app string) []*argosyv1.ReplicaStatus {
+	list := v.Replicas(tenant)
+	if app != "" {
+		list = v.AppReplicas(state.AppKey{Tenant: tenant, App: app})
+	}
+	out := make([]*argosyv1.ReplicaStatus, len(list))
+	for i, r := range list {
+		out[i] = v.Status(r)
+	}
+	return out
+}
+
+// AppStatus counts an app's replicas, by stack in the order of the spec; stacks that are no longer in it follow.
+func (v *View) AppStatus(a *argosyv1.App) *argosyv1.AppStatus {
+	out := &argosyv1.AppStatus{App: a}
+	key := state.AppKey{Tenant: a.GetTenant(), App: a.GetName()}
+	rev := v.AppRevision(a.GetTenant(), a.GetName(), 0)
+	stacks := map[string]*argosyv1.StackStatus{}
+	add := func(name string) *argosyv1.StackStatus {
+		s := &argosyv1.StackStatus{Stack: name}
+		stacks[name] = s
+		out.Stacks = append(out.Stacks, s)
+		return s
+	}
+	for _, spec := range rev.GetSpec().GetStacks() {
+		s := add(spec.GetName())
+		switch entry := state.Entry(rev.GetSpec(), spec.GetName()); {
+		case a.GetDeleting():
+		case entry.GetEachMachine():
+			s.Wanted = uint32(len(v.core.allowed(key.Stack(spec.GetName()), a.GetRevision())))
+		default:
+			s.Wanted = entry.GetCount()
+		}
+		out.Wanted += s.Wanted
+	}
+	for _, r := range v.AppReplicas(key) {
+		s := stacks[r.GetKey().GetStack()]
+		if s == nil {
+			s = add(r.GetKey().GetStack())
+		}
+		st := v.Status(r)
+		if r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN &&
+			(st.GetState() == argosyv1.ReplicaState_REPLICA_STATE_READY || st.GetState() == argosyv1.ReplicaState_REPLICA_STATE_COMPLETED) {
+			s.Ready++
+			out.Ready++
+		}
+		if st.GetUpToDate() {
+			s.Updated++
+		}
+	}
+	return out
+}
 
 // MachineStatus says how a machine stands.
-func (v *View) MachineStatus(m *argosyv1.Machine) *argosyv1.MachineStatus { return nil }
+func (v *View) MachineStatus(m *argosyv1.Machine) *argosyv1.MachineStatus {
+	id := m.GetId()
+	out := &argosyv1.MachineStatus{Machine: m, Condition: v.core.condition(id), Message: v.core.verdicts[id].Message,
+		Usage: v.core.disp.Usage(id)}
+	if last := v.core.disp.LastHeard(id); !last.IsZero() {
+		out.Age = durationpb.New(max(v.now.Sub(last), 0))
+	}
+	for _, r := range v.MachineReplicas(id) {
+		out.Replicas++
+		if sh := v.core.shapeAt(state.KeyOf(r.GetKey()).StackKey(), r.GetRevision()); sh.Shape != nil {
+			out.ReservedCpuMilli += sh.Need.CPU
+			out.ReservedMemory += sh.Need.Memory
+		}
+	}
+	if session, reported := v.core.disp.Connected(id); session && !reported {
+		out.Message = join("its agent is connected and has not reported yet", out.Message)
+	}
+	return out
+}
 
 // Usage lists the latest usage of an app's members (of all apps' when app is empty, of all tenants' when both are) and of
 // all machines, by name.
-func (v *View) Usage(tenant, app string) *argosyv1.ListUsageResponse { return nil }
-
-// Plan says what making a spec the app's next revision would change.
-func (v *View) Plan(tenant string, spec *argosyv1.AppSpec) (*argosyv1.PlanResponse, error) {
-	return nil, nil
+func (v *View) Usage(tenant, app string) *argosyv1.ListUsageResponse {
+	out := &argosyv1.ListUsageResponse{Machines: map[string]*argosyv1.MachineUsage{}}
+	list := v.Replicas(tenant)
+	if app != "" {
+		list = v.AppReplicas(state.AppKey{Tenant: tenant, App: app})
+	}
+	for _, r := range list {
+		_, containers := v.StackOf(state.KeyOf(r.GetKey()).StackKey(), r.GetRevision())
+		for _, ct := range containers {
+			if u := v.core.disp.MemberUsage(r.GetMachine(), state.KeyOf(r.GetKey()), ct.GetName()); u != nil {
+				out.Members = append(out.Members, u)
+			}
+		}
+	}
+	for _, m := range v.Machines() {
+		if u := v.core.disp.Usage(m.GetId()); u != nil {
+			out.Machines[cmp.Or(m.GetName(), m.GetId())] = u
+		}
+	}
+	return out
 }
 
 // Explain says why a replica is where it is, or nowhere. It leaves history to the caller.
-func (v *View) Explain(key state.Key) (*argosyv1.ExplainResponse, error) { return nil, nil }
+func (v *View) Explain(k state.Key) (*argosyv1.ExplainResponse, error) {
+	r := v.Replica(k)
+	if r == nil {
+		return nil, v.noReplica(k)
+	}
+	out := &argosyv1.ExplainResponse{Status: v.Status(r), Decided: r.GetReason(), Volumes: v.Volumes(k)}
+	sh := v.core.shapeAt(k.StackKey(), r.GetRevision())
+	if sh.fault != "" {
+		return out, nil
+	}
+	out.Now = v.core.explain(k, r, sh)
+	return out, nil
+}
+
+// NotFoundError says that something is not in the cluster.
+type NotFoundError struct{ What string }
+
+func (e *NotFoundError) Error() string { return e.What }
+
+func (v *View) noReplica(k state.Key) error {
+	what := fmt.Sprintf("there is no replica %s", k)
+	rev := v.AppRevision(k.Tenant, k.App, 0)
+	numbers := v.StackReplicas(k.StackKey())
+	switch {
+	case v.App(k.Tenant, k.App) == nil:
+		what = fmt.Sprintf("there is no app %s", k.AppKey())
+	case state.StackSpec(rev.GetSpec(), k.Stack) == nil && len(numbers) == 0:
+		what = fmt.Sprintf("app %s has no stack %s", k.AppKey(), k.Stack)
+	case len(numbers) > 0:
+		what += fmt.Sprintf(": %s has %d, from %d to %d", k.StackKey(), len(numbers), numbers[0].GetKey().GetNumber(),
+			slices.MaxFunc(numbers, func(a, b *argosyv1.Replica) int {
+				return cmp.Compare(a.GetKey().GetNumber(), b.GetKey().GetNumber())
+			}).GetKey().GetNumber())
+	}
+	return &NotFoundError{what}
+}

@@ -1,0 +1,257 @@
+package core
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/dispatcher"
+	"github.com/argosy-cluster/argosy/internal/orchestrator"
+	"github.com/argosy-cluster/argosy/internal/scheduler"
+	"github.com/argosy-cluster/argosy/internal/state"
+	"github.com/argosy-cluster/argosy/internal/store"
+)
+
+// SealFunc opens a record of the store and seals its content to a machine's sealing key.
+type SealFunc func(m *argosyv1.Machine, s *storev1.Secret) ([]byte, error)
+
+// Config is what a core needs besides the state.
+type Config struct {
+	// Term guards the transactions; Number counts leaders.
+	Term   int64
+	Number uint64
+	// SealSecret and SealCredential may be nil when there are no secrets, as in tests.
+	SealSecret, SealCredential SealFunc
+}
+
+// Core is the leader of one term.
+type Core struct {
+	cfg   Config
+	st    *state.State
+	sched *scheduler.Scheduler
+	disp  *dispatcher.Core
+
+	timing   orchestrator.Timing
+	verdicts map[string]orchestrator.Verdict
+	paused   string
+	// judgeAt is when conditions may change by silence; the zero time means at once.
+	judgeAt time.Time
+	// hellos are machines whose record may have to take over what their session said.
+	hellos    map[string]*argosyv1.Hello
+	machines  state.Set[string] // whose records are to be checked against verdicts and hellos
+	intruders []dispatcher.Intruder
+	outboxes  state.Set[string]
+
+	// stacks are to be decided again, apps to be checked for their end.
+	stacks state.Set[state.StackKey]
+	apps   state.Set[state.AppKey]
+	// pending are wanted replicas on no machine; stuck are stacks with something else that did not fit. Both are tried
+	// again when capacity says that something may fit that did not before.
+	pending  state.Set[state.Key]
+	stuck    state.Set[state.StackKey]
+	rolling  state.Set[state.StackKey]
+	each     state.Set[state.StackKey]
+	capacity bool
+
+	placed      map[state.Key][]scheduler.Placed
+	shapes      map[state.StackKey]map[uint64]shape
+	definitions map[state.StackKey]map[uint64]string
+	seals       map[sealKey]sealed
+	given       map[string]scheduler.Machine
+
+	waits     map[state.StackKey]map[state.Key]wait
+	endpoints state.Set[state.Key]
+	seq       uint64
+	sweepAt   time.Time
+
+	change     Change
+	complaints []string
+}
+
+// Change lists what changed for people who watch.
+type Change struct {
+	// All says that anything may have changed: read everything again.
+	All      bool
+	Replicas state.Set[state.Key]
+	Apps     state.Set[state.AppKey]
+	Machines state.Set[string]
+	// Seq is the number of the newest transition in history.
+	Seq uint64
+}
+
+// NewChange is a change of nothing.
+func NewChange() Change {
+	return Change{Replicas: state.Set[state.Key]{}, Apps: state.Set[state.AppKey]{}, Machines: state.Set[string]{}}
+}
+
+// Empty reports whether nothing changed, whatever the number.
+func (c *Change) Empty() bool {
+	return !c.All && len(c.Replicas)+len(c.Apps)+len(c.Machines) == 0
+}
+
+// Add takes another change in.
+func (c *Change) Add(o Change) {
+	c.All = c.All || o.All
+	maps.Copy(c.Replicas, o.Replicas)
+	maps.Copy(c.Apps, o.Apps)
+	maps.Copy(c.Machines, o.Machines)
+	c.Seq = max(c.Seq, o.Seq)
+}
+
+// New begins a term with everything that the store holds.
+func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
+	c := &Core{
+		cfg: cfg, st: state.Load(snap), sched: scheduler.New(),
+		verdicts: map[string]orchestrator.Verdict{}, hellos: map[string]*argosyv1.Hello{},
+		machines: state.Set[string]{}, outboxes: state.Set[string]{},
+		stacks: state.Set[state.StackKey]{}, apps: state.Set[state.AppKey]{},
+		pending: state.Set[state.Key]{}, stuck: state.Set[state.StackKey]{}, rolling: state.Set[state.StackKey]{},
+		each:   state.Set[state.StackKey]{},
+		placed: map[state.Key][]scheduler.Placed{}, shapes: map[state.StackKey]map[uint64]shape{},
+		definitions: map[state.StackKey]map[uint64]string{}, seals: map[sealKey]sealed{},
+		given: map[string]scheduler.Machine{}, waits: map[state.StackKey]map[state.Key]wait{},
+		endpoints: state.Set[state.Key]{}, change: NewChange(),
+	}
+	c.change.All = true
+	c.disp = dispatcher.New(c)
+	c.timing.Since = now
+	c.seq = c.st.LastSeq()
+	c.judge(now)
+	c.settle(now)
+	return c
+}
+
+// Term is what guards this core's transactions.
+func (c *Core) Term() int64 { return c.cfg.Term }
+
+// Apply takes in a batch of the watch.
+func (c *Core) Apply(now time.Time, b store.Batch) {
+	c.st.Apply(b)
+	c.settle(now)
+}
+
+// Revision is the store's revision that the core has reached.
+func (c *Core) Revision() int64 { return c.st.Revision() }
+
+// settle follows up on whatever just changed: everything that needs no commit.
+func (c *Core) settle(now time.Time) {
+	if ch := c.st.Take(); !ch.Empty() {
+		c.absorb(now, ch)
+	}
+	c.hear(now, c.disp.Take())
+	c.refreshEndpoints(now)
+}
+
+// Open begins a machine's session.
+func (c *Core) Open(now time.Time, machine string, hello *argosyv1.Hello) (*dispatcher.Session, *argosyv1.Refusal) {
+	if cluster := c.st.Settings().GetClusterId(); hello.GetClusterId() != "" && cluster != "" && hello.GetClusterId() != cluster {
+		return nil, &argosyv1.Refusal{Reason: fmt.Sprintf("this machine belongs to cluster %s, and this server to cluster %s: "+
+			"check the address the machine dials", clip(hello.GetClusterId()), cluster)}
+	}
+	s, refusal := c.disp.Open(now, machine, hello, c.timing.Unreachable)
+	c.settle(now)
+	return s, refusal
+}
+
+// Receive takes in a message of a session. An error ends the session.
+func (c *Core) Receive(now time.Time, s *dispatcher.Session, msg *argosyv1.SessionRequest) error {
+	err := c.disp.Receive(now, s, msg)
+	switch c.verdicts[s.Machine()].Condition {
+	case condUnknown, condUnreachable, condLost:
+		c.judgeAt = time.Time{}
+	}
+	c.settle(now)
+	return err
+}
+
+// Close ends a session.
+func (c *Core) Close(now time.Time, s *dispatcher.Session) {
+	c.disp.Close(now, s)
+	c.settle(now)
+}
+
+// Next is the next message for a session, nil when it has been told everything.
+func (c *Core) Next(s *dispatcher.Session) *argosyv1.SessionResponse { return c.disp.Next(s) }
+
+// Wakes returns the sessions for which there may be something to send.
+func (c *Core) Wakes() []*dispatcher.Session { return c.disp.Wakes() }
+
+// Work hands work to a machine.
+func (c *Core) Work(machine string, w *argosyv1.Work) error {
+	if c.st.Machine(machine) == nil {
+		return fmt.Errorf("there is no machine %s", clip(machine))
+	}
+	return c.disp.Work(machine, w)
+}
+
+// TakeChange returns what changed for those who watch since the last call.
+func (c *Core) TakeChange() Change {
+	ch := c.change
+	ch.Seq = c.st.LastSeq()
+	c.change = NewChange()
+	return ch
+}
+
+// Complaints returns what an operator should be told of, and forgets it.
+func (c *Core) Complaints() []string {
+	out := c.complaints
+	c.complaints = nil
+	return out
+}
+
+const maxComplaints = 100
+
+func (c *Core) complain(format string, args ...any) {
+	if len(c.complaints) < maxComplaints {
+		c.complaints = append(c.complaints, fmt.Sprintf(format, args...))
+	}
+}
+
+// NextWake is when a Step should be made although nothing happened; zero when there is no such time.
+func (c *Core) NextWake() time.Time {
+	next := c.judgeAt
+	if next.IsZero() || (!c.sweepAt.IsZero() && c.sweepAt.Before(next)) {
+		next = c.sweepAt
+	}
+	return next
+}
+
+// HistoryTrim lists operations that delete the transitions up to a number from the store. The newest one stays, since the
+// next number follows from it.
+func (c *Core) HistoryTrim(upTo uint64, most int) []store.Op {
+	var ops []store.Op
+	list := c.st.History()
+	for _, seq := range list[:max(len(list)-1, 0)] {
+		if seq > upTo || len(ops) >= most {
+			break
+		}
+		ops = append(ops, store.Delete(store.HistoryKey(seq)))
+	}
+	return ops
+}
+
+// sortedSet lists a set in order.
+func sortedSet[K comparable](set state.Set[K], compare func(a, b K) int) []K {
+	out := make([]K, 0, len(set))
+	for k := range set {
+		out = append(out, k)
+	}
+	slices.SortFunc(out, compare)
+	return out
+}
+
+func clip(s string) string {
+	if len(s) > 64 {
+		return s[:61] + "..."
+	}
+	return s
+}
+
+// Due reports whether a Step would have something to do.
+func (c *Core) Due(now time.Time) bool {
+	return len(c.stacks)+len(c.apps)+len(c.machines)+len(c.outboxes)+len(c.intruders) > 0 || c.capacity ||
+		!now.Before(c.judgeAt) || !now.Before(c.sweepAt)
+}

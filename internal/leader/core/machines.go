@@ -1,0 +1,159 @@
+package core
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/orchestrator"
+	"github.com/argosy-cluster/argosy/internal/state"
+	"github.com/argosy-cluster/argosy/internal/store"
+)
+
+const (
+	condReady       = argosyv1.MachineCondition_MACHINE_CONDITION_READY
+	condUnreachable = argosyv1.MachineCondition_MACHINE_CONDITION_UNREACHABLE
+	condLost        = argosyv1.MachineCondition_MACHINE_CONDITION_LOST
+	condUnknown     = argosyv1.MachineCondition_MACHINE_CONDITION_UNSPECIFIED
+)
+
+// judge judges all machines by their silence.
+func (c *Core) judge(now time.Time) {
+	if c.timing.Unreachable == 0 {
+		c.settings()
+	}
+	list := c.st.Machines()
+	beats := make([]orchestrator.Beats, len(list))
+	for i, m := range list {
+		beats[i] = orchestrator.Beats{ID: m.GetId(), Recorded: m.GetCondition(), Last: c.disp.LastHeard(m.GetId())}
+	}
+	v := orchestrator.Conditions(now, c.timing, beats)
+	if v.Paused != c.paused && v.Paused != "" {
+		c.complain("%s", v.Paused)
+	}
+	c.paused = v.Paused
+	c.judgeAt = v.Next
+	if c.judgeAt.IsZero() {
+		c.judgeAt = now.Add(c.timing.Unreachable)
+	}
+	for _, verdict := range v.Machines {
+		old := c.verdicts[verdict.ID]
+		c.verdicts[verdict.ID] = verdict
+		if old.Condition == verdict.Condition {
+			continue
+		}
+		c.change.Machines.Add(verdict.ID)
+		c.machines.Add(verdict.ID)
+		c.tellScheduler(verdict.ID)
+		c.touchMachine(verdict.ID)
+	}
+	if c.disp.Held() && c.heardAll(now) {
+		c.disp.Release()
+	}
+}
+
+// heardAll reports whether every machine that counts has reported in full, or had time to.
+func (c *Core) heardAll(now time.Time) bool {
+	if now.Sub(c.timing.Since) >= c.timing.Unreachable {
+		return true
+	}
+	for _, m := range c.st.Machines() {
+		if _, reported := c.disp.Connected(m.GetId()); !reported && m.GetCondition() != condLost {
+			return false
+		}
+	}
+	return true
+}
+
+// condition is how a machine stands. It is lost only once that is written.
+func (c *Core) condition(id string) argosyv1.MachineCondition {
+	v := c.verdicts[id].Condition
+	if v == condLost && c.st.Machine(id).GetCondition() != condLost {
+		return condUnreachable
+	}
+	return v
+}
+
+// machineUnits writes what changed about machines: that they are lost or back, and what their agents said.
+func (c *Core) machineUnits(now time.Time) []Unit {
+	var units []Unit
+	for _, id := range sortedSet(c.machines, strings.Compare) {
+		if u := c.machineUnit(now, id); len(u.Ops) > 0 {
+			units = append(units, u)
+		}
+	}
+	clear(c.machines)
+	for _, i := range c.intruders {
+		u := c.unit()
+		u.note(&argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_SECURITY, Machine: i.Machine,
+			From: "one session", To: "second session refused", Cause: i.Why})
+		units = append(units, u.seal(now))
+	}
+	c.intruders = nil
+	return units
+}
+
+func (c *Core) machineUnit(now time.Time, id string) Unit {
+	u := c.unit()
+	m := c.st.Machine(id)
+	if m == nil {
+		return u.Unit
+	}
+	next := proto.CloneOf(m)
+	if h := c.hellos[id]; h != nil {
+		takeHello(next, h)
+		delete(c.hellos, id)
+	}
+	switch v := c.verdicts[id]; {
+	case v.Condition == condLost && m.GetCondition() != condLost:
+		next.Condition = condLost
+		u.note(c.machineTransition(id, m.GetCondition(), condLost, v.Message))
+	case (v.Condition == condReady) && m.GetCondition() == condLost:
+		next.Condition = condReady
+		u.note(c.machineTransition(id, condLost, condReady, "its agent is back"))
+	}
+	if !proto.Equal(m, next) {
+		u.put(store.MachineKey(id), next)
+	}
+	return u.seal(now)
+}
+
+func (c *Core) machineTransition(id string, from, to argosyv1.MachineCondition, cause string) *argosyv1.Transition {
+	return &argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_MACHINE, Machine: id,
+		From: orchestrator.Word(from), To: orchestrator.Word(to), Cause: cause}
+}
+
+// takeHello takes over what an agent says of its machine, within reason.
+func takeHello(m *argosyv1.Machine, h *argosyv1.Hello) {
+	take := func(dst *string, src string) {
+		if src != "" && len(src) <= 256 {
+			*dst = src
+		}
+	}
+	take(&m.BootId, h.GetBootId())
+	take(&m.AgentVersion, h.GetAgentVersion())
+	take(&m.EngineVersion, h.GetEngineVersion())
+	take(&m.Address, h.GetAddress())
+	if c := h.GetCapacity(); c.GetCpuMilli() > 0 && c.GetMemory() > 0 {
+		m.Capacity = c
+	}
+	if len(h.GetSealingKey()) == 32 && !bytes.Equal(h.GetSealingKey(), m.GetSealingKey()) {
+		m.SealingKey = h.GetSealingKey()
+	}
+}
+
+// refreshEndpoints derives the addresses of replicas that something happened to.
+func (c *Core) refreshEndpoints(now time.Time) {
+	if len(c.endpoints) == 0 {
+		return
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(c.endpoints), state.Key.Compare) {
+		c.disp.SetEndpoints(k, c.endpointsOf(now, k))
+	}
+	clear(c.endpoints)
+}

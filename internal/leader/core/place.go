@@ -1,0 +1,256 @@
+package core
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/scheduler"
+	"github.com/argosy-cluster/argosy/internal/state"
+	"github.com/argosy-cluster/argosy/internal/store"
+)
+
+// place finds machines for all jobs at once.
+func (s *stepping) place() {
+	var batch []scheduler.Request
+	var asked []job
+	for _, j := range s.jobs {
+		sh := s.c.shapeAt(j.key.StackKey(), j.next.GetRevision())
+		if sh.fault != "" {
+			s.unplaced(j, wait{text: sh.fault}, &argosyv1.Reason{Summary: sh.fault})
+			continue
+		}
+		batch = append(batch, scheduler.Request{Replica: schedulerReplica(j.key), Incarnation: j.next.GetIncarnation(),
+			Shape: sh.Shape, Pin: s.c.pinOf(j.key)})
+		asked = append(asked, j)
+	}
+	decisions := s.c.sched.Decide(s.now, batch)
+	for i := range decisions {
+		if d := &decisions[i]; d.Placed() {
+			s.assign(asked[i], d)
+		} else {
+			s.unplaced(asked[i], wait{text: asked[i].why, reason: &d.Reason}, s.c.reasonOf(asked[i].why, d))
+		}
+	}
+	s.jobs = nil
+}
+
+// assign gives a replica to the machine that was found.
+func (s *stepping) assign(j job, d *scheduler.Decision) {
+	next := j.next
+	next.Machine = d.MachineID
+	next.Reason = s.c.reasonOf(j.why, d)
+	next.Reason.At = timestamppb.New(s.now)
+	next.AssignedAt = timestamppb.New(s.now)
+	s.write(j.key, next, func(u *building) {
+		s.volumes(u, next)
+		u.noteReplica(j.key, next.GetIncarnation(), next.GetMachine(), j.from, "assigned", next.GetReason().GetSummary())
+	})
+}
+
+// unplaced notes that no machine was found, and writes the record if it must be.
+func (s *stepping) unplaced(j job, w wait, reason *argosyv1.Reason) {
+	s.c.wait(j.key, w)
+	s.c.change.Replicas.Add(j.key)
+	if !j.required {
+		if s.c.st.Replica(j.key).GetMachine() != "" {
+			s.c.stuck.Add(j.key.StackKey())
+		}
+		return
+	}
+	j.next.Reason = reason
+	j.next.Reason.At = timestamppb.New(s.now)
+	s.write(j.key, j.next, func(u *building) {
+		u.noteReplica(j.key, j.next.GetIncarnation(), "", j.from, "pending", reason.GetSummary())
+	})
+}
+
+// floorUnits raises the floors of apps from which records go. They come before the deletions.
+func (s *stepping) floorUnits() []Unit {
+	var units []Unit
+	for _, k := range sortedSet(keysOf(s.floors), state.AppKey.Compare) {
+		app := s.c.st.App(k.Tenant, k.App)
+		next := proto.CloneOf(app)
+		next.IncarnationFloor = s.floors[k]
+		u := s.c.unit()
+		u.put(store.AppKey(k.Tenant, k.App), next)
+		units = append(units, u.seal(s.now))
+	}
+	return units
+}
+
+func keysOf[K comparable, V any](m map[K]V) state.Set[K] {
+	out := make(state.Set[K], len(m))
+	for k := range m {
+		out.Add(k)
+	}
+	return out
+}
+
+// Revisions of an app beyond most are deleted down to kept, the oldest first, but for those that replicas have.
+const (
+	mostRevisions = 64
+	keptRevisions = 50
+)
+
+// appUnits ends apps of which nothing is left, and old revisions.
+func (c *Core) appUnits(now time.Time) []Unit {
+	var units []Unit
+	for _, k := range sortedSet(c.apps, state.AppKey.Compare) {
+		app := c.st.App(k.Tenant, k.App)
+		revisions := c.st.Revisions(k.Tenant, k.App)
+		switch {
+		case c.st.AppFault(k) != nil:
+		case app == nil && len(revisions) > 0 && len(c.st.AppReplicas(k)) == 0:
+			units = append(units, c.deleteRevisions(now, revisions)...)
+		case app.GetDeleting() && c.nothingLeft(k, app):
+			units = append(units, c.deleteRevisions(now, revisions)...)
+			u := c.unit()
+			u.delete(store.AppKey(k.Tenant, k.App))
+			u.note(&argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_APP, Tenant: k.Tenant, App: k.App,
+				From: "deleting", To: "deleted", Cause: "its last replica is gone"})
+			units = append(units, u.seal(now))
+		case app != nil && len(revisions) > mostRevisions:
+			units = append(units, c.deleteRevisions(now, c.spare(k, app, revisions))...)
+		}
+	}
+	clear(c.apps)
+	return units
+}
+
+func (c *Core) nothingLeft(k state.AppKey, app *argosyv1.App) bool {
+	for _, sk := range c.st.StackKeys(k) {
+		if len(c.st.StackReplicas(sk)) > 0 || app.GetDeleteVolumes() && len(c.st.StackVolumes(sk)) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// spare lists the oldest revisions that no replica has.
+func (c *Core) spare(k state.AppKey, app *argosyv1.App, revisions []*argosyv1.Revision) []*argosyv1.Revision {
+	used := map[uint64]bool{app.GetRevision(): true}
+	for _, r := range c.st.AppReplicas(k) {
+		used[r.GetRevision()] = true
+	}
+	var out []*argosyv1.Revision
+	for _, r := range revisions[:len(revisions)-keptRevisions] {
+		if !used[r.GetNumber()] {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func (c *Core) deleteRevisions(now time.Time, list []*argosyv1.Revision) []Unit {
+	var units []Unit
+	for _, r := range list {
+		u := c.unit()
+		u.delete(store.RevisionKey(r.GetTenant(), r.GetApp(), r.GetNumber()))
+		units = append(units, u.seal(now))
+	}
+	return units
+}
+
+// outboxBatch is how many transitions of one machine are committed together.
+const outboxBatch = 200
+
+// outboxUnits commits what machines' outboxes hold.
+func (c *Core) outboxUnits(now time.Time) []Unit {
+	var units []Unit
+	for _, id := range sortedSet(c.outboxes, strings.Compare) {
+		delete(c.outboxes, id)
+		list := c.disp.Outbox(id, outboxBatch)
+		if len(list) == 0 || c.st.Machine(id) == nil {
+			continue
+		}
+		if len(list) == outboxBatch {
+			c.outboxes.Add(id)
+		}
+		u, last := c.unit(), c.st.Outbox(id)
+		for _, t := range list {
+			if t.GetOutboxSeq() > last {
+				last = t.GetOutboxSeq()
+				u.note(fromMachine(id, t))
+			}
+		}
+		if len(u.notes) == 0 {
+			c.disp.Ack(id, last)
+			continue
+		}
+		u.put(store.OutboxKey(id), &argosyv1.TransitionsAck{OutboxSeq: last})
+		u.acks = append(u.acks, ack{id, last})
+		units = append(units, u.seal(now))
+	}
+	return units
+}
+
+// fromMachine is a machine's transition as history takes it: it speaks for that machine only.
+func fromMachine(id string, t *argosyv1.Transition) *argosyv1.Transition {
+	t = proto.CloneOf(t)
+	t.Machine, t.Actor = id, ""
+	switch t.GetKind() {
+	case argosyv1.TransitionKind_TRANSITION_KIND_MEMBER, argosyv1.TransitionKind_TRANSITION_KIND_REPLICA,
+		argosyv1.TransitionKind_TRANSITION_KIND_IMAGE, argosyv1.TransitionKind_TRANSITION_KIND_MACHINE:
+	default:
+		t.Kind = argosyv1.TransitionKind_TRANSITION_KIND_MACHINE
+	}
+	if r := t.GetReplica(); r != nil {
+		t.Tenant, t.App = r.GetTenant(), r.GetApp()
+	}
+	return t
+}
+
+// Outcomes of RPCs are kept for a day, and looked through now and then.
+const (
+	outcomeAge    = 24 * time.Hour
+	sweepInterval = 10 * time.Minute
+	sweepMost     = 256
+)
+
+// sweep deletes what is kept for a while only.
+func (c *Core) sweep(now time.Time) []Unit {
+	if now.Before(c.sweepAt) {
+		return nil
+	}
+	c.sweepAt = now.Add(sweepInterval)
+	var old []string
+	c.st.Outcomes(func(tenant, key string, o *storev1.Outcome) {
+		if now.Sub(o.GetAt().AsTime()) > outcomeAge {
+			old = append(old, store.OutcomeKey(tenant, key))
+		}
+	})
+	set := state.Set[string]{}
+	for _, k := range old {
+		set.Add(k)
+	}
+	var units []Unit
+	for i, k := range sortedSet(set, strings.Compare) {
+		if i == sweepMost {
+			c.sweepAt = now.Add(time.Second)
+			break
+		}
+		u := c.unit()
+		u.delete(k)
+		units = append(units, u.seal(now))
+	}
+	return units
+}
+
+// String is for traces.
+func (u Unit) String() string {
+	s := ""
+	for _, op := range u.Ops {
+		verb := "put"
+		if op.Value == nil {
+			verb = "delete"
+		}
+		s += fmt.Sprintf("%s %s\n", verb, op.Key)
+	}
+	return s
+}

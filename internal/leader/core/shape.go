@@ -1,0 +1,183 @@
+package core
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	agentcore "github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/image"
+	"github.com/argosy-cluster/argosy/internal/placement"
+	"github.com/argosy-cluster/argosy/internal/scheduler"
+	"github.com/argosy-cluster/argosy/internal/state"
+)
+
+// shape is what replicas of a stack at one revision ask of a machine. fault says why nobody can tell; nothing is placed
+// then.
+type shape struct {
+	*scheduler.Shape
+	// sign is equal for equal shapes.
+	sign  string
+	fault string
+}
+
+// shapeAt is the shape of a stack at a revision, empty when the store does not have it.
+func (c *Core) shapeAt(k state.StackKey, revision uint64) shape {
+	if sh, ok := c.shapes[k][revision]; ok {
+		return sh
+	}
+	rev := c.st.AppRevision(k.Tenant, k.App, revision)
+	spec, containers := c.st.StackOf(k, revision)
+	if rev == nil || spec == nil {
+		return shape{fault: fmt.Sprintf("revision %d of %s is not in the store", revision, k)}
+	}
+	sh := shapeOf(k, spec, containers, state.Entry(rev.GetSpec(), k.Stack))
+	if c.shapes[k] == nil {
+		c.shapes[k] = map[uint64]shape{}
+	}
+	c.shapes[k][revision] = sh
+	return sh
+}
+
+// shapeOf translates a stack for the scheduler.
+func shapeOf(k state.StackKey, spec *argosyv1.StackSpec, containers []*argosyv1.ContainerSpec, entry *argosyv1.ClusterEntry) shape {
+	out := &scheduler.Shape{}
+	for _, ct := range containers {
+		out.Need.CPU += ct.GetResources().GetReserveCpuMilli()
+		out.Need.Memory += ct.GetResources().GetReserveMemory()
+		for _, p := range ct.GetPorts() {
+			if p.GetPublished() == 0 || p.GetPublished() > 65535 {
+				continue
+			}
+			port := scheduler.Port{Port: uint16(p.GetPublished()), Protocol: "tcp"}
+			if p.GetProtocol() == argosyv1.Protocol_PROTOCOL_UDP {
+				port.Protocol = "udp"
+			}
+			if ip, err := netip.ParseAddr(p.GetHostIp()); err == nil && !ip.IsUnspecified() {
+				port.IP = ip
+			}
+			out.Ports = append(out.Ports, port)
+		}
+	}
+	pl := spec.GetPlacement()
+	for _, text := range pl.GetRequire() {
+		e, err := placement.Parse(text)
+		if err != nil {
+			return shape{fault: fmt.Sprintf("its placement cannot be read: require %q: %v", text, err)}
+		}
+		out.Require = append(out.Require, e)
+	}
+	for _, p := range pl.GetPrefer() {
+		e, err := placement.Parse(p.GetExpression())
+		if err != nil {
+			return shape{fault: fmt.Sprintf("its placement cannot be read: prefer %q: %v", p.GetExpression(), err)}
+		}
+		out.Prefer = append(out.Prefer, scheduler.Preference{When: e, Weight: int(p.GetWeight())})
+	}
+	out.Spread = pl.GetSpread()
+	for _, name := range pl.GetApartFrom() {
+		out.Apart = append(out.Apart, stackNamed(k, name))
+	}
+	for _, name := range pl.GetTogetherWith() {
+		out.Together = append(out.Together, stackNamed(k, name))
+	}
+	if entry.GetEachMachine() {
+		out.Apart = append(out.Apart, schedulerStack(k))
+	}
+	return shape{Shape: out, sign: signOf(out)}
+}
+
+func signOf(s *scheduler.Shape) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d %d %q %q %q %q", s.Need.CPU, s.Need.Memory, s.Ports, s.Spread, s.Apart, s.Together)
+	for _, e := range s.Require {
+		fmt.Fprintf(&b, " require %q", e)
+	}
+	for _, p := range s.Prefer {
+		fmt.Fprintf(&b, " prefer %q %d", p.When, p.Weight)
+	}
+	return b.String()
+}
+
+// stackNamed resolves `stack` of the same app, or `app/stack` of the same tenant.
+func stackNamed(k state.StackKey, name string) scheduler.Stack {
+	if app, stack, ok := strings.Cut(name, "/"); ok {
+		return scheduler.Stack{Tenant: k.Tenant, App: app, Name: stack}
+	}
+	return scheduler.Stack{Tenant: k.Tenant, App: k.App, Name: name}
+}
+
+// definition identifies what a stack's containers are at a revision: equal definitions mean that no container notices.
+func (c *Core) definition(k state.StackKey, revision uint64) string {
+	if d, ok := c.definitions[k][revision]; ok {
+		return d
+	}
+	rev := c.st.AppRevision(k.Tenant, k.App, revision)
+	spec, containers := c.st.StackOf(k, revision)
+	if rev == nil || spec == nil {
+		return fmt.Sprintf("missing %d", revision)
+	}
+	d := definitionOf(containers, rev.GetSpec().GetConfigs())
+	if c.definitions[k] == nil {
+		c.definitions[k] = map[uint64]string{}
+	}
+	c.definitions[k][revision] = d
+	return d
+}
+
+func definitionOf(containers []*argosyv1.ContainerSpec, configs map[string][]byte) string {
+	var b strings.Builder
+	for _, ct := range containers {
+		b.WriteString(ct.GetName())
+		b.WriteByte(' ')
+		b.WriteString(agentcore.Definition(ct, configs))
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// registryOf is the registry that a container's image comes from, empty when it comes from the cluster itself.
+func registryOf(ct *argosyv1.ContainerSpec) string {
+	if ct.GetImageOrigin() == argosyv1.ImageOrigin_IMAGE_ORIGIN_CLUSTER {
+		return ""
+	}
+	ref, err := image.ParseRef(ct.GetImage())
+	if err != nil {
+		return ""
+	}
+	return ref.Host()
+}
+
+// pinOf ties a replica to the machine that holds a volume of it.
+func (c *Core) pinOf(k state.Key) scheduler.Pin {
+	machine, volume := c.st.HomeOf(k)
+	if machine == "" {
+		return scheduler.Pin{}
+	}
+	return scheduler.Pin{Machine: machine, Why: fmt.Sprintf("volume %s is there", state.VolumeKey{Replica: k, Name: volume})}
+}
+
+// reasonOf puts a decision into a record.
+func (c *Core) reasonOf(why string, d *scheduler.Decision) *argosyv1.Reason {
+	r := &argosyv1.Reason{Summary: d.Reason.String()}
+	if why != "" {
+		r.Summary += " (" + why + ")"
+	}
+	if d.Placed() {
+		r.Verdicts = append(r.Verdicts, &argosyv1.MachineVerdict{Machine: d.Reason.Machine, Fits: true, Detail: "chosen",
+			Score: float64(1000-d.Reason.Load) / 1000})
+	}
+	if d.Reason.Rejected != nil {
+		for _, m := range d.Reason.Rejected.Near {
+			r.Verdicts = append(r.Verdicts, &argosyv1.MachineVerdict{Machine: m.Machine, Detail: m.Text()})
+		}
+	}
+	return r
+}
+
+// reserved puts a stack's needs into words, for plans.
+func reserved(sh *scheduler.Shape) string {
+	return fmt.Sprintf("%s cpu, %s", scheduler.FormatCPU(sh.Need.CPU), cmp.Or(scheduler.FormatMemory(sh.Need.Memory), "0 B"))
+}

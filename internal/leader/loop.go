@@ -1,0 +1,207 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/argosy-cluster/argosy/internal/dispatcher"
+	"github.com/argosy-cluster/argosy/internal/leader/core"
+	"github.com/argosy-cluster/argosy/internal/store"
+)
+
+// commitTimeout is how long a transaction may take before its outcome counts as unknown.
+const commitTimeout = 10 * time.Second
+
+// lead is one term: it ends with ctx or with an error.
+func (l *Leader) lead(ctx context.Context, term store.Leadership) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	snap, err := l.cfg.Store.List(ctx, store.Root)
+	if err != nil {
+		return fmt.Errorf("reading the cluster's state: %w", err)
+	}
+	watch := l.watch(ctx, snap.Revision+1)
+	l.begin(ctx, term, snap)
+	defer l.end()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if err := l.work(ctx); err != nil {
+			return err
+		}
+		timer.Reset(l.untilWake())
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.poke:
+		case <-timer.C:
+		case w := <-watch:
+			if w.err != nil {
+				return w.err
+			}
+			l.apply(w.batch)
+		}
+	}
+}
+
+// watched is a batch of the watch, or the error that ended it.
+type watched struct {
+	batch store.Batch
+	err   error
+}
+
+func (l *Leader) watch(ctx context.Context, from int64) <-chan watched {
+	out := make(chan watched, 256)
+	send := func(w watched) bool {
+		select {
+		case out <- w:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	go func() {
+		for batch, err := range l.cfg.Store.Watch(ctx, store.Root, from) {
+			if err != nil {
+				err = fmt.Errorf("watching the cluster's state: %w", err)
+			}
+			if !send(watched{batch, err}) || err != nil {
+				return
+			}
+		}
+		send(watched{err: fmt.Errorf("%w: the watch ended", store.ErrUnavailable)})
+	}()
+	return out
+}
+
+func (l *Leader) begin(ctx context.Context, term store.Leadership, snap store.Snapshot) {
+	cfg := core.Config{Term: term.Term, Number: term.Number, SealSecret: l.cfg.SealSecret, SealCredential: l.cfg.SealCredential}
+	r := &reign{core: core.New(l.cfg.Now(), cfg, snap), wakes: map[*dispatcher.Session]chan struct{}{}, done: ctx.Done()}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reign = r
+	l.flush()
+	l.cfg.Log.Info("leading", "term", term.Number, "revision", snap.Revision)
+}
+
+// end drops the term. Proposals that were not decided learn it from done.
+func (l *Leader) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.reign
+	l.reign = nil
+	for _, p := range r.proposals {
+		p.result <- fmt.Errorf("%w: its term ended", ErrNotLeading)
+	}
+	all := core.NewChange()
+	all.All = true
+	for s := range l.subs {
+		s.add(all)
+	}
+}
+
+func (l *Leader) untilWake() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := l.reign.core.NextWake()
+	return max(next.Sub(l.cfg.Now()), time.Millisecond)
+}
+
+func (l *Leader) apply(b store.Batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reign.core.Apply(l.cfg.Now(), b)
+	l.flush()
+}
+
+// work commits what is proposed and what the core decides, until nothing is left to do.
+func (l *Leader) work(ctx context.Context) error {
+	for {
+		if p := l.nextProposal(); p != nil {
+			if err := l.propose(ctx, p); err != nil {
+				return err
+			}
+			continue
+		}
+		txns := l.step()
+		if len(txns) == 0 {
+			return nil
+		}
+		for _, t := range txns {
+			if err := l.commit(ctx, t); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *Leader) nextProposal() *proposal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.reign.proposals) == 0 {
+		return nil
+	}
+	p := l.reign.proposals[0]
+	l.reign.proposals = l.reign.proposals[1:]
+	return p
+}
+
+// propose decides and commits one proposal. Only errors that end the term are returned.
+func (l *Leader) propose(ctx context.Context, p *proposal) error {
+	if p.ctx.Err() != nil {
+		p.result <- p.ctx.Err()
+		return nil
+	}
+	txns, err := l.decide(p)
+	if err != nil || len(txns) == 0 {
+		p.result <- err
+		return nil
+	}
+	err = l.commit(ctx, txns[0])
+	p.result <- err
+	var conflict *store.ConflictError
+	if errors.As(err, &conflict) {
+		return nil
+	}
+	return err
+}
+
+func (l *Leader) decide(p *proposal) ([]core.Txn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u, err := l.reign.core.Propose(l.cfg.Now(), p.decide)
+	if err != nil {
+		return nil, err
+	}
+	txns := l.reign.core.Pack([]core.Unit{u})
+	for _, t := range txns {
+		if err := t.Check(); err != nil {
+			return nil, err
+		}
+	}
+	return txns, nil
+}
+
+func (l *Leader) step() []core.Txn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	units := l.reign.core.Step(l.cfg.Now())
+	l.flush()
+	return l.reign.core.Pack(units)
+}
+
+func (l *Leader) commit(ctx context.Context, t core.Txn) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	revision, err := l.cfg.Store.Commit(ctx, t.Txn)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reign.core.Committed(l.cfg.Now(), revision, t)
+	l.flush()
+	return nil
+}
