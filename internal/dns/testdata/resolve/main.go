@@ -1,4 +1,6 @@
-// Resolve prints the IPv4 addresses of a name as Go's own resolver finds them.
+// Resolve prints, for each name that it is given, a line with the name and the
+// IPv4 addresses that Go's own resolver finds, or with -glibc those that the C
+// library's finds.
 package main
 
 import (
@@ -6,15 +8,41 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
+	"strings"
 )
 
 func main() {
-	addrs, err := net.DefaultResolver.LookupIP(context.Background(), "ip4", os.Args[1])
+	names := os.Args[1:]
+	find := byGo
+	if names[0] == "-glibc" {
+		names, find = names[1:], byGlibc
+	}
+	for _, name := range names {
+		fmt.Println(name, strings.Join(find(name), " "))
+	}
+}
+
+func byGo(name string) []string {
+	addrs, err := net.DefaultResolver.LookupIP(context.Background(), "ip4", name)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
 	}
+	var out []string
 	for _, a := range addrs {
-		fmt.Println(a)
+		out = append(out, a.String())
 	}
+	return out
+}
+
+func byGlibc(name string) []string {
+	text, err := exec.Command("/bin/getent", "ahostsv4", name).Output()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, name, err)
+	}
+	var out []string
+	for line := range strings.Lines(string(text)) {
+		out = append(out, strings.Fields(line)[0])
+	}
+	return out
 }
