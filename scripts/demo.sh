@@ -178,6 +178,11 @@ remove_packages() {
 		return
 	fi
 	echo "removing the packages that were installed for the demo"
+	if grep -qx docker.io $state/packages; then
+		# First the Engine and what it left in the network, while iptables is there.
+		[ ! -d /run/systemd/system ] || systemctl stop docker.socket docker.service containerd.service
+		restore_network
+	fi
 	DEBIAN_FRONTEND=noninteractive apt-get -q purge -y "${packages[@]}" >/dev/null
 	! grep -qx docker.io $state/packages || rm -rf /var/lib/docker /var/lib/containerd /etc/docker
 	rm -f $state/packages
@@ -202,7 +207,6 @@ down() {
 	fi
 	restore_network
 	remove_packages
-	restore_network # the Engine may have gone with its package
 	rm -f $state/network
 	if [ -d $state ] && ! rmdir $state 2>/dev/null; then
 		return # the packages stay, and why has been said
