@@ -2,13 +2,23 @@ package localcluster
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 )
 
-// ensureMembers runs the server on m1 and makes every machine a member.
+// membership is in a machine once it has joined.
+const membership = agentDir + "/membership.json"
+
+// ensureMembers runs the server on m1, makes machines 1 to n members, and waits
+// until the server has heard from all of them.
 func (l *Local) ensureMembers(ctx context.Context, n int) error {
 	if err := l.ensureServer(ctx); err != nil {
 		return err
@@ -17,37 +27,110 @@ func (l *Local) ensureMembers(ctx context.Context, n int) error {
 	for number := 1; number <= n; number++ {
 		g.Go(func() error { return l.ensureMember(gctx, machineName(number)) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return l.waitReady(ctx, n)
 }
 
 // ensureServer starts the server and waits until it answers on its socket.
 func (l *Local) ensureServer(ctx context.Context) error {
-	if _, err := l.Exec(ctx, "m1", "systemctl", "enable", "--now", serverUnit); err != nil {
-		return err
+	server := machineName(1)
+	if _, err := l.askServer(ctx); err == nil {
+		return nil
 	}
-	return poll(ctx, 30*time.Second, func(ctx context.Context) error {
-		if _, err := l.Exec(ctx, "m1", binaryPath, "machines"); err != nil {
-			return notYet("the server does not answer: %w", err)
+	return l.step(server, "start the server", func() error {
+		if _, err := l.Exec(ctx, server, "systemctl", "enable", "--now", "--quiet", serverUnit); err != nil {
+			return err
+		}
+		err := poll(ctx, 30*time.Second, func(ctx context.Context) error {
+			if _, err := l.askServer(ctx); err != nil {
+				return notYet("%w", err)
+			}
+			return nil
+		})
+		if err != nil {
+			return l.withJournal(ctx, server, serverUnit, err)
 		}
 		return nil
 	})
 }
 
-// ensureMember joins one machine unless it is a member, and starts its agent.
+// askServer returns the machines that the server knows.
+func (l *Local) askServer(ctx context.Context) ([]*argosyv1.MachineStatus, error) {
+	out, err := l.Exec(ctx, machineName(1), binaryPath, "machines", "--output", "json")
+	if err != nil {
+		return nil, err
+	}
+	var res argosyv1.ListMachinesResponse
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(out, &res); err != nil {
+		return nil, fmt.Errorf("read the server's list of machines: %w", err)
+	}
+	return res.Machines, nil
+}
+
+// ensureMember joins one machine unless it is a member, and sees to it that its
+// agent runs.
 func (l *Local) ensureMember(ctx context.Context, machine string) error {
-	if _, err := l.Exec(ctx, machine, "test", "-e", "/var/lib/argosy/agent/identity"); err == nil {
-		_, err := l.Exec(ctx, machine, "systemctl", "enable", "--now", agentUnit)
+	_, err := l.Exec(ctx, machine, "test", "-e", membership)
+	var exit *ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return err
+	}
+	if err == nil {
+		_, err := l.Exec(ctx, machine, "systemctl", "enable", "--now", "--quiet", agentUnit)
 		return err
 	}
 	return l.step(machine, "join", func() error {
-		token, err := l.Exec(ctx, "m1", binaryPath, "token", "create")
+		token, err := l.Exec(ctx, machineName(1), binaryPath, "token", "create")
 		if err != nil {
 			return err
 		}
-		if _, err := l.Exec(ctx, machine, binaryPath, "join", strings.TrimSpace(string(token))); err != nil {
+		// The kernel shows every machine the whole host, so what each may use is
+		// said here.
+		_, err = l.Exec(ctx, machine, binaryPath, "join", "--data-dir", agentDir, "--name", machine,
+			"--memory", strconv.FormatInt(l.opts.Memory, 10), strings.TrimSpace(string(token)))
+		if errors.As(err, &exit) {
+			exit.Command = []string{"argosy", "join"} // the token is nobody's business
+		}
+		if err != nil {
 			return err
 		}
-		_, err = l.Exec(ctx, machine, "systemctl", "enable", "--now", agentUnit)
+		_, err = l.Exec(ctx, machine, "systemctl", "enable", "--now", "--quiet", agentUnit)
 		return err
 	})
+}
+
+// waitReady returns when the server calls machines 1 to n ready.
+func (l *Local) waitReady(ctx context.Context, n int) error {
+	var late string // a machine that is not ready
+	err := poll(ctx, 60*time.Second, func(ctx context.Context) error {
+		known, err := l.askServer(ctx)
+		if err != nil {
+			return notYet("%w", err)
+		}
+		ready := map[string]bool{}
+		for _, m := range known {
+			ready[m.GetMachine().GetName()] = m.GetCondition() == argosyv1.MachineCondition_MACHINE_CONDITION_READY
+		}
+		for number := 1; number <= n; number++ {
+			if late = machineName(number); !ready[late] {
+				return notYet("the server does not call machine %s ready", late)
+			}
+		}
+		return nil
+	})
+	if err != nil && late != "" {
+		return l.withJournal(ctx, late, agentUnit, err)
+	}
+	return err
+}
+
+// withJournal adds the last words of a unit to err.
+func (l *Local) withJournal(ctx context.Context, machine, unit string, err error) error {
+	words, journalErr := l.Exec(ctx, machine, "journalctl", "--unit", unit, "--lines", "10", "--output", "cat", "--no-pager")
+	if journalErr != nil || len(words) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; the last words of %s on %s:\n%s", err, unit, machine, strings.TrimSpace(string(words)))
 }

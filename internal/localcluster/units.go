@@ -10,6 +10,8 @@ const (
 	unitDir    = "/etc/systemd/system/"
 	agentUnit  = "argosy-agent.service"
 	serverUnit = "argosy-server.service"
+	agentDir   = "/var/lib/argosy/agent"
+	serverDir  = "/var/lib/argosy/server"
 )
 
 // unit is one systemd unit that runs argosy in a machine.
@@ -20,11 +22,11 @@ type unit struct {
 
 // serverCommand and agentCommand are what the units run.
 func serverCommand(address string) []string {
-	return []string{binaryPath, "server", "--data-dir", "/var/lib/argosy/server", "--advertise", address}
+	return []string{binaryPath, "server", "--data-dir", serverDir, "--advertise", address}
 }
 
 func agentCommand() []string {
-	return []string{binaryPath, "agent", "--data-dir", "/var/lib/argosy/agent"}
+	return []string{binaryPath, "agent", "--data-dir", agentDir}
 }
 
 // unitsOf are the units of machine number: an agent on each, the server on m1.
