@@ -120,7 +120,8 @@ func (d *DB) bound(tx *bolt.Tx, last uint64) error {
 	// A tenth more than needed goes, so that a full outbox does not write its marker anew for every transition.
 	until := last - d.maxOutbox + 1 + d.maxOutbox/10
 	var marker argosyv1.Transition
-	for k, v := c.First(); k != nil && readNumber(k) <= until; k, v = c.Next() {
+	for k, v := c.First(); k != nil && readNumber(k) <= until; k, v = c.First() { // a deletion moves the cursor
+
 		if err := proto.Unmarshal(v, &marker); err != nil {
 			return err
 		}
@@ -160,24 +161,56 @@ func (d *DB) Pending(after uint64, limit int) (list []*argosyv1.Transition, err 
 	return list, err
 }
 
-// Acknowledge removes all transitions up to and including seq. A number that was never given out is refused.
+// Acknowledge removes all transitions up to and including seq. A number that this database never gave out means that an
+// earlier one was lost and the cluster remembers more: then nothing here was taken, and what waits gets numbers above seq.
 func (d *DB) Acknowledge(seq uint64) error {
 	return d.update("take note of an acknowledgement", func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if last := readNumber(meta.Get(keyLast)); seq > last {
-			return fmt.Errorf("transition %d was acknowledged, but the last one is %d", seq, last)
+		if last := readNumber(tx.Bucket(bucketMeta).Get(keyLast)); seq > last {
+			return renumber(tx, seq)
 		}
 		c := tx.Bucket(bucketOutbox).Cursor()
-		for k, _ := c.First(); k != nil && readNumber(k) <= seq; k, _ = c.Next() {
+		for k, _ := c.First(); k != nil && readNumber(k) <= seq; k, _ = c.First() {
 			if err := c.Delete(); err != nil {
 				return err
 			}
-			if err := meta.Delete(keyDropped); err != nil {
+			if err := tx.Bucket(bucketMeta).Delete(keyDropped); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// renumber gives everything in the outbox numbers that follow base.
+func renumber(tx *bolt.Tx, base uint64) error {
+	outbox := tx.Bucket(bucketOutbox)
+	var list []*argosyv1.Transition
+	err := outbox.ForEach(func(_, raw []byte) error {
+		t := &argosyv1.Transition{}
+		list = append(list, t)
+		return proto.Unmarshal(raw, t)
+	})
+	if err != nil {
+		return err
+	}
+	if err := tx.DeleteBucket(bucketOutbox); err != nil {
+		return err
+	}
+	if outbox, err = tx.CreateBucket(bucketOutbox); err != nil {
+		return err
+	}
+	for _, t := range list {
+		base++
+		t.OutboxSeq = base
+		raw, err := proto.Marshal(t)
+		if err != nil {
+			return err
+		}
+		if err := outbox.Put(number(base), raw); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(bucketMeta).Put(keyLast, number(base))
 }
 
 // Last returns the states recorded last and what is remembered of failures.

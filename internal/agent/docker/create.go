@@ -41,6 +41,9 @@ func (e *Engine) Create(ctx context.Context, c Creation) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := e.clearCommand(ctx, c.Spec, &opts); err != nil {
+		return "", err
+	}
 	res, err := e.api.ContainerCreate(ctx, opts)
 	if err != nil {
 		return "", fault("create", err)
@@ -52,6 +55,21 @@ func (e *Engine) Create(ctx context.Context, c Creation) (string, error) {
 		e.cfg.Log.Debug("the Engine warns of a container", "replica", core.KeyOf(c.Assignment.GetKey()).String(), "member", c.Spec.GetName(), "warning", plain(w))
 	}
 	return res.ID, nil
+}
+
+// clearCommand makes an empty command mean none. The Engine takes the image's own for it unless an entrypoint is given.
+func (e *Engine) clearCommand(ctx context.Context, spec *argosyv1.ContainerSpec, opts *client.ContainerCreateOptions) error {
+	if spec.GetCommand() == nil || len(spec.GetCommand().GetArgs()) > 0 || spec.GetEntrypoint() != nil {
+		return nil
+	}
+	res, err := e.api.ImageInspect(ctx, opts.Config.Image)
+	if err != nil {
+		return fault("create", err)
+	}
+	if res.Config != nil {
+		opts.Config.Entrypoint = orNone(res.Config.Entrypoint)
+	}
+	return nil
 }
 
 // options maps a spec to what the Engine understands. Every field of the spec is in here, in host or in mounts; what the
@@ -125,13 +143,17 @@ func hostname(spec *argosyv1.ContainerSpec, k core.Key) string {
 
 func (e *Engine) environment(c Creation) []string {
 	k := core.KeyOf(c.Assignment.GetKey())
+	machine := ""
+	if e.cfg.Machine != nil {
+		machine = e.cfg.Machine()
+	}
 	env := map[string]string{}
 	for name, v := range c.Spec.GetEnvironment() {
 		env[name] = v
 	}
 	for name, v := range map[string]string{
 		"REPLICA": k.App + "/" + k.Stack + "." + strconv.FormatUint(uint64(k.Number), 10), "TENANT": k.Tenant, "APP": k.App, "STACK": k.Stack,
-		"NUMBER": strconv.FormatUint(uint64(k.Number), 10), "MEMBER": c.Spec.GetName(), "MACHINE": e.cfg.Machine,
+		"NUMBER": strconv.FormatUint(uint64(k.Number), 10), "MEMBER": c.Spec.GetName(), "MACHINE": machine,
 		"INCARNATION": strconv.FormatUint(c.Assignment.GetIncarnation(), 10),
 	} {
 		env["ARGOSY_"+name] = v

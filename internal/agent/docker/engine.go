@@ -22,8 +22,8 @@ type Config struct {
 	Host string
 	// ClusterID is the value of the label by which containers are known. Never empty.
 	ClusterID string
-	// Machine is the machine's name, for ARGOSY_MACHINE.
-	Machine string
+	// Machine tells the machine's name, for ARGOSY_MACHINE; nil means that it has none.
+	Machine func() string
 	// Prefix of the names of containers and volumes; empty means argosy.
 	Prefix string
 	// Network that containers are connected to; empty means Docker's default bridge.
@@ -32,8 +32,9 @@ type Config struct {
 	CgroupParent string
 	// LogDriver is json-file (also when empty) or local.
 	LogDriver string
-	// RelayPort of 127.0.0.1 answers for the cluster's own images.
+	// RelayPort of 127.0.0.1 answers for the cluster's own images, to whoever shows RelayAuth (as the Engine sends it).
 	RelayPort int
+	RelayAuth string
 	// Names says how a replica's containers resolve names, or nil for Docker's own way.
 	Names func(core.Key) Names
 	// Credential finds the credential for a registry among those of an assignment; nil means there are none.
@@ -50,8 +51,7 @@ type Names struct {
 
 // Credential is what a registry asks for. The zero value means none.
 type Credential struct {
-	Username string `json:"username"`
-	Password string `json:"password"`
+	Username, Password string
 }
 
 // Engine is one machine's Docker Engine. Its methods may be called at the same time.

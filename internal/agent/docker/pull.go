@@ -108,7 +108,10 @@ func (e *Engine) have(ctx context.Context, ref string) (Image, bool, error) {
 }
 
 func (e *Engine) auth(a *argosyv1.Assignment, spec *argosyv1.ContainerSpec) (string, error) {
-	if e.cfg.Credential == nil || spec.GetImageOrigin() == argosyv1.ImageOrigin_IMAGE_ORIGIN_CLUSTER {
+	if spec.GetImageOrigin() == argosyv1.ImageOrigin_IMAGE_ORIGIN_CLUSTER {
+		return e.cfg.RelayAuth, nil
+	}
+	if e.cfg.Credential == nil {
 		return "", nil
 	}
 	ref, err := image.ParseRef(spec.GetImage())

@@ -83,6 +83,8 @@ type Executor struct {
 	dirty      map[core.Key]bool
 	timers     map[core.Key]*time.Timer
 	told       map[core.Key]map[core.ID]*argosyv1.ReplicaObservation
+	earlier    map[core.Key][]*argosyv1.ReplicaObservation // until the engine was seen
+	ready      chan struct{}                               // closed when everything was told once
 	steps      sync.WaitGroup
 }
 
@@ -111,17 +113,20 @@ func New(cfg Config) *Executor {
 		wake: make(chan struct{}, 1), resync: make(chan struct{}, 1),
 		wanted: map[core.Key]*argosyv1.Assignment{}, containers: map[string]core.Container{}, byKey: map[core.Key]map[string]bool{},
 		events: map[string]uint64{}, looking: map[string]bool{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},
+		earlier: map[core.Key][]*argosyv1.ReplicaObservation{}, ready: make(chan struct{}),
 		timers: map[core.Key]*time.Timer{}, told: map[core.Key]map[core.ID]*argosyv1.ReplicaObservation{},
 	}
 }
 
-// Tell says what an earlier agent reported last, so that what happened while none ran is told as a change.
-func (x *Executor) Tell(last []*argosyv1.ReplicaObservation) {
+// Expect says what an earlier agent knew. Of those that the engine does not show any more and nobody wants, Changed is told
+// that they are gone.
+func (x *Executor) Expect(last []*argosyv1.ReplicaObservation) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, o := range last {
-		x.remember(core.ID{Key: core.KeyOf(o.GetKey()), AppUID: o.GetAppUid(), Incarnation: o.GetIncarnation()}, o)
-		x.dirty[core.KeyOf(o.GetKey())] = true
+		k := core.KeyOf(o.GetKey())
+		x.earlier[k] = append(x.earlier[k], o)
+		x.dirty[k] = true
 	}
 }
 
@@ -182,8 +187,14 @@ func (x *Executor) everything() {
 	for k := range x.told {
 		x.dirty[k] = true
 	}
+	for k := range x.earlier {
+		x.dirty[k] = true
+	}
 	x.kick()
 }
+
+// Ready is closed once the engine was asked and everything that it showed was told.
+func (x *Executor) Ready() <-chan struct{} { return x.ready }
 
 func (x *Executor) kick() {
 	select {
@@ -222,6 +233,13 @@ func (x *Executor) next() (core.Key, bool) {
 	for k := range x.dirty {
 		delete(x.dirty, k)
 		return k, true
+	}
+	if x.asked {
+		select {
+		case <-x.ready:
+		default:
+			close(x.ready)
+		}
 	}
 	return core.Key{}, false
 }
@@ -312,6 +330,13 @@ func (x *Executor) differences(now time.Time, k core.Key, wanted []*argosyv1.Ass
 	if !seen.Known {
 		return changes
 	}
+	for _, before := range x.earlier[k] {
+		id := core.ID{Key: k, AppUID: before.GetAppUid(), Incarnation: before.GetIncarnation()}
+		if !present[id] {
+			changes = append(changes, [2]*argosyv1.ReplicaObservation{before, nil})
+		}
+	}
+	delete(x.earlier, k)
 	for id, before := range x.told[k] {
 		if !present[id] {
 			changes = append(changes, [2]*argosyv1.ReplicaObservation{before, nil})
@@ -389,4 +414,18 @@ func (x *Executor) Memories(k core.Key) map[core.MemberID]core.MemberMemory {
 		}
 	}
 	return out
+}
+
+// Assignment returns what is wanted of a replica, nil when nothing is.
+func (x *Executor) Assignment(k core.Key) *argosyv1.Assignment {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.wanted[k]
+}
+
+// Complete says that wanted is everything and the engine was seen, so that what neither speaks of is nobody's.
+func (x *Executor) Complete() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.memory.Complete && x.known
 }

@@ -25,8 +25,8 @@ type Config struct {
 	Secrets string
 	// Configs is a directory on disk.
 	Configs string
-	// Unseal opens a secret that was sealed to this machine, for a tenant and a name.
-	Unseal func(tenant, name string, sealed []byte) ([]byte, error)
+	// Unseal opens a tenant's secret that was sealed to this machine.
+	Unseal func(tenant string, s *argosyv1.SealedSecret) ([]byte, error)
 }
 
 // Store writes files. Calls for different members may be made at the same time.
@@ -217,9 +217,9 @@ func (s *Store) writeSecrets(a *argosyv1.Assignment, spec *argosyv1.ContainerSpe
 	if err != nil {
 		return err
 	}
-	sealed := map[string][]byte{}
+	sealed := map[string]*argosyv1.SealedSecret{}
 	for _, x := range a.GetSecrets() {
-		sealed[x.GetName()] = x.GetSealed()
+		sealed[x.GetName()] = x
 	}
 	keep := map[string]bool{}
 	dir := ""
@@ -232,7 +232,7 @@ func (s *Store) writeSecrets(a *argosyv1.Assignment, spec *argosyv1.ContainerSpe
 		if s.cfg.Unseal == nil {
 			return errors.New("this agent has no key to open secrets with")
 		}
-		value, err := s.cfg.Unseal(a.GetKey().GetTenant(), name, box)
+		value, err := s.cfg.Unseal(a.GetKey().GetTenant(), box)
 		if err != nil {
 			return fmt.Errorf("secret %s cannot be opened with this machine's key: %w", name, err)
 		}

@@ -1,0 +1,372 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/agent/database"
+	"github.com/argosy-cluster/argosy/internal/agent/docker"
+	"github.com/argosy-cluster/argosy/internal/agent/executor"
+	"github.com/argosy-cluster/argosy/internal/agent/files"
+	"github.com/argosy-cluster/argosy/internal/agent/host"
+	"github.com/argosy-cluster/argosy/internal/agent/session"
+	"github.com/argosy-cluster/argosy/internal/agent/work"
+	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/image/relay"
+)
+
+// ErrRemoved says that the cluster does not know this machine any more, for good.
+var ErrRemoved = errors.New("this machine was removed from its cluster")
+
+// agent is everything that Run wires together.
+type agent struct {
+	cfg    Config
+	log    *slog.Logger
+	db     *database.DB
+	engine *docker.Engine
+	files  *files.Store
+	x      *executor.Executor
+	net    *wire // nil with NoNetwork
+	sess   *session.Client
+	desk   *work.Desk
+	relay  *relay.Relay
+	diary  *journal
+
+	hello     *argosyv1.Hello
+	name      atomic.Pointer[string]
+	installed chan struct{} // a full set of assignments came from a leader
+	once      sync.Once
+	removed   chan string
+}
+
+// HTTPClient makes a Config's HTTP out of a transport that has the machine's TLS configuration.
+func HTTPClient(t *http.Transport) *http.Client { return session.HTTPClient(t) }
+
+// Run keeps this machine's part of the cluster until ctx ends, then returns nil; nothing that it started stops. It returns
+// early with an error when it cannot begin, and with ErrRemoved when the cluster does not know the machine any more.
+func Run(ctx context.Context, cfg Config) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	a := &agent{cfg: cfg, log: cfg.Log, installed: make(chan struct{}), removed: make(chan string, 1)}
+	a.name.Store(&cfg.Name)
+	db, aside, err := database.Open(cfg.databasePath())
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	a.db = db
+	if aside != "" {
+		a.log.Error("the agent's database was damaged and is set aside; what it had not reported is lost", "aside", aside)
+	}
+	if a.files, err = files.Open(files.Config{
+		Secrets: filepath.Join(cfg.RunDir, "secrets"), Configs: filepath.Join(cfg.DataDir, "configs"), Unseal: a.unseal,
+	}); err != nil {
+		return err
+	}
+	if err := a.connect(ctx); err != nil {
+		return err
+	}
+	defer a.engine.Close()
+	if err := a.prepare(); err != nil {
+		return err
+	}
+	return a.run(ctx)
+}
+
+// connect waits for the Engine and checks that it can be relied on.
+func (a *agent) connect(ctx context.Context) error {
+	a.relay = relay.New(relay.Options{
+		Servers: func() []string {
+			var list []string
+			for _, s := range a.servers() {
+				list = append(list, a.cfg.Scheme+"://"+s)
+			}
+			return list
+		},
+		Transport: a.cfg.HTTP.Transport, Log: a.log,
+	})
+	network := DefaultNetwork
+	if a.cfg.NoNetwork {
+		network = ""
+	}
+	dcfg := docker.Config{
+		Host: a.cfg.DockerHost, ClusterID: a.cfg.ClusterID, Machine: func() string { return *a.name.Load() }, Prefix: a.cfg.Prefix,
+		Network: network, CgroupParent: a.cfg.CgroupParent, LogDriver: a.cfg.LogDriver,
+		RelayPort: a.cfg.ImagePort, RelayAuth: a.relay.Auth(), Credential: a.credential, Log: a.log,
+		Names: func(k core.Key) docker.Names {
+			if a.net == nil {
+				return docker.Names{}
+			}
+			return a.net.resolution(k)
+		},
+	}
+	told := false
+	for {
+		engine, err := docker.Open(ctx, dcfg)
+		if err == nil {
+			a.engine = engine
+			break
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !told {
+			a.log.Error("waiting for the Docker Engine", "error", err)
+			told = true
+		}
+		pause(ctx, time.Second)
+	}
+	if !a.engine.Info().LiveRestore && !a.cfg.AcceptNoLiveRestore {
+		return errors.Join(errLiveRestore, a.engine.Close())
+	}
+	return nil
+}
+
+var errLiveRestore = errors.New(`a restart of the Docker Engine would stop every container on this machine: live-restore is off. ` +
+	`Turn it on by putting {"live-restore": true} into /etc/docker/daemon.json and running: systemctl reload docker. ` +
+	`To run nevertheless, start the agent with --accept-no-live-restore`)
+
+// prepare brings back what an earlier agent left.
+func (a *agent) prepare() error {
+	boot, err := host.Root("/").BootID()
+	if err != nil {
+		return err
+	}
+	rebooted, err := a.rebooted(boot)
+	if err != nil {
+		return err
+	}
+	if a.cfg.Grace == 0 {
+		a.cfg.Grace = 2 * time.Second
+		if rebooted {
+			a.cfg.Grace = 5 * time.Second
+		}
+	}
+	assigned, complete, err := a.db.Assignments()
+	if err != nil {
+		return err
+	}
+	last, memory, err := a.db.Last()
+	if err != nil {
+		return err
+	}
+	a.diary = newJournal(a.db, a.cfg.MachineID, a.log, last)
+	a.x = executor.New(executor.Config{
+		Engine: a.engine, Files: a.files, Changed: a.changed, Used: a.used, Log: a.log, Memory: core.Memory{Members: memory},
+	})
+	a.diary.memories = a.x.Memories
+	a.x.Expect(last)
+	a.x.Assign(complete, assigned, nil)
+	a.desk = work.New(work.Config{Engine: a.engine, Members: a.x, Log: a.log})
+	if !a.cfg.NoNetwork {
+		if err := a.prepareNetwork(); err != nil {
+			return err
+		}
+	}
+	info := a.engine.Info()
+	cpu, mem := host.Root("/").Capacity()
+	seen := &argosyv1.Capacity{CpuMilli: cpu, Memory: mem}
+	if seen.DiskTotal, _, err = host.Disk(info.RootDir); err != nil {
+		a.log.Warn("the size of the disk is not known", "error", err)
+	}
+	a.hello = &argosyv1.Hello{
+		BootId: boot, SessionId: rand.Text(), AgentVersion: a.cfg.Version, EngineVersion: info.Version,
+		Capacity: a.cfg.capacity(seen), Address: a.cfg.Address, SealingKey: a.cfg.SealingKey, ClusterId: a.cfg.ClusterID,
+	}
+	a.sess = session.New(session.Config{
+		Servers: a.knownServers(), HTTP: a.cfg.HTTP, Scheme: a.cfg.Scheme, Hello: func() *argosyv1.Hello { return a.hello },
+		Outbox: a.db, Ears: a, Log: a.log,
+	})
+	a.diary.recorded = a.sess.Recorded
+	return nil
+}
+
+func (a *agent) prepareNetwork() error {
+	a.net = newWire(a.engine, a.cfg.MachineID, a.log, a.db.SetValue)
+	place0, err := a.db.Value("network")
+	if err != nil {
+		return err
+	}
+	peers, err := a.db.Value("peers")
+	if err != nil {
+		return err
+	}
+	a.net.recall(place0, peers)
+	a.net.set(place{Address: a.cfg.Address, Subnet: a.cfg.Subnet, Range: a.cfg.NetworkRange})
+	return nil
+}
+
+// rebooted says whether the machine booted since an agent ran here, and notes this boot.
+func (a *agent) rebooted(boot string) (bool, error) {
+	before, err := a.db.Value("boot")
+	if err != nil || before == boot {
+		return false, err
+	}
+	return before != "", a.db.SetValue("boot", boot)
+}
+
+// knownServers are those that were told last, and those of the configuration.
+func (a *agent) knownServers() []string {
+	list := append([]string(nil), a.cfg.Servers...)
+	kept, err := a.db.Value("servers")
+	if err != nil || kept == "" {
+		return list
+	}
+	for _, s := range strings.Split(kept, ",") {
+		seen := false
+		for _, have := range list {
+			seen = seen || have == s
+		}
+		if !seen {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func (a *agent) servers() []string {
+	if a.sess == nil {
+		return a.cfg.Servers
+	}
+	return a.sess.Servers()
+}
+
+// run runs everything that lasts as long as the agent.
+func (a *agent) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var under sync.WaitGroup
+	run := func(f func(context.Context)) {
+		under.Add(1)
+		go func() {
+			defer under.Done()
+			f(ctx)
+		}()
+	}
+	l, err := relay.Listen(a.cfg.ImagePort)
+	if err != nil {
+		return err
+	}
+	run(func(ctx context.Context) {
+		if err := a.relay.Serve(ctx, l); err != nil {
+			cancel(fmt.Errorf("serve images to the Engine: %w", err))
+		}
+	})
+	run(a.x.Run)
+	run(a.diary.run)
+	if a.net != nil {
+		run(a.net.run)
+	}
+	run(a.begin)
+	run(a.collect)
+	if a.cfg.UsageEvery > 0 {
+		run(a.sample)
+	}
+	select {
+	case <-a.x.Ready():
+		run(a.sess.Run)
+		a.cfg.Ready()
+		a.log.Info("the agent watches over this machine", "machine", a.cfg.MachineID, "engine", a.engine.Info().Version, "cpus", a.hello.GetCapacity().GetCpuMilli(), "memory", a.hello.GetCapacity().GetMemory())
+	case <-ctx.Done():
+	}
+	select {
+	case <-ctx.Done():
+	case why := <-a.removed:
+		cancel(fmt.Errorf("%w: %s", ErrRemoved, why))
+	}
+	under.Wait()
+	a.desk.Wait()
+	if err := a.diary.flush(); err != nil { // steps that ended on the way out
+		a.log.Error("what happened last could not be recorded", "error", err)
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// begin lets the executor act: when a leader has said what is wanted, or when none did within the grace; and not before
+// containers can be connected.
+func (a *agent) begin(ctx context.Context) {
+	grace := time.NewTimer(a.cfg.Grace)
+	defer grace.Stop()
+	select {
+	case <-a.installed:
+	case <-grace.C:
+		a.log.Info("no leader answered yet; going on with what was assigned last")
+	case <-ctx.Done():
+		return
+	}
+	if a.net != nil {
+		select {
+		case <-a.net.ready:
+		case <-ctx.Done():
+			return
+		}
+	}
+	a.x.Act()
+}
+
+// changed passes on what the executor sees.
+func (a *agent) changed(before, after *argosyv1.ReplicaObservation) {
+	a.diary.changed(before, after)
+	a.sess.Changed(before, after)
+	if a.net == nil {
+		return
+	}
+	o := after
+	if o == nil {
+		o = before
+	}
+	a.net.names.seen(idOf(o), after, a.x.Assignment(core.KeyOf(o.GetKey())))
+}
+
+func (a *agent) unseal(tenant string, s *argosyv1.SealedSecret) ([]byte, error) {
+	if a.cfg.Open == nil {
+		return nil, errors.New("this agent was started without its key")
+	}
+	return a.cfg.Open(s.GetSealed(), auth.SecretContext(auth.KindSecret, tenant, s.GetName(), s.GetVersion()))
+}
+
+// credential finds what a registry asks for among an assignment's credentials.
+func (a *agent) credential(as *argosyv1.Assignment, registry string) (docker.Credential, error) {
+	for _, s := range as.GetRegistryCredentials() {
+		if !sameRegistry(s.GetName(), registry) {
+			continue
+		}
+		if a.cfg.Open == nil {
+			return docker.Credential{}, errors.New("this agent was started without its key")
+		}
+		text, err := a.cfg.Open(s.GetSealed(), auth.SecretContext(auth.KindRegistry, as.GetKey().GetTenant(), s.GetName(), s.GetVersion()))
+		if err != nil {
+			return docker.Credential{}, fmt.Errorf("the credential for registry %s cannot be opened with this machine's key: %w", registry, err)
+		}
+		user, password, _ := strings.Cut(string(text), ":")
+		return docker.Credential{Username: user, Password: password}, nil
+	}
+	return docker.Credential{}, nil
+}
+
+// sameRegistry knows that Docker Hub has several names.
+func sameRegistry(a, b string) bool {
+	hub := func(s string) string {
+		if s == "index.docker.io" || s == "registry-1.docker.io" || s == "hub.docker.com" {
+			return "docker.io"
+		}
+		return s
+	}
+	return hub(a) == hub(b)
+}

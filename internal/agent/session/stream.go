@@ -1,0 +1,299 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"connectrpc.com/connect"
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
+	"github.com/argosy-cluster/argosy/internal/agent/core"
+)
+
+const (
+	helloTime   = 10 * time.Second
+	sendTime    = 10 * time.Second
+	defaultBeat = time.Second
+	leastBeat   = 100 * time.Millisecond
+	mostBeat    = 30 * time.Second
+
+	reportBatch     = 256
+	transitionBatch = 128
+	// window bounds how many transitions are sent ahead of their acknowledgement.
+	window = 1024
+)
+
+// stream is one session with one server. Fields without a word on it belong to the sending goroutine.
+type stream struct {
+	c      *Client
+	server string
+	client argosyv1connect.AgentServiceClient
+	wake   chan struct{}
+
+	// Guarded by c.mu.
+	dirty map[core.ID]bool
+	usage bool
+	acked uint64
+	beat  time.Duration
+	leads bool // the server's last word
+	// full says that a full report is due, because the server leads and had none in this session.
+	full bool
+
+	sent     uint64 // last transition sent
+	beats    uint64
+	welcomed bool
+	refused  bool
+}
+
+func newStream(c *Client, server string, client argosyv1connect.AgentServiceClient) *stream {
+	return &stream{c: c, server: server, client: client, wake: make(chan struct{}, 1), dirty: map[core.ID]bool{}, beat: defaultBeat}
+}
+
+// mark and kick are called with c.mu held.
+func (s *stream) mark(id core.ID) {
+	s.dirty[id] = true
+	s.kick()
+}
+
+func (s *stream) kick() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+type bidi = connect.BidiStreamForClient[argosyv1.SessionRequest, argosyv1.SessionResponse]
+
+func (s *stream) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	conn := s.client.Session(ctx)
+	defer conn.CloseResponse()
+	defer conn.CloseRequest()
+	if err := s.send(cancel, conn, &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Hello{Hello: s.c.cfg.Hello()}}); err != nil {
+		_, rerr := conn.Receive() // says why better than Send does
+		return errors.Join(rerr, context.Cause(ctx))
+	}
+	first := make(chan struct{})
+	heard := make(chan error, 1)
+	go func() { heard <- s.listen(ctx, conn, first) }()
+	defer s.retire()
+	hello := time.AfterFunc(helloTime, func() { cancel(errors.New("the server did not answer the hello in time")) })
+	select {
+	case <-first:
+		hello.Stop()
+		s.welcomed = true
+	case err := <-heard:
+		return reason(ctx, err)
+	}
+	go func() {
+		err := <-heard
+		cancel(reason(ctx, err))
+	}()
+	err := s.talk(ctx, cancel, conn)
+	if errors.Is(err, io.EOF) { // the server ended it; what is received says why
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+	cancel(err)
+	return reason(ctx, err)
+}
+
+func reason(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if err == nil {
+		return errors.New("the server ended the session")
+	}
+	return err
+}
+
+// retire takes the stream out of the client's tables.
+func (s *stream) retire() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	delete(s.c.live, s)
+	delete(s.c.open, s)
+}
+
+// send gives up the connection when the server does not take a message in time.
+func (s *stream) send(cancel context.CancelCauseFunc, conn *bidi, m *argosyv1.SessionRequest) error {
+	t := time.AfterFunc(sendTime, func() { cancel(errors.New("the server does not read what is sent to it")) })
+	defer t.Stop()
+	return conn.Send(m)
+}
+
+// talk sends beats and, to the leader, everything that is due.
+func (s *stream) talk(ctx context.Context, cancel context.CancelCauseFunc, conn *bidi) error {
+	s.c.mu.Lock()
+	s.c.open[s] = true
+	beat := s.beat
+	s.c.mu.Unlock()
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for {
+		for {
+			m, err := s.due()
+			if err != nil {
+				return err
+			}
+			if m == nil {
+				break
+			}
+			if err := s.send(cancel, conn, m); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+			s.beats++
+			if err := s.send(cancel, conn, &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{Number: s.beats}}}); err != nil {
+				return err
+			}
+		case <-s.wake:
+		}
+		s.c.mu.Lock()
+		if s.beat != beat {
+			beat = s.beat
+			ticker.Reset(beat)
+		}
+		s.c.mu.Unlock()
+	}
+}
+
+// due returns the next message for the leader, nil when there is none.
+func (s *stream) due() (*argosyv1.SessionRequest, error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	switch {
+	case !s.leads:
+		return nil, nil
+	case s.full:
+		s.full = false
+		s.c.live[s] = true
+		clear(s.dirty)
+		s.usage = s.c.usage != nil
+		r := &argosyv1.Report{Full: true}
+		for _, o := range s.c.current {
+			r.Replicas = append(r.Replicas, o)
+		}
+		return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: r}}, nil
+	case len(s.dirty) > 0:
+		return s.delta(), nil
+	}
+	after := max(s.sent, s.acked)
+	if after-s.acked < window {
+		list, err := s.c.cfg.Outbox.Pending(after, transitionBatch)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(list); n > 0 {
+			s.sent = list[n-1].GetOutboxSeq()
+			return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Transitions{Transitions: &argosyv1.Transitions{Transitions: list}}}, nil
+		}
+	}
+	if s.usage {
+		s.usage = false
+		return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Usage{Usage: s.c.usage}}, nil
+	}
+	return nil, nil
+}
+
+func (s *stream) delta() *argosyv1.SessionRequest {
+	r := &argosyv1.Report{}
+	for id := range s.dirty {
+		if len(r.Replicas)+len(r.Gone) >= reportBatch {
+			break
+		}
+		delete(s.dirty, id)
+		if o := s.c.current[id]; o != nil {
+			r.Replicas = append(r.Replicas, o)
+			continue
+		}
+		r.Gone = append(r.Gone, &argosyv1.ReplicaObservation{
+			Key: id.Key.Proto(), AppUid: id.AppUID, Incarnation: id.Incarnation, State: argosyv1.ReplicaState_REPLICA_STATE_GONE,
+		})
+	}
+	return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: r}}
+}
+
+// listen takes in what the server says. It closes first at the first welcome.
+func (s *stream) listen(ctx context.Context, conn *bidi, first chan struct{}) error {
+	met := false
+	for {
+		m, err := conn.Receive()
+		if err != nil {
+			return err
+		}
+		switch what := m.GetMessage().(type) {
+		case *argosyv1.SessionResponse_Welcome:
+			s.welcome(what.Welcome)
+			if !met {
+				met = true
+				close(first)
+			}
+			s.c.cfg.Ears.Welcomed(s.server, what.Welcome)
+		case *argosyv1.SessionResponse_Refusal:
+			s.refused = true
+			s.c.cfg.Ears.Refused(s.server, what.Refusal)
+			return fmt.Errorf("the server refused this machine: %s", what.Refusal.GetReason())
+		case *argosyv1.SessionResponse_Assignments:
+			if !s.leading() {
+				return errors.New("a server that does not lead sent assignments")
+			}
+			if err := s.c.cfg.Ears.Assigned(s.server, what.Assignments); err != nil {
+				return err
+			}
+		case *argosyv1.SessionResponse_TransitionsAck:
+			if err := s.acknowledge(what.TransitionsAck.GetOutboxSeq()); err != nil {
+				return err
+			}
+		case *argosyv1.SessionResponse_Network:
+			s.c.cfg.Ears.Networked(s.server, what.Network)
+		case *argosyv1.SessionResponse_Work:
+			s.c.cfg.Ears.Asked(ctx, s.server, s.client, what.Work)
+		}
+	}
+}
+
+func (s *stream) welcome(w *argosyv1.Welcome) {
+	s.c.SetServers(w.GetServers())
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if d := w.GetSettings().GetBeat(); d != nil {
+		s.beat = min(max(d.AsDuration(), leastBeat), mostBeat)
+	}
+	switch {
+	case w.GetLeader() && !s.leads:
+		s.leads, s.full = true, true
+	case !w.GetLeader():
+		s.leads, s.full = false, false
+		delete(s.c.live, s)
+	}
+	s.kick()
+}
+
+func (s *stream) leading() bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.leads
+}
+
+func (s *stream) acknowledge(seq uint64) error {
+	if err := s.c.cfg.Ears.Acknowledged(s.server, seq); err != nil {
+		return err
+	}
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.acked = max(s.acked, seq)
+	s.kick()
+	return nil
+}
