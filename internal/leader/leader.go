@@ -42,6 +42,11 @@ type Config struct {
 	// quick, and must not call the leader.
 	SealSecret     func(m *argosyv1.Machine, s *storev1.Secret) ([]byte, error)
 	SealCredential func(m *argosyv1.Machine, s *storev1.Secret) ([]byte, error)
+	// Diff says in lines what a spec changes of another (manifest.Diff); plans show them. It may be nil.
+	Diff func(before, after *argosyv1.AppSpec) []string
+	// Stored is the number up to which every server has history in its own database (history.DB.Last); what the store
+	// holds beyond that and beyond some thousands more is deleted from it. Nil keeps everything. It must not block.
+	Stored func() uint64
 }
 
 // Leader leads when it is its turn. Its methods may be called from many goroutines.

@@ -77,7 +77,8 @@ func (l *Leader) watch(ctx context.Context, from int64) <-chan watched {
 }
 
 func (l *Leader) begin(ctx context.Context, term store.Leadership, snap store.Snapshot) {
-	cfg := core.Config{Term: term.Term, Number: term.Number, SealSecret: l.cfg.SealSecret, SealCredential: l.cfg.SealCredential}
+	cfg := core.Config{Term: term.Term, Number: term.Number, SealSecret: l.cfg.SealSecret, SealCredential: l.cfg.SealCredential,
+		Diff: l.cfg.Diff}
 	r := &reign{core: core.New(l.cfg.Now(), cfg, snap), wakes: map[*dispatcher.Session]chan struct{}{}, done: ctx.Done()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,6 +127,9 @@ func (l *Leader) work(ctx context.Context) error {
 			continue
 		}
 		txns := l.step()
+		if len(txns) == 0 {
+			txns = l.trim()
+		}
 		if len(txns) == 0 {
 			return nil
 		}
@@ -204,4 +208,33 @@ func (l *Leader) commit(ctx context.Context, t core.Txn) error {
 	l.reign.core.Committed(l.cfg.Now(), revision, t)
 	l.flush()
 	return nil
+}
+
+// History is trimmed in the store when it holds more than mostHistory transitions, down to keptHistory.
+const (
+	keptHistory = 2000
+	mostHistory = keptHistory + 500
+)
+
+// trim deletes transitions that every server has, the oldest first.
+func (l *Leader) trim() []core.Txn {
+	if l.cfg.Stored == nil {
+		return nil
+	}
+	l.mu.Lock()
+	list := l.reign.core.View(l.cfg.Now()).History()
+	many := len(list) > mostHistory
+	var upTo uint64
+	if many {
+		upTo = list[len(list)-keptHistory]
+	}
+	l.mu.Unlock()
+	if !many {
+		return nil
+	}
+	upTo = min(upTo, l.cfg.Stored())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ops := l.reign.core.HistoryTrim(upTo, core.MaxOps)
+	return l.reign.core.Pack([]core.Unit{{Ops: ops}})
 }

@@ -25,6 +25,8 @@ type Config struct {
 	Number uint64
 	// SealSecret and SealCredential may be nil when there are no secrets, as in tests.
 	SealSecret, SealCredential SealFunc
+	// Diff says in lines what a spec changes of another, for plans: `apache: image httpd:2.4 → httpd:2.5`. It may be nil.
+	Diff func(before, after *argosyv1.AppSpec) []string
 }
 
 // Core is the leader of one term.
@@ -65,7 +67,6 @@ type Core struct {
 	waits     map[state.StackKey]map[state.Key]wait
 	endpoints state.Set[state.Key]
 	seq       uint64
-	sweepAt   time.Time
 
 	change     Change
 	complaints []string
@@ -210,14 +211,8 @@ func (c *Core) complain(format string, args ...any) {
 	}
 }
 
-// NextWake is when a Step should be made although nothing happened; zero when there is no such time.
-func (c *Core) NextWake() time.Time {
-	next := c.judgeAt
-	if next.IsZero() || (!c.sweepAt.IsZero() && c.sweepAt.Before(next)) {
-		next = c.sweepAt
-	}
-	return next
-}
+// NextWake is when a Step should be made although nothing happened; the zero time means at once.
+func (c *Core) NextWake() time.Time { return c.judgeAt }
 
 // HistoryTrim lists operations that delete the transitions up to a number from the store. The newest one stays, since the
 // next number follows from it.
@@ -253,5 +248,5 @@ func clip(s string) string {
 // Due reports whether a Step would have something to do.
 func (c *Core) Due(now time.Time) bool {
 	return len(c.stacks)+len(c.apps)+len(c.machines)+len(c.outboxes)+len(c.intruders) > 0 || c.capacity ||
-		!now.Before(c.judgeAt) || !now.Before(c.sweepAt)
+		!now.Before(c.judgeAt)
 }

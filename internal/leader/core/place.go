@@ -8,7 +8,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/scheduler"
 	"github.com/argosy-cluster/argosy/internal/state"
@@ -92,13 +91,7 @@ func keysOf[K comparable, V any](m map[K]V) state.Set[K] {
 	return out
 }
 
-// Revisions of an app beyond most are deleted down to kept, the oldest first, but for those that replicas have.
-const (
-	mostRevisions = 64
-	keptRevisions = 50
-)
-
-// appUnits ends apps of which nothing is left, and old revisions.
+// appUnits ends apps of which nothing is left.
 func (c *Core) appUnits(now time.Time) []Unit {
 	var units []Unit
 	for _, k := range sortedSet(c.apps, state.AppKey.Compare) {
@@ -115,8 +108,6 @@ func (c *Core) appUnits(now time.Time) []Unit {
 			u.note(&argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_APP, Tenant: k.Tenant, App: k.App,
 				From: "deleting", To: "deleted", Cause: "its last replica is gone"})
 			units = append(units, u.seal(now))
-		case app != nil && len(revisions) > mostRevisions:
-			units = append(units, c.deleteRevisions(now, c.spare(k, app, revisions))...)
 		}
 	}
 	clear(c.apps)
@@ -130,21 +121,6 @@ func (c *Core) nothingLeft(k state.AppKey, app *argosyv1.App) bool {
 		}
 	}
 	return true
-}
-
-// spare lists the oldest revisions that no replica has.
-func (c *Core) spare(k state.AppKey, app *argosyv1.App, revisions []*argosyv1.Revision) []*argosyv1.Revision {
-	used := map[uint64]bool{app.GetRevision(): true}
-	for _, r := range c.st.AppReplicas(k) {
-		used[r.GetRevision()] = true
-	}
-	var out []*argosyv1.Revision
-	for _, r := range revisions[:len(revisions)-keptRevisions] {
-		if !used[r.GetNumber()] {
-			out = append(out, r)
-		}
-	}
-	return out
 }
 
 func (c *Core) deleteRevisions(now time.Time, list []*argosyv1.Revision) []Unit {
@@ -204,42 +180,6 @@ func fromMachine(id string, t *argosyv1.Transition) *argosyv1.Transition {
 		t.Tenant, t.App = r.GetTenant(), r.GetApp()
 	}
 	return t
-}
-
-// Outcomes of RPCs are kept for a day, and looked through now and then.
-const (
-	outcomeAge    = 24 * time.Hour
-	sweepInterval = 10 * time.Minute
-	sweepMost     = 256
-)
-
-// sweep deletes what is kept for a while only.
-func (c *Core) sweep(now time.Time) []Unit {
-	if now.Before(c.sweepAt) {
-		return nil
-	}
-	c.sweepAt = now.Add(sweepInterval)
-	var old []string
-	c.st.Outcomes(func(tenant, key string, o *storev1.Outcome) {
-		if now.Sub(o.GetAt().AsTime()) > outcomeAge {
-			old = append(old, store.OutcomeKey(tenant, key))
-		}
-	})
-	set := state.Set[string]{}
-	for _, k := range old {
-		set.Add(k)
-	}
-	var units []Unit
-	for i, k := range sortedSet(set, strings.Compare) {
-		if i == sweepMost {
-			c.sweepAt = now.Add(time.Second)
-			break
-		}
-		u := c.unit()
-		u.delete(k)
-		units = append(units, u.seal(now))
-	}
-	return units
 }
 
 // String is for traces.

@@ -1,10 +1,285 @@
 package core
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/orchestrator"
+	"github.com/argosy-cluster/argosy/internal/scheduler"
+	"github.com/argosy-cluster/argosy/internal/state"
 )
 
-// Plan says what making a spec the app's next revision would change.
+// planning is one call of Plan.
+type planning struct {
+	v    *View
+	spec *argosyv1.AppSpec
+	app  *argosyv1.App // as it would be
+	old  *argosyv1.AppSpec
+	diff []string
+	out  *argosyv1.PlanResponse
+
+	// lines are the changes in order; those with a request get their machine from the scheduler.
+	lines []*planLine
+	gone  []scheduler.Placed
+}
+
+type planLine struct {
+	change  *argosyv1.Change
+	request *scheduler.Request
+	// stay: the request asks whether it fits where it is; free is the request that asks for any other machine, nil when
+	// it may not leave.
+	stay bool
+	free *scheduler.Request
+	why  string
+}
+
+// Plan says what making a spec the app's next revision would change, where each replica would go and why. It changes
+// nothing. Replicas that come, go or change are listed with those that stay, by stack and number.
 func (v *View) Plan(tenant string, spec *argosyv1.AppSpec) (*argosyv1.PlanResponse, error) {
-	return nil, nil
+	app := v.App(tenant, spec.GetName())
+	p := &planning{v: v, spec: spec, out: &argosyv1.PlanResponse{AppExists: app != nil, BaseRevision: app.GetRevision()}}
+	p.old = v.AppRevision(tenant, spec.GetName(), 0).GetSpec()
+	p.app = &argosyv1.App{Tenant: tenant, Name: spec.GetName()}
+	if app != nil {
+		p.app = proto.CloneOf(app)
+		p.app.Deleting = false
+	}
+	p.out.Differs = !proto.Equal(p.old, spec) || p.old == nil
+	if p.out.Differs {
+		p.app.Revision++
+		if v.core.cfg.Diff != nil {
+			p.diff = v.core.cfg.Diff(p.old, spec)
+		}
+		p.out.SpecChanges = p.diff
+	}
+	key := state.AppKey{Tenant: tenant, App: spec.GetName()}
+	for _, name := range p.stacks(key) {
+		if err := p.stack(key.Stack(name)); err != nil {
+			return nil, err
+		}
+	}
+	p.place()
+	for _, l := range p.lines {
+		p.out.Changes = append(p.out.Changes, l.change)
+	}
+	p.warn(app)
+	return p.out, nil
+}
+
+// stacks lists the stacks of the spec in its order, then those that only the state has.
+func (p *planning) stacks(k state.AppKey) []string {
+	var names []string
+	for _, s := range p.spec.GetStacks() {
+		names = append(names, s.GetName())
+	}
+	for _, sk := range p.v.StackKeys(k) {
+		if !slices.Contains(names, sk.Stack) {
+			names = append(names, sk.Stack)
+		}
+	}
+	return names
+}
+
+func (p *planning) stack(k state.StackKey) error {
+	c := p.v.core
+	spec, entry := state.StackSpec(p.spec, k.Stack), state.Entry(p.spec, k.Stack)
+	containers := state.ContainersOf(p.spec, spec)
+	var sh shape
+	if spec != nil {
+		if sh = shapeOf(k, spec, containers, entry); sh.fault != "" {
+			return fmt.Errorf("stack %s: %s", k.Stack, sh.fault)
+		}
+	}
+	definition := definitionOf(containers, p.spec.GetConfigs())
+	in := orchestrator.Input{
+		Key: k, App: p.app, Target: p.app.GetRevision(), Spec: spec, Entry: entry,
+		Replicas: p.v.StackReplicas(k), Volumes: p.v.StackVolumes(k), Machine: c.orchestratorMachine, Gone: c.gone,
+		Same: func(revision uint64) bool { return c.definition(k, revision) == definition },
+		Seen: func(r *argosyv1.Replica) orchestrator.Seen { return c.seen(p.v.now, r) },
+	}
+	if entry.GetEachMachine() {
+		for _, m := range p.v.Machines() {
+			if meets(m, sh.Require) && c.condition(m.GetId()) != argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING {
+				in.Allowed = append(in.Allowed, m.GetId())
+			}
+		}
+	}
+	decided := map[state.Key]orchestrator.Change{}
+	for _, ch := range orchestrator.Decide(in).Changes {
+		if ch.Kind != orchestrator.DropVolume && ch.Kind != orchestrator.Settle {
+			decided[ch.Key] = ch
+		}
+	}
+	first := len(p.lines)
+	for _, r := range in.Replicas {
+		key := state.KeyOf(r.GetKey())
+		ch, ok := decided[key]
+		delete(decided, key)
+		if !ok {
+			ch = orchestrator.Change{Kind: orchestrator.Restart, Key: key, Replica: r}
+		}
+		p.existing(ch, r, sh, in.Same)
+	}
+	for key, ch := range decided {
+		if ch.Kind == orchestrator.Create {
+			p.create(key, ch, sh)
+		}
+	}
+	slices.SortFunc(p.lines[first:], func(a, b *planLine) int {
+		return state.KeyOf(a.change.Key).Compare(state.KeyOf(b.change.Key))
+	})
+	return nil
+}
+
+func (p *planning) add(kind argosyv1.ChangeKind, k state.Key, why string) *planLine {
+	l := &planLine{change: &argosyv1.Change{Kind: kind, Key: k.Proto(), Reason: &argosyv1.Reason{Summary: why}}, why: why}
+	p.lines = append(p.lines, l)
+	return l
+}
+
+func (p *planning) create(k state.Key, ch orchestrator.Change, sh shape) {
+	l := p.add(argosyv1.ChangeKind_CHANGE_KIND_CREATE, k, ch.Why)
+	l.request = &scheduler.Request{Replica: schedulerReplica(k), Incarnation: 1, Shape: sh.Shape, Pin: p.v.core.pinOf(k)}
+}
+
+// existing says what happens to a replica that has a record.
+func (p *planning) existing(ch orchestrator.Change, r *argosyv1.Replica, sh shape, same func(uint64) bool) {
+	c, k := p.v.core, ch.Key
+	from := ""
+	if r.GetMachine() != "" {
+		from = p.v.MachineName(r.GetMachine())
+	}
+	free := &scheduler.Request{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation() + 1, Shape: sh.Shape, Pin: c.pinOf(k)}
+	switch ch.Kind {
+	case orchestrator.Remove, orchestrator.Forget:
+		l := p.add(argosyv1.ChangeKind_CHANGE_KIND_REMOVE, k, ch.Why)
+		l.change.FromMachine = from
+		p.gone = append(p.gone, c.placed[k]...)
+		return
+	case orchestrator.Replace:
+		l := p.add(argosyv1.ChangeKind_CHANGE_KIND_MOVE, k, ch.Why)
+		l.change.FromMachine, l.request = from, free
+		return
+	}
+	switch {
+	case r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE:
+		p.add(argosyv1.ChangeKind_CHANGE_KIND_REMOVE, k, "is being removed already").change.FromMachine = from
+	case r.GetMachine() == "":
+		p.add(argosyv1.ChangeKind_CHANGE_KIND_CREATE, k, "wanted, and on no machine yet").request = free
+	default:
+		p.kept(k, r, from, sh, same, free)
+	}
+}
+
+// kept says what happens to a replica that stays wanted: nothing, an update in place, or a move where it no longer fits.
+func (p *planning) kept(k state.Key, r *argosyv1.Replica, from string, sh shape, same func(uint64) bool, free *scheduler.Request) {
+	c := p.v.core
+	l := p.add(argosyv1.ChangeKind_CHANGE_KIND_KEEP, k, "unchanged")
+	l.change.FromMachine, l.change.ToMachine = from, from
+	if !same(r.GetRevision()) {
+		l.change.Kind = argosyv1.ChangeKind_CHANGE_KIND_UPDATE
+		l.change.Details = p.details(k.Stack)
+		l.why = "updated in place, one replica at a time"
+		l.change.Reason.Summary = l.why
+	}
+	if c.shapeAt(k.StackKey(), r.GetRevision()).sign == sh.sign {
+		return
+	}
+	l.stay = true
+	l.request = &scheduler.Request{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: sh.Shape,
+		Pin: scheduler.Pin{Machine: r.GetMachine(), Why: "it is there"}}
+	if free.Pin.Machine == "" && !c.each.Has(k.StackKey()) {
+		l.free = free
+	}
+	p.gone = append(p.gone, c.placed[k]...)
+}
+
+// details are the lines of the difference that concern a stack.
+func (p *planning) details(stack string) []string {
+	names := append([]string{stack}, state.StackSpec(p.spec, stack).GetContainers()...)
+	var out []string
+	for _, line := range p.diff {
+		if name, _, ok := strings.Cut(line, ":"); ok && slices.Contains(names, name) {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// place asks the scheduler for all requests at once. What does not fit where it is asks again for any machine.
+func (p *planning) place() {
+	decisions := p.decide()
+	again := false
+	for l, d := range decisions {
+		if l.stay && !d.Placed() && l.free != nil {
+			l.change.Kind, l.request, l.stay = argosyv1.ChangeKind_CHANGE_KIND_MOVE, l.free, false
+			l.why = fmt.Sprintf("no longer fits on %s", l.change.FromMachine)
+			again = true
+		}
+	}
+	if again {
+		decisions = p.decide()
+	}
+	for l, d := range decisions {
+		l.change.Reason = p.v.core.reasonOf(l.why, &d)
+		switch {
+		case d.Placed():
+			l.change.ToMachine = p.v.MachineName(d.MachineID)
+			if l.stay {
+				l.change.Reason = &argosyv1.Reason{Summary: l.why + "; what it reserves changes and fits"}
+			}
+		default:
+			l.change.Kind = argosyv1.ChangeKind_CHANGE_KIND_WAIT
+			l.change.ToMachine = ""
+		}
+	}
+}
+
+func (p *planning) decide() map[*planLine]scheduler.Decision {
+	var batch []scheduler.Request
+	var asked []*planLine
+	for _, l := range p.lines {
+		if l.request != nil {
+			batch = append(batch, *l.request)
+			asked = append(asked, l)
+		}
+	}
+	out := make(map[*planLine]scheduler.Decision, len(batch))
+	for i, d := range p.v.core.sched.WhatIf(p.v.now, p.gone, batch) {
+		out[asked[i]] = d
+	}
+	return out
+}
+
+// warn notes what is worth knowing and no fault.
+func (p *planning) warn(app *argosyv1.App) {
+	say := func(format string, args ...any) {
+		p.out.Warnings = append(p.out.Warnings, fmt.Sprintf(format, args...))
+	}
+	if app.GetDeleting() {
+		say("app %s is being deleted: it can be applied again when it is gone", app.GetName())
+	}
+	missing := map[string]bool{}
+	for _, ct := range p.spec.GetContainers() {
+		res := ct.GetResources()
+		switch {
+		case res.GetDefaultCpu() && res.GetDefaultMemory():
+			say("%s: says neither cpus nor mem_limit, so the default is reserved: %s cpu, %s", ct.GetName(),
+				scheduler.FormatCPU(res.GetReserveCpuMilli()), scheduler.FormatMemory(res.GetReserveMemory()))
+		case res.GetDefaultCpu():
+			say("%s: says no cpus, so the default is reserved: %s cpu", ct.GetName(), scheduler.FormatCPU(res.GetReserveCpuMilli()))
+		case res.GetDefaultMemory():
+			say("%s: says no mem_limit, so the default is reserved: %s", ct.GetName(), scheduler.FormatMemory(res.GetReserveMemory()))
+		}
+		for _, f := range ct.GetSecrets() {
+			if name := f.GetSource(); p.v.Secret(p.app.GetTenant(), name) == nil && !missing[name] {
+				missing[name] = true
+				say("secret %s is not set, and %s waits for it: argosy secret set %s", name, ct.GetName(), name)
+			}
+		}
+	}
 }

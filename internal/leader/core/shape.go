@@ -1,7 +1,6 @@
 package core
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -175,9 +174,4 @@ func (c *Core) reasonOf(why string, d *scheduler.Decision) *argosyv1.Reason {
 		}
 	}
 	return r
-}
-
-// reserved puts a stack's needs into words, for plans.
-func reserved(sh *scheduler.Shape) string {
-	return fmt.Sprintf("%s cpu, %s", scheduler.FormatCPU(sh.Need.CPU), cmp.Or(scheduler.FormatMemory(sh.Need.Memory), "0 B"))
 }

@@ -40,7 +40,6 @@ func (c *Core) Step(now time.Time) []Unit {
 	units = append(units, s.units...)
 	units = append(units, c.appUnits(now)...)
 	units = append(units, c.outboxUnits(now)...)
-	units = append(units, c.sweep(now)...)
 	return units
 }
 
