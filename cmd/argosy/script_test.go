@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"argosy": main})
+}
+
+// TestScripts runs the command line as people do: each script is a story with a real server, without machines.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			// Sockets have short names only, and work directories of tests are deep.
+			dir, err := os.MkdirTemp("", "argosy")
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { _ = os.RemoveAll(dir) })
+			env.Setenv("SOCKET", filepath.Join(dir, "s"))
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("ARGOSY_SERVER", "unix://"+filepath.Join(dir, "s"))
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"server": startServer,
+			"stop":   stopServer,
+			"within": within,
+		},
+	})
+}
+
+// startServer starts a server on the script's data directory and waits until it answers.
+func startServer(ts *testscript.TestScript, neg bool, _ []string) {
+	if neg {
+		ts.Fatalf("server cannot be negated")
+	}
+	addr := ts.Getenv("LISTEN")
+	if addr == "" {
+		addr = freeAddress(ts)
+		ts.Setenv("LISTEN", addr)
+	}
+	cmd := exec.Command("argosy", "server", "--data-dir", ts.MkAbs("server"), "--socket", ts.Getenv("SOCKET"),
+		"--listen", addr, "--advertise", addr, "--liveness", "3s")
+	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"))
+	path, err := exec.LookPath("argosy")
+	ts.Check(err)
+	cmd.Path = path
+	log, err := os.OpenFile(ts.MkAbs("server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	cmd.Stderr = log
+	ts.Check(cmd.Start())
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	kill := func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+			<-done
+		}
+		_ = log.Close()
+	}
+	running[ts.Getenv("SOCKET")] = kill
+	ts.Defer(func() { stopServer(ts, false, nil) })
+	if err := poll(15*time.Second, func() error {
+		select {
+		case err := <-done:
+			done <- err
+			b, _ := os.ReadFile(ts.MkAbs("server.log"))
+			return fatal{fmt.Errorf("the server ended: %v\n%s", err, b)}
+		default:
+		}
+		return ts.Exec("argosy", "status")
+	}); err != nil {
+		ts.Fatalf("the server does not answer: %v", err)
+	}
+}
+
+// running holds, by socket, how to stop the servers of scripts. Scripts of one test run one after another.
+var running = map[string]func(){}
+
+func stopServer(ts *testscript.TestScript, _ bool, _ []string) {
+	socket := ts.Getenv("SOCKET")
+	if stop := running[socket]; stop != nil {
+		delete(running, socket)
+		stop()
+	}
+}
+
+func freeAddress(ts *testscript.TestScript) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+type fatal struct{ error }
+
+func poll(limit time.Duration, f func() error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if _, ok := err.(fatal); ok {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// within repeats a command until it succeeds (or, negated, fails): within 5s argosy ps.
+func within(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: within DURATION COMMAND...")
+	}
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	err = poll(limit, func() error {
+		err := ts.Exec(args[1], args[2:]...)
+		if neg {
+			if err == nil {
+				return fmt.Errorf("it still succeeds")
+			}
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		ts.Fatalf("%v: %v", args, err)
+	}
+}

@@ -1,0 +1,227 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/manifest"
+)
+
+func (a *app) validateCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate FILE...",
+		Short: "Check manifests and report every fault with its place",
+		Long: `Check manifests and report every fault with its place. Nothing is sent anywhere.
+
+Several files are one app. '-' is standard input. ${VAR} is taken from the environment, as Compose does it.`,
+		Example: `  argosy validate lamp.yaml
+  argosy validate base.yaml production.yaml
+  generate | argosy validate -`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			spec, err := a.parseManifest(args)
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				return a.printJSON(spec)
+			}
+			a.done("%s is valid: app %s, %s, %s", strings.Join(args, ", "), spec.Name,
+				plural(uint32(len(spec.Containers)), "container"), plural(uint32(len(spec.Stacks)), "stack"))
+			return nil
+		},
+	}
+}
+
+func (a *app) schemaCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the manifest's JSON Schema, for editors", Args: cobra.NoArgs,
+		Example: "  argosy schema > argosy.schema.json",
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.sys.Out.Write(manifest.Schema())
+			return err
+		},
+	}
+}
+
+// parseManifest reads files as one app. Faults are shown as they are; the error then only carries the exit code.
+func (a *app) parseManifest(names []string) (*argosyv1.AppSpec, error) {
+	files, err := manifest.ReadFiles(names, a.sys.In)
+	if err != nil {
+		return nil, err
+	}
+	spec, source, faults := manifest.Parse(files, manifest.Options{LookupEnv: a.sys.LookupEnv, ReadFile: manifest.FilesBelow})
+	style := manifest.Style{}
+	if a.colorful(a.sys.Err) {
+		style = manifest.Style{Place: painter(bold), Message: painter(red), Caret: painter(green), Hint: painter(blue)}
+	}
+	if len(faults) == 0 {
+		if notes := source.Notes(); len(notes) > 0 && a.output == "table" {
+			if err := notes.Render(a.sys.Err, style); err != nil {
+				return nil, err
+			}
+		}
+		return spec, nil
+	}
+	if a.output == "json" {
+		if err := json.NewEncoder(a.sys.Out).Encode(map[string]any{"faults": faults}); err != nil {
+			return nil, err
+		}
+		return nil, &exitError{code: exitFailed}
+	}
+	if err := faults.Render(a.sys.Err, style); err != nil {
+		return nil, err
+	}
+	return nil, &exitError{code: exitFailed, msg: plural(uint32(len(faults)), "fault") + " in " + strings.Join(names, ", ")}
+}
+
+func painter(s style) func(string) string {
+	return func(text string) string { return string(s) + text + "\x1b[0m" }
+}
+
+func (a *app) planCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "plan FILE...",
+		Short: "Say what applying would change, where each replica would go, and why",
+		Long: `Say what applying a manifest would change, where each replica would go, and why. Nothing is changed.
+
+Exit code 0: nothing to do. Exit code 2: applying would change something.`,
+		Example: `  argosy plan lamp.yaml
+  argosy plan lamp.yaml -o json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec, err := a.parseManifest(args)
+			if err != nil {
+				return err
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			res, err := c.apps.Plan(cmd.Context(), connect.NewRequest(&argosyv1.PlanRequest{Tenant: a.tenant, Spec: spec}))
+			if err != nil {
+				return err
+			}
+			if err := a.showPlan(spec, res.Msg); err != nil {
+				return err
+			}
+			if res.Msg.Differs {
+				return &exitError{code: exitChanges}
+			}
+			return nil
+		},
+	}
+}
+
+var changeMarks = map[argosyv1.ChangeKind]cell{
+	argosyv1.ChangeKind_CHANGE_KIND_CREATE: {"+ create", green},
+	argosyv1.ChangeKind_CHANGE_KIND_UPDATE: {"~ update", yellow},
+	argosyv1.ChangeKind_CHANGE_KIND_REMOVE: {"- remove", red},
+	argosyv1.ChangeKind_CHANGE_KIND_MOVE:   {"> move", yellow},
+	argosyv1.ChangeKind_CHANGE_KIND_KEEP:   {"= keep", dim},
+	argosyv1.ChangeKind_CHANGE_KIND_WAIT:   {"! wait", red},
+}
+
+func (a *app) showPlan(spec *argosyv1.AppSpec, p *argosyv1.PlanResponse) error {
+	if a.output == "json" {
+		return a.printJSON(p)
+	}
+	out, colorful := a.sys.Out, a.colorful(a.sys.Out)
+	switch {
+	case !p.AppExists:
+		fmt.Fprintf(out, "App %s is new.\n", spec.Name)
+	case p.Differs:
+		fmt.Fprintf(out, "App %s is at revision %d.\n", spec.Name, p.BaseRevision)
+	}
+	for _, s := range p.SpecChanges {
+		fmt.Fprintf(out, "  %s\n", s)
+	}
+	t := &table{header: []string{"CHANGE", "REPLICA", "MACHINE", "WHY"}}
+	counts := map[argosyv1.ChangeKind]int{}
+	for _, c := range p.Changes {
+		counts[c.Kind]++
+		if c.Kind == argosyv1.ChangeKind_CHANGE_KIND_KEEP {
+			continue
+		}
+		machine := c.ToMachine
+		if c.FromMachine != "" && c.FromMachine != c.ToMachine && c.ToMachine != "" {
+			machine = c.FromMachine + " → " + c.ToMachine
+		} else if machine == "" {
+			machine = c.FromMachine
+		}
+		why := c.GetReason().GetSummary()
+		if len(c.Details) > 0 {
+			why = strings.Join(c.Details, "; ")
+		}
+		t.add(changeMarks[c.Kind], text(replicaName(c.Key)), text(orDash(machine)), text(oneLine(why)))
+	}
+	if len(t.rows) > 0 {
+		fmt.Fprintln(out)
+		if err := t.write(out, colorful); err != nil {
+			return err
+		}
+		fmt.Fprintln(out)
+	}
+	for _, w := range p.Warnings {
+		a.note("warning: %s", w)
+	}
+	if !p.Differs {
+		fmt.Fprintln(out, "Nothing to do: the cluster is asked for exactly this already.")
+		return nil
+	}
+	var parts []string
+	for _, k := range []argosyv1.ChangeKind{argosyv1.ChangeKind_CHANGE_KIND_CREATE, argosyv1.ChangeKind_CHANGE_KIND_UPDATE, argosyv1.ChangeKind_CHANGE_KIND_MOVE,
+		argosyv1.ChangeKind_CHANGE_KIND_REMOVE, argosyv1.ChangeKind_CHANGE_KIND_KEEP, argosyv1.ChangeKind_CHANGE_KIND_WAIT} {
+		if n := counts[k]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d to %s", n, strings.Fields(changeMarks[k].text)[1]))
+		}
+	}
+	fmt.Fprintf(out, "%s.\n", strings.Join(parts, ", "))
+	return nil
+}
+
+func (a *app) applyCmd() *cobra.Command {
+	var w waitFlags
+	var revision uint64
+	cmd := &cobra.Command{
+		Use:   "apply FILE...",
+		Short: "Make a manifest what the cluster is asked for",
+		Long: `Make a manifest what the cluster is asked for.
+
+Applying writes the app's next revision, unless nothing changed, and returns at once; the cluster does the rest. With --wait
+it shows progress until every replica is ready. Ctrl-C then stops only the waiting.`,
+		Example: `  argosy apply lamp.yaml
+  argosy apply lamp.yaml --wait
+  argosy apply base.yaml production.yaml --revision 7`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec, err := a.parseManifest(args)
+			if err != nil {
+				return err
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			return a.apply(cmd.Context(), c, spec, revision, w)
+		},
+	}
+	w.add(cmd)
+	cmd.Flags().Uint64Var(&revision, "revision", 0, "refuse unless the app is at this revision")
+	return cmd
+}
+
+func (a *app) apply(ctx context.Context, c *connection, spec *argosyv1.AppSpec, revision uint64, w waitFlags) error {
+	res, err := c.apps.Apply(ctx, connect.NewRequest(&argosyv1.ApplyRequest{
+		Tenant: a.tenant, Spec: spec, ExpectedRevision: revision, IdempotencyKey: requestKey()}))
+	if err != nil {
+		return err
+	}
+	return a.applied(ctx, c, res.Msg, w)
+}

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/join"
+	"github.com/argosy-cluster/argosy/internal/network"
+)
+
+// defaultAgentDir is where an agent keeps everything.
+const defaultAgentDir = "/var/lib/argosy/agent"
+
+// declared are the flags by which a machine's capacity is given by hand.
+type declared struct {
+	cpus, reserveCPUs     string
+	memory, reserveMemory string
+}
+
+func (d *declared) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&d.cpus, "cpus", "", "cpus that the machine offers, for example 3.5 (default: all it has)")
+	flags.StringVar(&d.memory, "memory", "", "memory that the machine offers, for example 8GiB (default: all it has)")
+	flags.StringVar(&d.reserveCPUs, "reserve-cpus", "", "cpus that the machine keeps for itself (default: a twentieth)")
+	flags.StringVar(&d.reserveMemory, "reserve-memory", "", "memory that the machine keeps for itself (default: a twentieth, at least 128MiB)")
+}
+
+func (d *declared) into(m *join.Membership) error {
+	for _, f := range []struct {
+		flag, text string
+		parse      func(string) (int64, error)
+		to         *int64
+	}{
+		{"--cpus", d.cpus, parseCPUs, &m.CPUMilli},
+		{"--reserve-cpus", d.reserveCPUs, parseCPUs, &m.ReserveCPU},
+		{"--memory", d.memory, units.RAMInBytes, &m.MemoryBytes},
+		{"--reserve-memory", d.reserveMemory, units.RAMInBytes, &m.ReserveBytes},
+	} {
+		if f.text == "" {
+			continue
+		}
+		n, err := f.parse(f.text)
+		if err != nil || n <= 0 {
+			return usageError("%s %q is not an amount", f.flag, f.text)
+		}
+		*f.to = n
+	}
+	return nil
+}
+
+func parseCPUs(s string) (int64, error) {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(v) || v < 0.001 || v > 100_000 {
+		return 0, errors.New("not a number of cpus")
+	}
+	return int64(math.Round(v * 1000)), nil
+}
+
+func (a *app) joinCmd() *cobra.Command {
+	var name, address, dir, file string
+	var labels []string
+	var d declared
+	cmd := &cobra.Command{
+		Use:   "join [TOKEN]",
+		Short: "Make this host a machine of a cluster",
+		Long: `Make this host a machine of a cluster, with a token from 'argosy token create'.
+
+The token says where the servers are, which cluster it is, and by which certificate authority to know it: this host can
+join no other cluster and be fooled by no other server. Run 'argosy agent' afterwards.`,
+		Example: `  argosy join argosy-join-…
+  argosy join --token-file token --name db1 --label rack=r1 --label disk=ssd`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := needRoot("argosy join"); err != nil {
+				return err
+			}
+			text, err := a.tokenText(args, file)
+			if err != nil {
+				return err
+			}
+			token, err := auth.ParseToken(text, argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE)
+			if err != nil {
+				return err
+			}
+			facts, err := thisMachine(name, address, labels, d, token)
+			if err != nil {
+				return err
+			}
+			m, err := join.Machine(cmd.Context(), token, facts, dir)
+			if err != nil {
+				return err
+			}
+			a.done("this host is machine %s of cluster %s, with subnet %s\nRun its agent: argosy agent", m.Name, m.Cluster, m.Subnet)
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&name, "name", "", "the machine's name (default: the host's)")
+	flags.StringVar(&address, "address", "", "where other machines reach this one (default: the address it reaches the server from)")
+	flags.StringArrayVar(&labels, "label", nil, "a label, key=value; may be given several times")
+	flags.StringVar(&dir, "data-dir", defaultAgentDir, "directory for everything that the agent keeps")
+	flags.StringVarP(&file, "token-file", "f", "", "read the token from a file, '-' for standard input")
+	d.add(cmd)
+	return cmd
+}
+
+func thisMachine(name, address string, labels []string, d declared, token auth.Token) (f join.Facts, err error) {
+	if f.Labels, err = parseLabels(labels); err != nil {
+		return f, err
+	}
+	if err := d.into(&f.Declared); err != nil {
+		return f, err
+	}
+	if f.Name = name; name == "" {
+		if f.Name, err = join.DefaultName(); err != nil {
+			return f, err
+		}
+	}
+	if f.Address = address; address == "" {
+		if f.Address, err = join.AddressTowards(token.Servers[0]); err != nil {
+			return f, err
+		}
+	}
+	if f.BootID, err = join.BootID(); err != nil {
+		return f, err
+	}
+	routes, err := network.Routes(network.Config{}.WithDefaults())
+	if err != nil {
+		return f, fmt.Errorf("reading this machine's routes: %w", err)
+	}
+	for _, r := range routes {
+		if !r.Own && r.Dst.IsValid() && r.Dst.Bits() > 0 {
+			f.Routes = append(f.Routes, r.Dst.String())
+		}
+	}
+	return f, nil
+}

@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/argosy-cluster/argosy/internal/localcluster"
+)
+
+func (a *app) localClusterCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "Machines in containers on this host, to try things out",
+		Long: `Machines in containers on this host, to try things out.
+
+Each machine boots systemd and its own Docker Engine. The first runs a server; all run agents.`,
+		Example: `  argosy cluster up
+  argosy cluster up --machines 5 --name big
+  argosy cluster list
+  argosy cluster down`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.clusterUpCmd(), a.clusterDownCmd(), a.clusterListCmd())
+	return cmd
+}
+
+func (a *app) localOptions(name string) localcluster.Options {
+	return localcluster.Options{Name: name, Progress: func(e localcluster.Event) {
+		who := e.Machine
+		if who != "" {
+			who += ": "
+		}
+		if e.Took > 0 {
+			a.note("%s%s (%s)", who, e.Text, e.Took.Round(100*time.Millisecond))
+			return
+		}
+		a.note("%s%s", who, e.Text)
+	}}
+}
+
+func (a *app) clusterUpCmd() *cobra.Command {
+	var name, memory string
+	var n int
+	cmd := &cobra.Command{
+		Use: "up", Short: "Start a local cluster, or bring one back", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opts := a.localOptions(name)
+			if memory != "" {
+				b, err := units.RAMInBytes(memory)
+				if err != nil || b <= 0 {
+					return usageError("--memory %q is not a size such as 2GiB", memory)
+				}
+				opts.Memory = b
+			}
+			l, err := localcluster.New(opts)
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			c, err := l.Up(cmd.Context(), n)
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				return json.NewEncoder(a.sys.Out).Encode(c)
+			}
+			a.done("%d machines are up. Use them: export ARGOSY_SERVER=%s", len(c.Machines), c.Server)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", localcluster.DefaultName, "name of the local cluster")
+	cmd.Flags().IntVarP(&n, "machines", "n", localcluster.DefaultMachines, "number of machines")
+	cmd.Flags().StringVar(&memory, "memory", "", "memory of each machine, for example 2GiB")
+	return cmd
+}
+
+func (a *app) clusterDownCmd() *cobra.Command {
+	var name string
+	var images bool
+	cmd := &cobra.Command{
+		Use: "down", Short: "Remove a local cluster with everything in it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := localcluster.New(a.localOptions(name))
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			if err := l.Down(cmd.Context(), localcluster.DownOptions{Images: images}); err != nil {
+				return err
+			}
+			a.done("the local cluster %s is gone", name)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", localcluster.DefaultName, "name of the local cluster")
+	cmd.Flags().BoolVar(&images, "images", false, "remove the machines' image too")
+	return cmd
+}
+
+func (a *app) clusterListCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List local clusters", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			clusters, err := localcluster.List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				return json.NewEncoder(a.sys.Out).Encode(clusters)
+			}
+			t := &table{header: []string{"CLUSTER", "MACHINES", "SERVER"}}
+			var names []string
+			for _, c := range clusters {
+				names = append(names, c.Name)
+				var ms []string
+				for _, m := range c.Machines {
+					ms = append(ms, m.Name+" "+m.State)
+				}
+				t.add(text(c.Name), text(strings.Join(ms, ", ")), text(c.Server))
+			}
+			if a.output == "name" {
+				for _, n := range names {
+					fmt.Fprintln(a.sys.Out, n)
+				}
+				return nil
+			}
+			return t.write(a.sys.Out, a.colorful(a.sys.Out))
+		},
+	}
+}

@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+)
+
+func (a *app) machinesCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "machines",
+		Aliases: []string{"machine"},
+		Short:   "List, show and label machines",
+		Example: `  argosy machines
+  argosy machines show m2
+  argosy machines label m2 rack=r1 disk=ssd`,
+		Args: cobra.NoArgs,
+		RunE: a.listMachines,
+	}
+	cmd.AddCommand(
+		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List machines", Args: cobra.NoArgs, RunE: a.listMachines},
+		a.machineShowCmd(), a.machineLabelCmd(), a.machineRemoveCmd(),
+	)
+	return cmd
+}
+
+func (a *app) listMachines(cmd *cobra.Command, _ []string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	res, err := c.machines.ListMachines(cmd.Context(), connect.NewRequest(&argosyv1.ListMachinesRequest{}))
+	if err != nil {
+		return err
+	}
+	t := &table{header: []string{"MACHINE", "CONDITION", "AGE", "REPLICAS", "CPU", "MEMORY", "ADDRESS", "SUBNET", "LABELS"}}
+	var names []string
+	for _, m := range res.Msg.Machines {
+		names = append(names, m.Machine.Name)
+		t.add(text(m.Machine.Name), conditionCell(m.Condition), text(age(m.Age)), text(fmt.Sprint(m.Replicas)),
+			text(cpus(m.ReservedCpuMilli)+"/"+cpus(usableCPU(m.Machine))), text(size(m.ReservedMemory)+"/"+size(usableMemory(m.Machine))),
+			text(m.Machine.Address), text(m.Machine.Subnet), text(labelList(m.Machine.Labels)))
+	}
+	if len(names) == 0 && a.output == "table" {
+		a.note("No machines yet. Make a token with 'argosy token create' and run 'argosy join TOKEN' on a machine.")
+		return nil
+	}
+	return a.show(res.Msg, t, names)
+}
+
+func usableCPU(m *argosyv1.Machine) int64 {
+	return m.GetCapacity().GetCpuMilli() - m.GetCapacity().GetReserveCpuMilli()
+}
+
+func usableMemory(m *argosyv1.Machine) int64 {
+	return m.GetCapacity().GetMemory() - m.GetCapacity().GetReserveMemory()
+}
+
+func conditionCell(c argosyv1.MachineCondition) cell {
+	name := strings.ToLower(strings.TrimPrefix(c.String(), "MACHINE_CONDITION_"))
+	switch c {
+	case argosyv1.MachineCondition_MACHINE_CONDITION_READY:
+		return cell{name, green}
+	case argosyv1.MachineCondition_MACHINE_CONDITION_LOST:
+		return cell{name, red}
+	case argosyv1.MachineCondition_MACHINE_CONDITION_UNSPECIFIED:
+		return cell{"unknown", yellow}
+	}
+	return cell{name, yellow}
+}
+
+func labelList(labels map[string]string) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		parts = append(parts, k+"="+labels[k])
+	}
+	return strings.Join(parts, ",")
+}
+
+func (a *app) machineShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "show MACHINE", Short: "Show one machine and what runs on it",
+		Example: "  argosy machines show m2", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeMachines,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			res, err := c.machines.ListMachines(cmd.Context(), connect.NewRequest(&argosyv1.ListMachinesRequest{Machine: args[0]}))
+			if err != nil {
+				return err
+			}
+			if len(res.Msg.Machines) != 1 {
+				return fmt.Errorf("no machine is called %q; see 'argosy machines'", args[0])
+			}
+			m := res.Msg.Machines[0]
+			if a.output != "table" {
+				return a.show(m, nil, []string{m.Machine.Name})
+			}
+			a.describeMachine(m)
+			replicas, err := c.apps.ListReplicas(cmd.Context(), connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant, AllTenants: a.tenant == "", Machine: args[0]}))
+			if err != nil {
+				return err
+			}
+			if len(replicas.Msg.Replicas) == 0 {
+				return nil
+			}
+			fmt.Fprintln(a.sys.Out)
+			return a.showReplicas(replicas.Msg, false, a.tenant == "")
+		},
+	}
+}
+
+func (a *app) describeMachine(m *argosyv1.MachineStatus) {
+	r, out := m.Machine, a.sys.Out
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(out, "%-11s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("Name", "%s", r.Name)
+	line("Id", "%s", r.Id)
+	line("Condition", "%s, last heard %s ago", conditionCell(m.Condition).text, age(m.Age))
+	if m.Message != "" {
+		line("", "%s", m.Message)
+	}
+	line("Joined", "%s ago", since(r.JoinedAt, time.Now()))
+	line("Address", "%s, subnet %s", r.Address, r.Subnet)
+	line("Cpu", "%s of %s reserved (%s kept for the machine)", cpus(m.ReservedCpuMilli), cpus(usableCPU(r)), cpus(r.GetCapacity().GetReserveCpuMilli()))
+	line("Memory", "%s of %s reserved (%s kept for the machine)", size(m.ReservedMemory), size(usableMemory(r)), size(r.GetCapacity().GetReserveMemory()))
+	if u := m.Usage; u != nil {
+		line("In use", "cpu %s, memory %s, disk %s of %s", cpus(u.CpuMilli), size(u.Memory), size(u.DiskUsed), size(u.DiskTotal))
+	}
+	line("Labels", "%s", orDash(labelList(r.Labels)))
+	line("Versions", "agent %s, Docker Engine %s", orDash(r.AgentVersion), orDash(r.EngineVersion))
+}
+
+func (a *app) machineLabelCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "label MACHINE KEY=VALUE... [KEY-...]",
+		Short: "Set labels, or remove them with a trailing minus",
+		Example: `  argosy machines label m2 rack=r1 disk=ssd
+  argosy machines label m2 disk-`,
+		Args: cobra.MinimumNArgs(2), ValidArgsFunction: a.completeMachines,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req := &argosyv1.LabelMachineRequest{Machine: args[0], Set: map[string]string{}, IdempotencyKey: requestKey()}
+			for _, arg := range args[1:] {
+				if k, v, ok := strings.Cut(arg, "="); ok {
+					req.Set[k] = v
+				} else if k, ok := strings.CutSuffix(arg, "-"); ok && k != "" {
+					req.Remove = append(req.Remove, k)
+				} else {
+					return usageError("%q is not a label: write key=value, or key- to remove it", arg)
+				}
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			res, err := c.machines.LabelMachine(cmd.Context(), connect.NewRequest(req))
+			if err != nil {
+				return err
+			}
+			a.done("%s: %s", res.Msg.Machine.Name, orDash(labelList(res.Msg.Machine.Labels)))
+			if a.output == "json" {
+				return a.printJSON(res.Msg)
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) machineRemoveCmd() *cobra.Command {
+	var force, yes bool
+	cmd := &cobra.Command{
+		Use:   "remove MACHINE",
+		Short: "Forget a machine that is gone for good",
+		Long: `Forget a machine that is gone for good. Its certificate is no longer accepted and its replicas are placed elsewhere.
+
+A machine that still answers, or that holds replicas' data, is only removed with --force; the data is then given up.`,
+		Example: "  argosy machines remove m2",
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeMachines,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if force && !yes {
+				if err := a.confirm(fmt.Sprintf("Remove %s and give up the data it holds?", args[0])); err != nil {
+					return err
+				}
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			if _, err := c.machines.RemoveMachine(cmd.Context(), connect.NewRequest(&argosyv1.RemoveMachineRequest{
+				Machine: args[0], Force: force, IdempotencyKey: requestKey()})); err != nil {
+				return err
+			}
+			a.done("%s is no longer part of the cluster", args[0])
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "also when it still answers or holds data")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}

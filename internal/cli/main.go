@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitOK      = 0
+	exitFailed  = 1
+	exitChanges = 2
+	exitTimeout = 3
+	exitUsage   = 64
+)
+
+// exitError carries an exit code. An empty message prints nothing: what there was to say has been said.
+type exitError struct {
+	code int
+	msg  string
+}
+
+func (e *exitError) Error() string { return e.msg }
+
+func usageError(format string, args ...any) error {
+	return &exitError{code: exitUsage, msg: fmt.Sprintf(format, args...)}
+}
+
+// IO is what a command reads from and writes to.
+type IO struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// LookupEnv reads the environment.
+	LookupEnv func(string) (string, bool)
+}
+
+// Getenv is a variable's value, empty when it is not set.
+func (s IO) Getenv(name string) string {
+	v, _ := s.LookupEnv(name)
+	return v
+}
+
+// System is the process's own input, output and environment.
+func System() IO {
+	return IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv}
+}
+
+// Main runs one command and returns the exit code of the process.
+func Main(ctx context.Context, args []string, sys IO) int {
+	root := newRoot(sys)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		if exit.msg != "" {
+			fmt.Fprintln(sys.Err, "argosy: "+exit.msg)
+		}
+		return exit.code
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(sys.Err, "argosy: interrupted")
+		return 130
+	}
+	msg := err.Error()
+	if isUsage(msg) {
+		fmt.Fprintf(sys.Err, "argosy: %s\nRun 'argosy --help', or --help after a command, to see how it is used.\n", msg)
+		return exitUsage
+	}
+	fmt.Fprintln(sys.Err, "argosy: "+explainError(err))
+	return exitFailed
+}
+
+// isUsage recognises the errors that cobra and pflag make of a wrong command line; they have no type.
+func isUsage(msg string) bool {
+	for _, p := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs an argument",
+		"invalid argument", "accepts ", "requires at least", "required flag", "if any flags in the group", "bad flag syntax"} {
+		if strings.HasPrefix(msg, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// app is what all commands share: the global flags and the process's surroundings.
+type app struct {
+	sys    IO
+	server string
+	tenant string
+	output string
+	color  string
+}
+
+const rootLong = `Argosy turns a set of Linux machines into one place to run stacks of containers.
+
+A manifest says what each container is, which of them belong together in a stack, and how many of each stack the cluster
+needs. 'argosy apply' makes it so, 'argosy ps' shows it, 'argosy explain' says why.`
+
+const rootExample = `  argosy validate examples/lamp/lamp.yaml
+  argosy plan examples/lamp/lamp.yaml
+  argosy apply examples/lamp/lamp.yaml --wait
+  argosy ps
+  argosy scale shop/lamp=7
+  argosy logs -f shop/lamp.3/apache
+  argosy explain shop/lamp.3`
+
+func newRoot(sys IO) *cobra.Command {
+	a := &app{sys: sys}
+	root := &cobra.Command{
+		Use:           "argosy",
+		Short:         "A cluster manager for stacks of containers",
+		Long:          rootLong,
+		Example:       rootExample,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(sys.In)
+	root.SetOut(sys.Out)
+	root.SetErr(sys.Err)
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.server, "server", "", "server to ask: unix:///path or the name of a cluster logged in to (env ARGOSY_SERVER)")
+	flags.StringVar(&a.tenant, "tenant", "", "tenant to act for (env ARGOSY_TENANT; default: your own)")
+	flags.StringVarP(&a.output, "output", "o", "table", "output format: table, json or name")
+	flags.StringVar(&a.color, "color", "auto", "colour: auto, always or never")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "name"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
+	root.AddGroup(
+		&cobra.Group{ID: "apps", Title: "Apps:"},
+		&cobra.Group{ID: "look", Title: "Look:"},
+		&cobra.Group{ID: "cluster", Title: "The cluster:"},
+		&cobra.Group{ID: "run", Title: "On the machines themselves:"},
+	)
+	for group, commands := range map[string][]*cobra.Command{
+		"apps":    {a.validateCmd(), a.schemaCmd(), a.planCmd(), a.applyCmd(), a.scaleCmd(), a.restartCmd(), a.deleteCmd(), a.secretCmd(), a.imageCmd(), a.registryCmd()},
+		"look":    {a.psCmd(), a.appsCmd(), a.explainCmd(), a.logsCmd(), a.execCmd(), a.eventsCmd()},
+		"cluster": {a.machinesCmd(), a.tokenCmd(), a.loginCmd(), a.statusCmd(), a.localClusterCmd()},
+		"run":     {a.serverCmd(), a.agentCmd(), a.joinCmd()},
+	} {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	root.AddCommand(a.versionCmd())
+	return root
+}
+
+func (a *app) checkFlags() error {
+	switch a.output {
+	case "table", "json", "name":
+	default:
+		return usageError("--output %q is not known: use table, json or name", a.output)
+	}
+	switch a.color {
+	case "auto", "always", "never":
+	default:
+		return usageError("--color %q is not known: use auto, always or never", a.color)
+	}
+	if a.server == "" {
+		a.server = a.sys.Getenv("ARGOSY_SERVER")
+	}
+	if a.tenant == "" {
+		a.tenant = a.sys.Getenv("ARGOSY_TENANT")
+	}
+	return nil
+}

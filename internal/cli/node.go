@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/argosy-cluster/argosy/internal/server"
+)
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// logFlags say what a daemon logs and how.
+type logFlags struct {
+	level  string
+	format string
+}
+
+func (l *logFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&l.level, "log-level", "info", "what to log: debug, info, warn or error")
+	cmd.Flags().StringVar(&l.format, "log-format", "text", "how to log: text or json")
+}
+
+func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.level)); err != nil {
+		return nil, usageError("--log-level %q is not known: use debug, info, warn or error", l.level)
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	switch l.format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return nil, usageError("--log-format %q is not known: use text or json", l.format)
+}
+
+func (a *app) serverCmd() *cobra.Command {
+	var cfg server.Config
+	var logs logFlags
+	var networkRange string
+	var liveness time.Duration
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run a server of the control plane",
+		Long: `Run a server of the control plane.
+
+In an empty data directory it makes a new cluster. One TLS port serves machines and logged-in users; the Unix socket serves
+root, the server's own user and members of the group argosy. Stopping a server stops nothing that machines run.`,
+		Example: `  argosy server
+  argosy server --data-dir /srv/argosy --advertise 192.0.2.10
+  argosy --server unix:///run/argosy/server.sock token create`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cfg.Log, err = logs.logger(a.sys.Err); err != nil {
+				return err
+			}
+			cfg.Settings = server.DefaultSettings()
+			if p, err := netip.ParsePrefix(networkRange); err != nil || !p.Addr().Is4() {
+				return usageError("--network-range %q is not an IPv4 network such as 10.64.0.0/10", networkRange)
+			}
+			cfg.Settings.NetworkRange = networkRange
+			if liveness < 3*time.Second {
+				return usageError("--liveness %s is too short: machines would be lost by a hiccup; use at least 3s", liveness)
+			}
+			cfg.Settings.Liveness = durationpb.New(liveness)
+			cfg.Settings.UnreachableAfter = durationpb.New(min(liveness/3, 5*time.Second))
+			return server.Run(cmd.Context(), cfg)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&cfg.DataDir, "data-dir", server.DefaultDataDir, "directory for everything that the server keeps")
+	flags.StringVar(&cfg.Listen, "listen", ":"+server.DefaultPort, "address and port of the one TLS port")
+	flags.StringSliceVar(&cfg.Advertise, "advertise", nil, "where machines reach this server, host or host:port (default: the first address of this host)")
+	flags.StringVar(&cfg.Socket, "socket", server.DefaultSocket, "the administrator's Unix socket")
+	flags.StringVar(&cfg.Name, "name", "", "the server's name (default: the host's)")
+	flags.StringVar(&networkRange, "network-range", server.DefaultSettings().NetworkRange, "for a new cluster: the range that machines' subnets are cut from")
+	flags.DurationVar(&liveness, "liveness", server.DefaultSettings().Liveness.AsDuration(), "for a new cluster: a machine without a sign for this long is lost")
+	logs.add(cmd)
+	return cmd
+}
+
+// parseLabels reads key=value pairs of a flag.
+func parseLabels(pairs []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, p := range pairs {
+		k, v, ok := strings.Cut(p, "=")
+		if !ok || k == "" {
+			return nil, usageError("--label %q: write key=value", p)
+		}
+		out[k] = v
+	}
+	return out, nil
+}
+
+// needRoot says plainly what a command cannot do without.
+func needRoot(what string) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%s needs root: it works with Docker Engine, mounts and the network; run it with sudo", what)
+	}
+	return nil
+}

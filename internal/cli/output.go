@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// isTerminal says whether w is a terminal that a person looks at.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// colorful says whether output to w may carry colour: asked for, or a terminal without NO_COLOR.
+func (a *app) colorful(w io.Writer) bool {
+	switch a.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	return isTerminal(w) && a.sys.Getenv("NO_COLOR") == "" && a.sys.Getenv("TERM") != "dumb"
+}
+
+type style string
+
+const (
+	plain  style = ""
+	bold   style = "\x1b[1m"
+	dim    style = "\x1b[2m"
+	red    style = "\x1b[31m"
+	green  style = "\x1b[32m"
+	yellow style = "\x1b[33m"
+	blue   style = "\x1b[34m"
+)
+
+// cell is a piece of text with the style it has where colour is wanted.
+type cell struct {
+	text  string
+	style style
+}
+
+func text(s string) cell { return cell{text: s} }
+
+// table is rows under a header, aligned in columns.
+type table struct {
+	header []string
+	rows   [][]cell
+}
+
+func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
+
+// write aligns columns by the width of their widest cell; the last column is not padded.
+func (t *table) write(w io.Writer, colorful bool) error {
+	widths := make([]int, len(t.header))
+	for i, h := range t.header {
+		widths[i] = utf8.RuneCountInString(h)
+	}
+	for _, row := range t.rows {
+		for i, c := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
+		}
+	}
+	var b strings.Builder
+	line := func(cells []cell) {
+		for i, c := range cells {
+			s := c.text
+			if colorful && c.style != plain && s != "" {
+				s = string(c.style) + s + "\x1b[0m"
+			}
+			b.WriteString(s)
+			if i < len(cells)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c.text)+2))
+			}
+		}
+		trimmed := strings.TrimRight(b.String(), " ")
+		b.Reset()
+		b.WriteString(trimmed)
+		b.WriteByte('\n')
+	}
+	var out strings.Builder
+	head := make([]cell, len(t.header))
+	for i, h := range t.header {
+		head[i] = cell{h, dim}
+	}
+	line(head)
+	out.WriteString(b.String())
+	for _, row := range t.rows {
+		b.Reset()
+		line(row)
+		out.WriteString(b.String())
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// printJSON writes a message as JSON: the names of the protocol, and fields that are zero too, so that programs need not
+// know which may be missing.
+func (a *app) printJSON(m proto.Message) error {
+	b, err := protojson.MarshalOptions{EmitUnpopulated: true, UseProtoNames: true}.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("writing JSON: %w", err)
+	}
+	// protojson varies its white space on purpose; programs and people get it indented the same each time.
+	var v json.RawMessage = b
+	enc := json.NewEncoder(a.sys.Out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// printJSONLine writes a message as one line of JSON, for streams.
+func (a *app) printJSONLine(m proto.Message) error {
+	b, err := protojson.MarshalOptions{EmitUnpopulated: true, UseProtoNames: true}.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("writing JSON: %w", err)
+	}
+	return json.NewEncoder(a.sys.Out).Encode(json.RawMessage(b))
+}
+
+// show prints the answer of a command in the format that was asked for.
+func (a *app) show(m proto.Message, t *table, names []string) error {
+	switch a.output {
+	case "json":
+		return a.printJSON(m)
+	case "name":
+		for _, n := range names {
+			fmt.Fprintln(a.sys.Out, n)
+		}
+		return nil
+	}
+	return t.write(a.sys.Out, a.colorful(a.sys.Out))
+}
+
+// note tells a person something beside the answer; programs that read JSON or names are not disturbed by it.
+func (a *app) note(format string, args ...any) {
+	fmt.Fprintf(a.sys.Err, format+"\n", args...)
+}
+
+// done says what was done.
+func (a *app) done(format string, args ...any) {
+	if a.output == "table" {
+		fmt.Fprintf(a.sys.Out, format+"\n", args...)
+	}
+}
+
+// span is a duration as people say it: 42s, 3m, 5h, 12d.
+func span(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s"
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+func age(d *durationpb.Duration) string {
+	if d == nil {
+		return "-"
+	}
+	return span(d.AsDuration())
+}
+
+func since(t *timestamppb.Timestamp, now time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return span(now.Sub(t.AsTime()))
+}
+
+// size is an amount of bytes as people say it.
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/unit, 0
+	for v >= unit && i < 4 {
+		v /= unit
+		i++
+	}
+	if v >= 10 || v == float64(int64(v)) {
+		return fmt.Sprintf("%.0f %ciB", v, "KMGTP"[i])
+	}
+	return fmt.Sprintf("%.1f %ciB", v, "KMGTP"[i])
+}
+
+// cpus is thousandths of a cpu as people say it.
+func cpus(milli int64) string {
+	if milli%1000 == 0 {
+		return fmt.Sprint(milli / 1000)
+	}
+	return fmt.Sprintf("%.2f", float64(milli)/1000)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

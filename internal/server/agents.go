@@ -1,0 +1,21 @@
+package server
+
+import (
+	"context"
+
+	"connectrpc.com/connect"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/auth"
+)
+
+// agentService answers argosy.v1.AgentService. The machine that calls is the one its certificate names.
+type agentService struct{ *Server }
+
+func (s agentService) Session(ctx context.Context, stream *connect.BidiStream[argosyv1.SessionRequest, argosyv1.SessionResponse]) error {
+	return rpcError(s.leader.Session(ctx, auth.IdentityFrom(ctx).ID, stream))
+}
+
+func (s agentService) Attach(ctx context.Context, stream *connect.BidiStream[argosyv1.AttachRequest, argosyv1.AttachResponse]) error {
+	return s.attach(ctx, auth.IdentityFrom(ctx).ID, stream)
+}

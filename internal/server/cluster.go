@@ -1,0 +1,125 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/history"
+	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/state"
+	"github.com/argosy-cluster/argosy/internal/version"
+)
+
+// clusterService answers argosy.v1.ClusterService; tokens are in tokens.go.
+type clusterService struct{ *Server }
+
+func (s clusterService) GetCluster(context.Context, *connect.Request[argosyv1.GetClusterRequest]) (*connect.Response[argosyv1.GetClusterResponse], error) {
+	res := &argosyv1.GetClusterResponse{Version: version.Version}
+	err := s.read(func(_ time.Time, v *leader.View) error {
+		res.Settings, res.Generation = v.Settings(), v.Generation()
+		res.Term, res.Leader = v.Term().GetNumber(), v.Term().GetServer()
+		res.Machines = uint32(v.MachineCount())
+		for _, srv := range v.Servers() {
+			res.Servers = append(res.Servers, srv.Addresses...)
+			if srv.Id == res.Leader {
+				res.Leader = srv.Name
+			}
+		}
+		for _, app := range v.Apps("") {
+			if !app.Deleting {
+				res.Apps++
+			}
+		}
+		return nil
+	})
+	return respond(res, err)
+}
+
+func (s clusterService) ListUsage(ctx context.Context, r *connect.Request[argosyv1.ListUsageRequest]) (*connect.Response[argosyv1.ListUsageResponse], error) {
+	tenant, err := s.tenant(ctx, r.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	var res *argosyv1.ListUsageResponse
+	err = s.read(func(_ time.Time, v *leader.View) error {
+		res = v.Usage(tenant, r.Msg.App)
+		return nil
+	})
+	return respond(res, err)
+}
+
+const (
+	defaultTail = 100
+	maxTail     = 10_000
+	eventBatch  = 500
+)
+
+func (s clusterService) ListEvents(ctx context.Context, r *connect.Request[argosyv1.ListEventsRequest], out *connect.ServerStream[argosyv1.ListEventsResponse]) error {
+	q, err := s.eventQuery(ctx, r.Msg)
+	if err != nil {
+		return err
+	}
+	changed, stop := s.history.Subscribe()
+	defer stop()
+	for {
+		events, err := s.history.Query(ctx, q)
+		if err != nil {
+			return rpcError(err)
+		}
+		for chunk := range slices.Chunk(events, eventBatch) {
+			if err := out.Send(&argosyv1.ListEventsResponse{Events: chunk}); err != nil {
+				return err
+			}
+			q.After = chunk[len(chunk)-1].Seq
+		}
+		if !r.Msg.Follow {
+			return nil
+		}
+		// Everything after what was sent, however much happened meanwhile.
+		q.Tail, q.Limit = 0, maxTail
+		if len(events) == maxTail {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+func (s *Server) eventQuery(ctx context.Context, r *argosyv1.ListEventsRequest) (history.Query, error) {
+	tenant, err := s.tenant(ctx, r.Tenant)
+	if err != nil {
+		return history.Query{}, err
+	}
+	q := history.Query{Tenant: tenant, App: r.App, After: r.AfterSeq, Machine: r.Machine, Tail: int(min(r.Tail, maxTail))}
+	if q.Tail == 0 && r.AfterSeq == 0 && r.Since == nil {
+		q.Tail = defaultTail
+	}
+	if r.Since != nil {
+		q.Since = r.Since.AsTime()
+	}
+	if r.Replica != nil {
+		k := state.KeyOf(r.Replica)
+		k.Tenant = tenant
+		q.Replica = &k
+	}
+	if r.Machine != "" {
+		err = s.read(func(_ time.Time, v *leader.View) error {
+			if m := v.FindMachine(r.Machine); m != nil {
+				q.Machine = m.Id
+			}
+			return nil
+		})
+	}
+	return q, err
+}
+
+func (s *Server) replicaHistory(ctx context.Context, k state.Key, n int) ([]*argosyv1.Transition, error) {
+	return s.history.Query(ctx, history.Query{Tenant: k.Tenant, Replica: &k, Tail: n})
+}

@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
+	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/image/registry"
+)
+
+const (
+	// maxMessage is the largest message that anybody may send, in bytes.
+	maxMessage = 16 << 20
+	// headerTime is how long a caller may take over the head of a request.
+	headerTime = 10 * time.Second
+	// pingAfter is how long a connection may be silent before it is asked whether it is still there.
+	pingAfter = 10 * time.Second
+)
+
+// listen opens the port and the socket.
+func (s *Server) listen() (tcp, unix net.Listener, err error) {
+	if tcp, err = net.Listen("tcp", s.cfg.Listen); err != nil {
+		return nil, nil, fmt.Errorf("opening the server's port: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(s.cfg.Socket), 0o755); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("making the socket's directory: %w", err), tcp.Close())
+	}
+	if unix, err = auth.ListenLocal(s.cfg.Socket); err != nil {
+		return nil, nil, errors.Join(err, tcp.Close())
+	}
+	return tcp, unix, nil
+}
+
+// httpServers are the two doors to the same handlers. No time-out ends a request: streams of machines last for ever, and
+// what is dead is found by pinging the connection.
+func (s *Server) httpServers() (secure, local *http.Server) {
+	handler := s.handler()
+	h2 := &http.HTTP2Config{MaxConcurrentStreams: 10_000, SendPingTimeout: pingAfter, PingTimeout: pingAfter}
+	errorLog := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	secure = &http.Server{
+		Handler: handler, TLSConfig: auth.ServerTLS(s.source, s.cluster.Verifier()), ReadHeaderTimeout: headerTime,
+		HTTP2: h2, ErrorLog: errorLog, ConnContext: auth.ConnContext,
+	}
+	var both http.Protocols
+	both.SetHTTP1(true)
+	both.SetUnencryptedHTTP2(true)
+	local = &http.Server{Handler: handler, Protocols: &both, ReadHeaderTimeout: headerTime, HTTP2: h2, ErrorLog: errorLog, ConnContext: auth.ConnContext}
+	return secure, local
+}
+
+func (s *Server) handler() http.Handler {
+	authn := auth.NewAuthenticator(s.cluster.Verifier(), s.directory)
+	opts := []connect.HandlerOption{connect.WithInterceptors(authn.Interceptor()), connect.WithReadMaxBytes(maxMessage), connect.WithRecover(s.recovered)}
+	mux := http.NewServeMux()
+	mux.Handle(argosyv1connect.NewAppServiceHandler(appService{s}, opts...))
+	mux.Handle(argosyv1connect.NewMachineServiceHandler(machineService{s}, opts...))
+	mux.Handle(argosyv1connect.NewSecretServiceHandler(secretService{s}, opts...))
+	mux.Handle(argosyv1connect.NewClusterServiceHandler(clusterService{s}, opts...))
+	mux.Handle(argosyv1connect.NewStreamServiceHandler(streamService{s}, opts...))
+	mux.Handle(argosyv1connect.NewJoinServiceHandler(joinService{s}, opts...))
+	mux.Handle(argosyv1connect.NewAgentServiceHandler(agentService{s}, opts...))
+	mux.Handle("/v2/", registry.NewHandler(s.images, registry.Options{Authorize: authorizeImages, Log: s.log}))
+	return authn.Middleware(mux)
+}
+
+// recovered reports a bug of a handler without ending the server: one bad request harms only itself.
+func (s *Server) recovered(ctx context.Context, spec connect.Spec, _ http.Header, cause any) error {
+	s.log.ErrorContext(ctx, "a handler panicked: please report this", "rpc", spec.Procedure, "cause", cause, "stack", string(debug.Stack()))
+	return connect.NewError(connect.CodeInternal, fmt.Errorf("%s hit a bug, which is in the server's log", spec.Procedure))
+}
+
+// authorizeImages says who may do what with a tenant's images: machines pull what they run, users handle their own
+// tenant's, administrators everybody's.
+func authorizeImages(r *http.Request, tenant string, action registry.Action) error {
+	id := auth.IdentityFrom(r.Context())
+	switch {
+	case id.Expired:
+	case id.Role == auth.Admin:
+		return nil
+	case id.Kind == auth.Machine && action == registry.Pull:
+		return nil
+	case id.Kind == auth.User && id.Tenant == tenant && (action == registry.Pull || id.Role == auth.Operator):
+		return nil
+	}
+	return fmt.Errorf("%s may not %s images of tenant %s", id, action, tenant)
+}

@@ -1,0 +1,184 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/state"
+)
+
+// selector chooses replicas.
+type selector struct {
+	tenant string // empty is all tenants
+	r      *argosyv1.ListReplicasRequest
+	// machine is an id, once the request's name is resolved.
+	machine string
+}
+
+func (s *Server) selector(ctx context.Context, r *argosyv1.ListReplicasRequest) (selector, error) {
+	if r.AllTenants {
+		return selector{r: r}, mayAllTenants(ctx)
+	}
+	tenant, err := s.tenant(ctx, r.Tenant)
+	return selector{tenant: tenant, r: r}, err
+}
+
+func (sel *selector) has(r *argosyv1.Replica) bool {
+	k := r.GetKey()
+	return (sel.tenant == "" || k.Tenant == sel.tenant) &&
+		(sel.r.App == "" || k.App == sel.r.App) &&
+		(sel.r.Stack == "" || k.Stack == sel.r.Stack) &&
+		(sel.r.Number == 0 || k.Number == sel.r.Number) &&
+		(sel.r.Machine == "" || r.Machine == sel.machine)
+}
+
+// list reads the narrowest index that holds all that is chosen.
+func (sel *selector) list(v *leader.View) ([]*argosyv1.Replica, error) {
+	if sel.r.Machine != "" {
+		m := v.FindMachine(sel.r.Machine)
+		if m == nil {
+			return nil, notFound("no machine is called %q; see 'argosy machines'", sel.r.Machine)
+		}
+		sel.machine = m.Id
+	}
+	var from []*argosyv1.Replica
+	switch {
+	case sel.machine != "":
+		from = v.MachineReplicas(sel.machine)
+	case sel.tenant != "" && sel.r.App != "" && sel.r.Stack != "":
+		from = v.StackReplicas(state.StackKey{Tenant: sel.tenant, App: sel.r.App, Stack: sel.r.Stack})
+	case sel.tenant != "" && sel.r.App != "":
+		from = v.AppReplicas(state.AppKey{Tenant: sel.tenant, App: sel.r.App})
+	default:
+		from = v.Replicas(sel.tenant)
+	}
+	var out []*argosyv1.Replica
+	for _, r := range from {
+		if sel.has(r) {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+func (s appService) ListReplicas(ctx context.Context, r *connect.Request[argosyv1.ListReplicasRequest]) (*connect.Response[argosyv1.ListReplicasResponse], error) {
+	sel, err := s.selector(ctx, r.Msg)
+	if err != nil {
+		return nil, err
+	}
+	res := &argosyv1.ListReplicasResponse{}
+	err = s.read(func(_ time.Time, v *leader.View) error {
+		replicas, err := sel.list(v)
+		for _, rep := range replicas {
+			res.Replicas = append(res.Replicas, v.Status(rep))
+		}
+		return err
+	})
+	return respond(res, err)
+}
+
+// read is leader.Read for readers that can fail.
+func (s *Server) read(f func(now time.Time, v *leader.View) error) error {
+	var inner error
+	if err := s.leader.Read(func(now time.Time, v *leader.View) { inner = f(now, v) }); err != nil {
+		return rpcError(err)
+	}
+	return rpcError(inner)
+}
+
+// watchPause is the least time between two messages of a watch: what changes meanwhile goes into one.
+const watchPause = 50 * time.Millisecond
+
+func (s appService) WatchReplicas(ctx context.Context, r *connect.Request[argosyv1.ListReplicasRequest], out *connect.ServerStream[argosyv1.WatchReplicasResponse]) error {
+	sel, err := s.selector(ctx, r.Msg)
+	if err != nil {
+		return err
+	}
+	sub := s.leader.Subscribe()
+	defer sub.Close()
+	sent := map[state.Key]bool{}
+	for {
+		res, err := s.replicaChanges(&sel, sub.Take(), sent)
+		if err != nil {
+			return err
+		}
+		if res != nil {
+			if err := out.Send(res); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sub.C:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchPause):
+		}
+	}
+}
+
+// replicaChanges is what to tell a watcher of a change, or nil. sent is what it knows, kept up to date here.
+func (s *Server) replicaChanges(sel *selector, c leader.Change, sent map[state.Key]bool) (*argosyv1.WatchReplicasResponse, error) {
+	res := &argosyv1.WatchReplicasResponse{Full: c.All}
+	err := s.read(func(_ time.Time, v *leader.View) error {
+		if c.All {
+			clear(sent)
+			replicas, err := sel.list(v)
+			for _, r := range replicas {
+				res.Replicas = append(res.Replicas, v.Status(r))
+				sent[state.KeyOf(r.Key)] = true
+			}
+			return err
+		}
+		for k := range c.Replicas {
+			r := v.Replica(k)
+			switch {
+			case r != nil && sel.has(r):
+				res.Replicas = append(res.Replicas, v.Status(r))
+				sent[k] = true
+			case sent[k]:
+				delete(sent, k)
+				res.Removed = append(res.Removed, k.Proto())
+			}
+		}
+		return nil
+	})
+	if err != nil || (!res.Full && len(res.Replicas) == 0 && len(res.Removed) == 0) {
+		return nil, err
+	}
+	return res, nil
+}
+
+// explainHistory is how many past transitions an explanation shows.
+const explainHistory = 20
+
+func (s appService) Explain(ctx context.Context, r *connect.Request[argosyv1.ExplainRequest]) (*connect.Response[argosyv1.ExplainResponse], error) {
+	tenant, err := s.tenant(ctx, r.Msg.GetKey().GetTenant())
+	if err != nil {
+		return nil, err
+	}
+	key := state.KeyOf(r.Msg.GetKey())
+	key.Tenant = tenant
+	var res *argosyv1.ExplainResponse
+	err = s.read(func(_ time.Time, v *leader.View) (err error) {
+		if v.Replica(key) == nil {
+			return notFound("there is no replica %s; see 'argosy ps %s'", key, key.App)
+		}
+		res, err = v.Explain(key)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if res.History, err = s.replicaHistory(ctx, key, explainHistory); err != nil {
+		return nil, rpcError(err)
+	}
+	return connect.NewResponse(res), nil
+}

@@ -1,0 +1,340 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/history"
+	"github.com/argosy-cluster/argosy/internal/image/blobs"
+	"github.com/argosy-cluster/argosy/internal/image/remote"
+	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/network"
+	"github.com/argosy-cluster/argosy/internal/store"
+	"github.com/argosy-cluster/argosy/internal/store/embedded"
+	"github.com/argosy-cluster/argosy/internal/store/etcd"
+	"github.com/argosy-cluster/argosy/internal/version"
+)
+
+// Defaults of Config.
+const (
+	DefaultPort    = "7400"
+	DefaultDataDir = "/var/lib/argosy/server"
+	DefaultSocket  = "/run/argosy/server.sock"
+)
+
+// Config says how to run a server. DataDir and Log must be set.
+type Config struct {
+	// DataDir holds everything that the server keeps. It is made when it does not exist.
+	DataDir string
+	// Listen is the one TLS port, host:port; empty means every address and DefaultPort.
+	Listen string
+	// Advertise is where machines and users reach this server, host:port; empty means the first address of this host
+	// that is not its own alone.
+	Advertise []string
+	// Socket is the local administrator's Unix socket; empty means DefaultSocket.
+	Socket string
+	// Name is the server's name; empty means the host's.
+	Name string
+	// Settings hold for a cluster that is made now; an existing one keeps its own.
+	Settings *argosyv1.ClusterSettings
+	Log      *slog.Logger
+}
+
+// DefaultSettings are those of a new cluster.
+func DefaultSettings() *argosyv1.ClusterSettings {
+	return &argosyv1.ClusterSettings{
+		NetworkRange:     network.DefaultClusterRange().String(),
+		UnreachableAfter: durationpb.New(5 * time.Second),
+		Liveness:         durationpb.New(15 * time.Second),
+		Beat:             durationpb.New(time.Second),
+		Domain:           "argosy.internal",
+	}
+}
+
+// Server is a running server. Its fields do not change once it serves.
+type Server struct {
+	cfg         Config
+	id          string
+	log         *slog.Logger
+	store       store.Store
+	cluster     *auth.Cluster
+	directory   *auth.Directory
+	source      *auth.Source
+	leader      *leader.Leader
+	history     *history.DB
+	images      *blobs.Store
+	resolver    remote.Resolver
+	attachments attachments
+}
+
+// Run runs a server until ctx is done or it can no longer work. It stops nothing that machines run.
+func Run(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	id, err := serverID(filepath.Join(cfg.DataDir, "server-id"))
+	if err != nil {
+		return err
+	}
+	member, err := embedded.Start(ctx, embedded.Config{Dir: filepath.Join(cfg.DataDir, "etcd"), Name: id, Log: cfg.Log})
+	if err != nil {
+		return fmt.Errorf("starting the store: %w", err)
+	}
+	defer member.Stop()
+	s := &Server{cfg: cfg, id: id, log: cfg.Log, store: etcd.New(member.Client()), attachments: attachments{work: map[string]*waiting{}}}
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	defer s.images.Close()
+	defer s.history.Close()
+	s.leader = leader.New(leader.Config{
+		Store: s.store, Election: member, ServerID: id, Log: cfg.Log,
+		SealSecret: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) { return s.seal(auth.KindSecret, m, sec) },
+		SealCredential: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) {
+			return s.seal(auth.KindRegistry, m, sec)
+		},
+	})
+	return s.serve(ctx, member.Failed())
+}
+
+func (c Config) complete() (Config, error) {
+	if c.Listen == "" {
+		c.Listen = ":" + DefaultPort
+	}
+	_, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return c, fmt.Errorf("--listen %q is not host:port: %w", c.Listen, err)
+	}
+	if c.Socket == "" {
+		c.Socket = DefaultSocket
+	}
+	if c.Name == "" {
+		if c.Name, err = os.Hostname(); err != nil {
+			return c, fmt.Errorf("finding this host's name: %w", err)
+		}
+	}
+	for i, a := range c.Advertise {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			c.Advertise[i] = net.JoinHostPort(strings.Trim(a, "[]"), port)
+		}
+	}
+	if len(c.Advertise) == 0 {
+		addr, err := ownAddress()
+		if err != nil {
+			return c, err
+		}
+		c.Advertise = []string{net.JoinHostPort(addr, port)}
+	}
+	if c.Settings == nil {
+		c.Settings = DefaultSettings()
+	}
+	return c, nil
+}
+
+// ownAddress is the first address of this host that others may reach.
+func ownAddress() (string, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("reading this host's addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			return n.IP.String(), nil
+		}
+	}
+	return "", errors.New("this host has no address that machines could reach: give one with --advertise")
+}
+
+// serverID is the server's id, made the first time.
+func serverID(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		id := strings.TrimSpace(string(b))
+		if len(id) != 32 {
+			return "", fmt.Errorf("%s does not hold a server's id: restore it from a backup", path)
+		}
+		return id, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("reading the server's id: %w", err)
+	}
+	id, err := auth.NewID()
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("writing the server's id: %w", err)
+	}
+	return id, nil
+}
+
+// open makes or loads what the server keeps beside the store.
+func (s *Server) open(ctx context.Context) (err error) {
+	if s.cluster, err = auth.Bootstrap(ctx, s.store, filepath.Join(s.cfg.DataDir, "keys"), s.cfg.Settings, time.Now()); err != nil {
+		return err
+	}
+	if s.source, err = s.ownCertificate(); err != nil {
+		return err
+	}
+	s.directory = auth.NewDirectory(s.store)
+	if s.history, err = history.Open(filepath.Join(s.cfg.DataDir, "history.db")); err != nil {
+		return err
+	}
+	if s.images, err = blobs.Open(filepath.Join(s.cfg.DataDir, "images"), blobs.Options{}); err != nil {
+		return errors.Join(err, s.history.Close())
+	}
+	return nil
+}
+
+// ownCertificate makes the server's certificate anew at each start: its addresses may have changed, and it costs nothing.
+func (s *Server) ownCertificate() (*auth.Source, error) {
+	key, csr, err := auth.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	der, err := s.cluster.IssueServer(csr, s.id, s.hosts(), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	cred, err := auth.NewCredential(key, der, s.cluster.CA())
+	if err != nil {
+		return nil, err
+	}
+	return auth.NewSource(cred), nil
+}
+
+func (s *Server) hosts() []string {
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	for _, a := range s.cfg.Advertise {
+		if host, _, err := net.SplitHostPort(a); err == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
+// seal opens a secret of the store and closes it again for one machine.
+func (s *Server) seal(kind string, m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) {
+	where := auth.SecretContext(kind, sec.Tenant, sec.Name, sec.Version)
+	value, err := s.cluster.Keyring().Decrypt(sec.Encrypted, where)
+	if err != nil {
+		return nil, err
+	}
+	if kind == auth.KindRegistry {
+		value = auth.NewSecret(credentialText(sec.Username, value.Reveal()))
+	}
+	return auth.SealTo(m.SealingKey, value, where)
+}
+
+// credentialText is how a machine gets a registry's user name and password: user:password, as in HTTP.
+func credentialText(user string, password []byte) []byte {
+	return append([]byte(user+":"), password...)
+}
+
+// encrypt fills a record with its value as it is kept in the store.
+func (s *Server) encrypt(kind string, sec *storev1.Secret, value []byte) {
+	sec.Encrypted = s.cluster.Keyring().Encrypt(auth.NewSecret(value), auth.SecretContext(kind, sec.Tenant, sec.Name, sec.Version))
+}
+
+// serve runs everything that lasts as long as the server.
+func (s *Server) serve(ctx context.Context, failed <-chan error) error {
+	tcp, unix, err := s.listen()
+	if err != nil {
+		return err
+	}
+	secure, local := s.httpServers()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return ignoreDone(ctx, s.leader.Run(ctx)) })
+	g.Go(func() error { return ignoreDone(ctx, s.directory.Run(ctx)) })
+	g.Go(func() error { return ignoreDone(ctx, s.history.Follow(ctx, s.store, s.log)) })
+	g.Go(func() error { return ignoreClosed(secure.ServeTLS(tcp, "", "")) })
+	g.Go(func() error { return ignoreClosed(local.Serve(unix)) })
+	g.Go(func() error { return s.housekeeping(ctx) })
+	g.Go(func() error {
+		select {
+		case err := <-failed:
+			return fmt.Errorf("the store failed: %w", err)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		closeSoon(secure, local)
+		return nil
+	})
+	g.Go(func() error { return ignoreDone(ctx, s.register(ctx)) })
+	return g.Wait()
+}
+
+// shutdownTime is how long requests may take to end. Streams of machines never end by themselves.
+const shutdownTime = time.Second
+
+func closeSoon(servers ...*http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	for _, srv := range servers {
+		if srv.Shutdown(ctx) != nil {
+			_ = srv.Close()
+		}
+	}
+}
+
+func ignoreDone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// register writes this server's record once it leads, and says that it is ready.
+func (s *Server) register(ctx context.Context) error {
+	own := &storev1.Server{Id: s.id, Name: s.cfg.Name, Addresses: s.cfg.Advertise, Version: version.Version}
+	for {
+		err := s.leader.Propose(ctx, func(time.Time, *leader.View) (leader.Proposal, error) {
+			ops, err := puts(record{store.ServerKey(s.id), own})
+			return leader.Proposal{Ops: ops}, err
+		})
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, leader.ErrNotLeading) && !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrDeposed) {
+			return fmt.Errorf("registering this server: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	s.log.Info("the server is ready", "cluster", s.cluster.ID(), "server", s.id, "addresses", s.cfg.Advertise, "socket", s.cfg.Socket)
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // fails only where no systemd waits for it
+	<-ctx.Done()
+	return nil
+}
