@@ -1,11 +1,15 @@
 package localcluster
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
@@ -207,4 +211,22 @@ func TestTail(t *testing.T) {
 	if w.String() != "defg" {
 		t.Errorf("kept %q, want the last 4 bytes", w)
 	}
+}
+
+func TestPollKeepsTheCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		err := poll(t.Context(), time.Second, func(ctx context.Context) error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return notYet("the door is shut")
+		})
+		if err == nil || !strings.Contains(err.Error(), "the door is shut") {
+			t.Errorf("it gave up with %v", err)
+		}
+		final := errors.New("the door is gone")
+		if err := poll(t.Context(), time.Second, func(context.Context) error { return final }); err != final {
+			t.Errorf("a final error became %v", err)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package localcluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,18 +23,22 @@ func poll(ctx context.Context, limit time.Duration, f func(context.Context) erro
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
+	var last error // from before the time ran out, when errors still told of the matter
 	for {
 		err := f(ctx)
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil && !errors.Is(err, errNotYet) {
-			return err
+		if ctx.Err() == nil {
+			if !errors.Is(err, errNotYet) {
+				return err
+			}
+			last = err
 		}
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("gave up after %s: %w", limit, err)
+				return fmt.Errorf("gave up after %s: %w", limit, cmp.Or(last, err))
 			}
 			return ctx.Err()
 		case <-tick.C:
