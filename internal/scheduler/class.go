@@ -57,12 +57,6 @@ type refusals struct {
 	near    nearest
 }
 
-// maxClassLeaves limits the memory for classes; minClasses are kept anyway.
-const (
-	maxClassLeaves = 500_000
-	minClasses     = 16
-)
-
 // classOf finds or makes the class of a demand and brings it up to date.
 func (s *Scheduler) classOf(d *demand) *class {
 	c := d.class
@@ -81,9 +75,12 @@ func (s *Scheduler) classOf(d *demand) *class {
 	return c
 }
 
+// maxClasses limits what classes cost beyond their leaves.
+const maxClasses = 1024
+
 // evict makes room for one class more by forgetting those not used for long.
 func (s *Scheduler) evict() {
-	limit := max(minClasses, maxClassLeaves/max(1, len(s.machines)))
+	limit := max(s.limits.classes, min(maxClasses, s.limits.leaves/max(1, len(s.machines))))
 	if len(s.classes) < limit {
 		return
 	}

@@ -236,7 +236,7 @@ func (g *group) explain(c cand, r *Reason) {
 	m := &g.s.machines[c.slot]
 	r.Machine = m.spec.Name
 	r.Fit = g.fits
-	r.Load = int(uint64(m.load) * 1000 / fullLoad)
+	r.Load = m.permille()
 	r.Preference = int(c.order.pref())
 	r.Rejected = g.rejections()
 	r.shape, r.labels = g.d.shape, m.spec.Labels

@@ -35,9 +35,7 @@ func (v MachineVerdict) String() string {
 	}
 	r := Reason{Preference: v.Preference}
 	parts := append([]string{v.Machine + ": " + word}, r.preferred()...)
-	for _, c := range v.Spread {
-		parts = append(parts, c.String())
-	}
+	parts = append(parts, spreadText(v.Spread)...)
 	return strings.Join(append(parts, fmt.Sprintf("%d%% used", (v.Load+5)/10)), "; ")
 }
 
@@ -58,7 +56,7 @@ func (s *Scheduler) Explain(request Request) []MachineVerdict {
 			continue
 		}
 		v := MachineVerdict{MachineID: m.spec.ID, Machine: m.spec.Name, Chosen: m.spec.ID == chosen,
-			Load: int(uint64(m.load) * 1000 / fullLoad), Preference: int(g.c.leaves[slot].pref)}
+			Load: m.permille(), Preference: int(g.c.leaves[slot].pref)}
 		if pinned && int32(slot) != pin {
 			v.Misses = append(v.Misses, Miss{Machine: m.spec.Name, Cause: CausePin})
 		}

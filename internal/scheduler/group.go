@@ -172,7 +172,7 @@ func (g *group) next() (cand, bool) {
 // search finds the best machine of one cell.
 func (g *group) search(i int32) cand {
 	s := g.s
-	if g.private == nil && g.effort > s.patience+2*len(s.machines) {
+	if g.private == nil && g.effort > s.limits.patience+2*len(s.machines) {
 		g.materialise()
 	}
 	if g.private != nil {

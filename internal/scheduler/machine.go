@@ -86,6 +86,9 @@ func (m *machine) account() {
 	m.version++
 }
 
+// permille is the load in thousandths.
+func (m *machine) permille() int { return int((uint64(m.load)*1000 + fullLoad/2) / fullLoad) }
+
 func (m *machine) use(a amount, sign int64) {
 	m.usedCPU += sign * int64(a.cpu)
 	m.usedMem += sign * int64(a.mem)

@@ -19,7 +19,7 @@ func (s *Scheduler) decidePinned(d *demand, with []*stack, req *Request, out *De
 	m := &s.machines[slot]
 	r.Machine = m.spec.Name
 	r.shape, r.labels = d.shape, m.spec.Labels
-	r.Load = int(uint64(m.load) * 1000 / fullLoad)
+	r.Load = m.permille()
 	r.Preference = int(preferenceOf(m, d.shape.Prefer))
 	if misses := s.faults(d, with, slot); len(misses) > 0 {
 		r.Wait = WaitPin

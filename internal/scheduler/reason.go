@@ -39,7 +39,7 @@ func (c Cause) String() string {
 
 // summary finishes "12 …" for a number of machines.
 var summary = [causes]string{
-	CauseUnknown: "unknown", CauseLost: "lost", CauseUnreachable: "unreachable", CauseDraining: "draining",
+	CauseUnknown: "no such machine", CauseLost: "lost", CauseUnreachable: "unreachable", CauseDraining: "draining",
 	CausePin:     "not where it is pinned to",
 	CauseRequire: "not meeting a requirement", CauseTogether: "without a stack it goes together with",
 	CauseApart: "with a stack it stays apart from", CausePort: "with a port taken",
@@ -83,11 +83,11 @@ func (n Neighbour) String() string {
 	}
 	switch {
 	case n.Missing:
-		return "has no replica of " + name
+		return name + " is not there to go together with"
 	case n.Asks:
-		return "has " + name + ", which wants to be apart"
+		return name + " is there and wants to be apart"
 	default:
-		return "has a replica of " + name
+		return name + " is there, to stay apart from"
 	}
 }
 
@@ -218,13 +218,28 @@ type SpreadCount struct {
 	Replicas int
 }
 
-// String is for example "spread: 1 on rack a".
+// String is for example "1 in rack a".
 func (c SpreadCount) String() string {
-	where := c.Key + " " + c.Value
-	if !c.Has {
-		where = "machines without " + c.Key
+	switch {
+	case c.Key == SpreadMachine:
+		return fmt.Sprintf("%d on machine %s", c.Replicas, c.Value)
+	case c.Has:
+		return fmt.Sprintf("%d in %s %s", c.Replicas, c.Key, c.Value)
+	default:
+		return fmt.Sprintf("%d without %s", c.Replicas, c.Key)
 	}
-	return fmt.Sprintf("spread: %d on %s", c.Replicas, where)
+}
+
+// spreadText is for example "spread: 0 on machine m2, 1 in rack a".
+func spreadText(counts []SpreadCount) []string {
+	if len(counts) == 0 {
+		return nil
+	}
+	texts := make([]string, len(counts))
+	for i, c := range counts {
+		texts[i] = c.String()
+	}
+	return []string{"spread: " + strings.Join(texts, ", ")}
 }
 
 // Spread lists what the spread keys counted, the first four at most.
@@ -281,9 +296,7 @@ func (r *Reason) placed() []string {
 		return append(parts, r.preferred()...)
 	}
 	parts := append([]string{fmt.Sprintf("%s%d fit", head, r.Fit)}, r.preferred()...)
-	for _, c := range r.Spread() {
-		parts = append(parts, c.String())
-	}
+	parts = append(parts, spreadText(r.Spread())...)
 	how := "least loaded"
 	if r.shape != nil && r.shape.Strategy == Pack {
 		how = "best fit"
@@ -321,8 +334,13 @@ func (r *Rejections) texts() []string {
 			total += int(rest[c])
 		}
 	}
-	if total > 0 {
+	switch {
+	case len(others) == 1 && len(r.Near) > 0:
+		parts = append(parts, strings.Replace(others[0], " ", " more ", 1))
+	case len(others) > 1 && len(r.Near) > 0:
 		parts = append(parts, fmt.Sprintf("%d more: %s", total, strings.Join(others, ", ")))
+	default:
+		parts = append(parts, others...)
 	}
 	return parts
 }

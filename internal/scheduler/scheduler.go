@@ -38,14 +38,28 @@ type Scheduler struct {
 	group  group        // the one under way
 	groups []batchGroup // memory for the groups of a batch
 
-	// patience is how many steps beyond two for each machine a group searches
-	// in shared trees before it makes private ones.
-	patience int
+	limits limits
 }
 
 type portNumber struct {
 	port     uint16
 	protocol string
+}
+
+// limits trade memory for time; they never change what is decided.
+type limits struct {
+	// patience is how many steps beyond two for each machine a group searches
+	// in shared trees before it makes private ones.
+	patience int
+	// changes is how many changes, beyond four for each machine, are listed for
+	// classes to follow. A class further behind looks at every machine.
+	changes int
+	// classes is how many classes are kept in any case, leaves how many leaves
+	// all classes may have beyond that.
+	classes, leaves int
+	// interned is how many stacks and shapes are kept before those that nothing
+	// refers to are looked for.
+	interned int
 }
 
 // New returns an empty index.
@@ -59,9 +73,7 @@ func New() *Scheduler {
 		byPointer: map[*Shape]*demand{},
 		bySign:    map[signKey]*demand{},
 		classes:   map[string]*class{},
-		sweepAt:   sweepFrom,
-
-		patience: 256,
+		limits:    limits{patience: 256, changes: 4096, classes: 16, leaves: 500_000, interned: 4096},
 	}
 }
 
@@ -251,10 +263,9 @@ func (s *Scheduler) release(slot int32) {
 	s.changed(slot)
 }
 
-// changed appends to the list of changes. A list longer than several times the
-// machines helps nobody: classes that far behind look at every machine.
+// changed appends to the list of changes.
 func (s *Scheduler) changed(slot int32) {
-	if len(s.changes) >= 4096+4*len(s.machines) {
+	if len(s.changes) >= s.limits.changes+4*len(s.machines) {
 		s.changesFrom += uint64(len(s.changes))
 		s.changes = s.changes[:0]
 	}

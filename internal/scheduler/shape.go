@@ -208,14 +208,11 @@ func labelKeys(spread []string) []string {
 	return keys
 }
 
-// sweepFrom is how many interned stacks and shapes are kept before those that
-// nothing refers to are looked for.
-const sweepFrom = 4096
-
 // sweep forgets stacks and demands that nothing placed refers to, once their
 // number has doubled, so its cost is a constant per new one.
 func (s *Scheduler) sweep() {
-	if len(s.byShape) < s.sweepAt && len(s.stackByID) < s.sweepAt {
+	limit := max(s.sweepAt, s.limits.interned)
+	if len(s.byShape) < limit && len(s.stacks) < limit {
 		return
 	}
 	liveDemand := make([]bool, len(s.demands))
@@ -257,5 +254,5 @@ func (s *Scheduler) sweep() {
 			s.freeStacks = append(s.freeStacks, int32(id))
 		}
 	}
-	s.sweepAt = max(sweepFrom, 2*(len(s.stacks)+len(s.bySign)))
+	s.sweepAt = 2 * (len(s.stacks) + len(s.bySign))
 }
