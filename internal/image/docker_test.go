@@ -3,7 +3,9 @@ package image_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -64,7 +67,9 @@ func newNode(t *testing.T) *node {
 		},
 		Log: quiet(t),
 	})
-	n := &node{store: store, Server: httptest.NewTLSServer(h)}
+	n := &node{store: store, Server: httptest.NewUnstartedServer(h)}
+	n.EnableHTTP2 = true // as on the servers' port
+	n.StartTLS()
 	t.Cleanup(n.Close)
 	return n
 }
@@ -252,7 +257,9 @@ func TestPullSurvivesServerThatDiesWithinABlob(t *testing.T) {
 	docker := engine(t)
 	n := newNode(t)
 	sick := &dying{Handler: n.Config.Handler, after: 1 << 20}
-	bad := httptest.NewTLSServer(sick)
+	bad := httptest.NewUnstartedServer(sick)
+	bad.EnableHTTP2 = true
+	bad.StartTLS()
 	t.Cleanup(bad.Close)
 	name := unique(t, docker, "argosy-image-test/dying:1", "alive", 8<<20)
 	res, err := load.Docker(t.Context(), docker, name, load.Options{Client: n.client(), Tenant: "default"})
@@ -274,20 +281,78 @@ func TestPullSurvivesServerThatDiesWithinABlob(t *testing.T) {
 	}
 }
 
+// outage is a way to a server that is cut within the first blob that is asked for, and stays cut for a while.
+type outage struct {
+	next    http.RoundTripper
+	lasts   int32 // requests
+	blobs   atomic.Int32
+	refused atomic.Int32
+}
+
+func (o *outage) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.Contains(r.URL.Path, "/blobs/") {
+		return o.next.RoundTrip(r)
+	}
+	n := o.blobs.Add(1)
+	if n > 1 && n <= 1+o.lasts {
+		o.refused.Add(1)
+		return nil, errors.New("connection refused")
+	}
+	resp, err := o.next.RoundTrip(r)
+	if err == nil && n == 1 {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(io.LimitReader(resp.Body, 100), iotest.ErrReader(io.ErrUnexpectedEOF)), resp.Body}
+	}
+	return resp, err
+}
+
+// When no server goes on, Docker must notice and try again by itself (it waits 5 seconds before it does).
+func TestPullSurvivesOutageOfTheOnlyServer(t *testing.T) {
+	docker := engine(t)
+	n := newNode(t)
+	name := unique(t, docker, "argosy-image-test/outage:1", "back", 1<<20)
+	res, err := load.Docker(t.Context(), docker, name, load.Options{Client: n.client(), Tenant: "default"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forget(docker, name)
+	way := &outage{next: n.Client().Transport, lasts: 3}
+	r, port := machine(t, way, n.URL)
+	ref := image.Local(port, "default", res.Ref.Name, res.Digest)
+	t.Cleanup(func() { forget(docker, ref) })
+	if err := pull(t, docker, ref, r.Auth()); err != nil {
+		t.Fatal(err)
+	}
+	if way.refused.Load() == 0 {
+		t.Fatal("there was no outage, so this showed nothing")
+	}
+	if out := run(t, ref, "cat", "/top"); !strings.HasPrefix(out, "back ") {
+		t.Errorf("the container said %q", out)
+	}
+}
+
 func TestPullOfUnknownImageSaysSo(t *testing.T) {
 	docker := engine(t)
 	n := newNode(t)
 	r, port := machine(t, n.Client().Transport, n.URL)
-	err := pull(t, docker, image.Local(port, "default", "nobody/sent", image.Sum([]byte("x"))), r.Auth())
+	nobody := image.Sum([]byte("x"))
+	err := pull(t, docker, image.Local(port, "default", "nobody/sent", nobody), r.Auth())
 	if err == nil || !strings.Contains(err.Error(), "argosy image load") {
-		t.Errorf("pulling an unknown image: %v", err)
+		t.Errorf("an unknown image: %v", err)
 	}
-	err = pull(t, docker, image.Local(port, "others", "nobody/sent", image.Sum([]byte("x"))), r.Auth())
-	if err == nil {
-		t.Error("another tenant's image was given out")
+	err = pull(t, docker, image.Local(port, "others", "nobody/sent", nobody), r.Auth())
+	if err == nil || !strings.Contains(err.Error(), "not yours") {
+		t.Errorf("another tenant's image: %v", err)
 	}
-	err = pull(t, docker, image.Local(port, "default", "nobody/sent", image.Sum([]byte("x"))), "")
-	if err == nil || strings.Contains(err.Error(), "argosy image load") {
-		t.Errorf("pulling without the relay's password: %v", err)
+	err = pull(t, docker, image.Local(port, "default", "nobody/sent", nobody), "")
+	if err == nil || !strings.Contains(err.Error(), "only the machine's agent") && !strings.Contains(err.Error(), "no basic auth") {
+		t.Errorf("without the relay's password: %v", err)
+	}
+	r, port = machine(t, n.Client().Transport, "https://127.0.0.1:1")
+	err = pull(t, docker, image.Local(port, "default", "nobody/sent", nobody), r.Auth())
+	if err == nil || !strings.Contains(err.Error(), "no Argosy server answers") {
+		t.Errorf("without a server: %v", err)
 	}
 }

@@ -171,8 +171,12 @@ func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, t target) err
 		return err
 	}
 	if !ok {
+		what := t.name + ":" + t.tag
+		if t.digest != "" {
+			what = t.name + "@" + string(t.digest)
+		}
 		return &Error{http.StatusNotFound, "MANIFEST_UNKNOWN",
-			"the cluster has no image " + t.name + ":" + t.tag + string(t.digest) + " of tenant " + t.tenant + "; send it with: argosy image load"}
+			"the cluster has no image " + what + " of tenant " + t.tenant + "; send it with: argosy image load"}
 	}
 	raw, mediaType, err := h.store.Manifest(t.tenant, d)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -30,7 +31,8 @@ func allow(_ *http.Request, tenant string, _ Action) error {
 type server struct {
 	*httptest.Server
 	store   *blobs.Store
-	handler *Handler
+	patches *sync.Cond // guards patched and tells of its changes
+	patched *int32     // PATCH requests that were answered
 }
 
 func serve(t *testing.T, opts Options, storeOpts blobs.Options) server {
@@ -45,7 +47,16 @@ func serve(t *testing.T, opts Options, storeOpts blobs.Options) server {
 		opts.Authorize = allow
 	}
 	h := NewHandler(store, opts)
-	s := server{httptest.NewServer(h), store, h}
+	s := server{store: store, patches: sync.NewCond(&sync.Mutex{}), patched: new(int32)}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		if r.Method == http.MethodPatch {
+			s.patches.L.Lock()
+			*s.patched++
+			s.patches.L.Unlock()
+			s.patches.Broadcast()
+		}
+	}))
 	t.Cleanup(s.Close)
 	return s
 }

@@ -29,7 +29,7 @@ func (r *Relay) order() []string {
 func (r *Relay) pass(w http.ResponseWriter, req *http.Request, path string) {
 	servers := r.order()
 	if len(servers) == 0 {
-		refuse(w, http.StatusServiceUnavailable, "UNAVAILABLE", "this machine knows no Argosy server")
+		refuse(w, troubleStatus(path), "UNAVAILABLE", "this machine knows no Argosy server")
 		return
 	}
 	head := http.Header{"Accept-Encoding": {"identity"}} // else lengths and ranges are those of something else
@@ -41,10 +41,19 @@ func (r *Relay) pass(w http.ResponseWriter, req *http.Request, path string) {
 	a, err := r.first(req, servers, path, head)
 	if err != nil {
 		r.opts.Log.WarnContext(req.Context(), "no server gives an image", "path", path, "error", err)
-		refuse(w, http.StatusBadGateway, "UNAVAILABLE", strings.ReplaceAll(err.Error(), "\n", "; "))
+		refuse(w, troubleStatus(path), "UNAVAILABLE", strings.ReplaceAll(err.Error(), "\n", "; "))
 		return
 	}
 	r.hand(w, req, path, head, a)
+}
+
+// troubleStatus is how Docker is told that servers are in trouble. Docker shows the sentence of an answer only below 500,
+// so a manifest, which comes first, gets such a one; blobs get 502, after which Docker tries again by itself.
+func troubleStatus(path string) int {
+	if strings.Contains(path, "/manifests/") {
+		return http.StatusFailedDependency
+	}
+	return http.StatusBadGateway
 }
 
 // first returns the first answer that settles the matter. One server may lack what another has, so "unknown" does only
@@ -157,7 +166,7 @@ func (r *Relay) hand(w http.ResponseWriter, req *http.Request, path string, head
 		if idle++; n > 0 {
 			idle = 0
 		}
-		if err == nil && (whole < 0 || done >= whole) {
+		if whole >= 0 && done >= whole || whole < 0 && err == nil {
 			return
 		}
 		if errors.Is(err, errPeer) || req.Context().Err() != nil {
