@@ -181,7 +181,8 @@ func FuzzIdentityURI(f *testing.F) {
 			return
 		}
 		made, err := identityURI(cluster, kind, id)
-		if err != nil || made.String() != s {
+		// Parsing writes the scheme small, which names the same.
+		if err != nil || made.String() != u.String() {
 			t.Fatalf("%q reads as %s %s of %s, which is written %v (%v)", s, kind, id, cluster, made, err)
 		}
 	})

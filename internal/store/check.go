@@ -8,7 +8,7 @@ import (
 // operations; the limits leave room above that.
 const (
 	MaxTxnOps   = 8192    // operations, and comparisons
-	MaxTxnBytes = 6 << 20 // keys and values together
+	MaxTxnBytes = 6 << 20 // keys and values together; compared keys count twice
 )
 
 // Check says what is wrong with a transaction in itself. Every store refuses one that does not pass.
@@ -20,12 +20,13 @@ func (t Txn) Check() error {
 		return fmt.Errorf("a transaction of %d operations and %d comparisons is too big: split it, at most %d fit",
 			len(t.Ops), len(t.If), MaxTxnOps-1)
 	}
+	size := 0
 	for _, c := range t.If {
+		size += 2 * len(c.Key) // compared, and read when that fails
 		if c.Key == "" || c.ModRevision < 0 {
 			return fmt.Errorf("a transaction cannot compare the key %q with revision %d", c.Key, c.ModRevision)
 		}
 	}
-	size := 0
 	seen := make(map[string]struct{}, len(t.Ops))
 	for _, op := range t.Ops {
 		if op.Key == "" {

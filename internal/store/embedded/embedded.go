@@ -57,9 +57,10 @@ const (
 	aloneTick, aloneElection = 40, 200 // milliseconds
 	peersTick, peersElection = 100, 1000
 
-	quota       = 4 << 30 // bytes; beyond that etcd refuses to write. Address space, not memory
-	compaction  = "10m"   // history that watches can be resumed from
-	defragFrom  = 256     // MiB that are worth freeing at start
+	maxRequest  = 10 << 20 // bytes: a whole transaction of the store with the heads of its fields, and the most that etcd recommends
+	quota       = 4 << 30  // bytes; beyond that etcd refuses to write. Address space, not memory
+	compaction  = "10m"    // history that watches can be resumed from
+	defragFrom  = 256      // MiB that are worth freeing at start
 	startPeriod = 2 * time.Minute
 )
 
@@ -143,7 +144,7 @@ func etcdConfig(c Config, fail func(error)) (*embed.Config, error) {
 	cfg.EnableGRPCGateway = false
 
 	cfg.MaxTxnOps = store.MaxTxnOps
-	cfg.MaxRequestBytes = 2 * store.MaxTxnBytes // keys are sent twice, and every field has a head
+	cfg.MaxRequestBytes = maxRequest
 	cfg.QuotaBackendBytes = quota
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, compaction
 	cfg.BootstrapDefragThresholdMegabytes = defragFrom

@@ -38,8 +38,9 @@ type slogCore struct {
 	handler slog.Handler
 }
 
-// Messages that say nothing about this use of etcd: it has no client port to share and is not a command.
+// Messages that say nothing about this use of etcd, which has no client port to share and no users of its own.
 var beside = []string{
+	"simple token is not cryptographically signed",
 	"Running http and grpc server on single port",
 }
 
