@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
@@ -19,8 +20,6 @@ type draft struct {
 	cluster    named[*entryOf]
 	configs    named[*config]
 }
-
-func newDraft() *draft { return &draft{} }
 
 // named is a list of things with unique names.
 type named[T any] struct {
@@ -56,8 +55,9 @@ func (n *named[T]) get(name string) (thing T, ok bool) {
 }
 
 func appTable(c *object[*container], s *object[*stack], e *object[*entryOf], cfg *object[*config]) *object[*draft] {
-	appName := shape[placed[string]]{word: "name", schema: name().schema, read: func(r *reader, v value) (placed[string], bool) {
-		s, ok := name().read(r, v)
+	label := name()
+	appName := shape[placed[string]]{word: "name", schema: label.schema, read: func(r *reader, v value) (placed[string], bool) {
+		s, ok := label.read(r, v)
 		if !ok {
 			s = ""
 		}
@@ -188,7 +188,7 @@ func configTable() *object[*config] {
 		}).like(`content: "Listen 8080\n"`),
 		field("file", text(), "A file with the contents, at or below the directory of the manifest.", func(r *reader, c *config, v string, at value) {
 			c.said++
-			c.content, _ = r.readFile(at, v)
+			c.content, _ = r.named(at, v)
 		}).like("file: httpd.conf"),
 		field("environment", text(), "A variable of the command's environment that holds the contents.", func(r *reader, c *config, v string, at value) {
 			c.said++
@@ -214,8 +214,8 @@ func (c *config) check(r *reader) {
 	}
 }
 
-// readFile reads a file that the manifest names.
-func (r *reader) readFile(at value, name string) ([]byte, bool) {
+// named reads a file that the manifest names.
+func (r *reader) named(at value, name string) ([]byte, bool) {
 	data, err := r.readBounded(at.f.name, name)
 	if err != nil {
 		r.fault(at, "the file %s cannot be read: %v", quoted(name), err)
@@ -224,22 +224,31 @@ func (r *reader) readFile(at value, name string) ([]byte, bool) {
 	return data, true
 }
 
+// readBounded reads a file that a manifest names, once.
 func (r *reader) readBounded(manifest, name string) ([]byte, error) {
 	clean, err := belowManifest(name)
 	if err != nil {
 		return nil, err
 	}
 	if r.opts.ReadFile == nil {
-		return nil, fmt.Errorf("files cannot be read here")
+		return nil, errors.New("files cannot be read here")
+	}
+	key := [2]string{manifest, clean}
+	if got, ok := r.read[key]; ok {
+		return got.data, got.err
 	}
 	limit := min(MaxReadSize, maxReadTotal-r.readBytes)
-	data, err := r.opts.ReadFile(manifest, clean, limit)
-	if err != nil {
-		return nil, err
+	if limit <= 0 {
+		return nil, fmt.Errorf("the files that the manifest names have more than %d bytes together", maxReadTotal)
 	}
-	if len(data) > limit {
-		return nil, fmt.Errorf("it has %d bytes; %d are allowed", len(data), limit)
+	data, err := r.opts.ReadFile(manifest, clean, limit)
+	if err == nil && len(data) > limit {
+		data, err = nil, fmt.Errorf("it has %d bytes; %d are allowed", len(data), limit)
 	}
 	r.readBytes += len(data)
-	return data, nil
+	if r.read == nil {
+		r.read = map[[2]string]readFile{}
+	}
+	r.read[key] = readFile{data, err}
+	return data, err
 }

@@ -74,7 +74,7 @@ func containerKeys() []ckey {
 // processKeys say what runs.
 func processKeys() []ckey {
 	return []ckey{
-		field("image", parsed("image reference", jsonSchema{"type": "string", "minLength": 1}, parseImage),
+		field("image", strict(parsed("image reference", jsonSchema{"type": "string", "minLength": 1}, parseImage)),
 			"The image, as `NAME:TAG`, `REGISTRY/NAME:TAG` or with a digest. Applying pins it to a digest.",
 			assign(func(s *spec, v string) { s.Image = v })).must().like("image: mariadb:10.11"),
 		field("command", command(), "What to run in place of the image's command: a list, or a text that is split at spaces like a shell does, without a shell. Empty clears the image's.",
@@ -135,6 +135,9 @@ func command() shape[*argosyv1.Command] {
 				return nil, false
 			}
 			words, offset, err := splitWords(s)
+			if err == nil && !r.visit(v, len(words)) {
+				return nil, false
+			}
 			if err != nil {
 				f := r.faultIn(v, offset, 1, "%s: %s", v.what(), err)
 				if better, ok := err.(*betterError); ok {

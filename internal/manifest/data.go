@@ -31,12 +31,13 @@ func fileRefs(what, directory string) shape[*argosyv1.FileRef] {
 		return s, err
 	}
 	ids := parsed("number", jsonSchema{"type": []string{"integer", "string"}}, number)
-	short := shape[*ref]{word: "name", schema: variable(nameSchema()), read: func(r *reader, v value) (*ref, bool) {
-		s, ok := name().read(r, v)
+	source := name()
+	short := shape[*ref]{word: "name", schema: source.schema, read: func(r *reader, v value) (*ref, bool) {
+		s, ok := source.read(r, v)
 		return &ref{Source: s}, ok
 	}}
 	long := within(newObject(what,
-		field("source", name(), "Which "+what+".", func(_ *reader, f *ref, v string, _ value) { f.Source = v }).must().like("source: motd"),
+		field("source", source, "Which "+what+".", func(_ *reader, f *ref, v string, _ value) { f.Source = v }).must().like("source: motd"),
 		field("target", text(), "Where the file is in the container; a name alone is put below "+directory+".", func(r *reader, f *ref, v string, at value) {
 			if !strings.HasPrefix(v, "/") {
 				v = directory + v

@@ -46,7 +46,11 @@ func things[T hasName](d *differ, what string, before, after []T) {
 		name := t.GetName()
 		was, there := old[name]
 		if !there {
-			d.say("%s: new %s", name, what)
+			if c, ok := any(t).(*argosyv1.ContainerSpec); ok {
+				d.say("%s: new container of %s", name, printable(c.Image))
+			} else {
+				d.say("%s: new %s", name, what)
+			}
 			continue
 		}
 		kept[name] = true
@@ -107,12 +111,26 @@ func (d *differ) configs(before, after map[string][]byte) {
 // derived are fields that the parser fills in from others, or the server by itself.
 var derived = map[protoreflect.Name]bool{"default_cpu": true, "default_memory": true, "image_origin": true}
 
+// followsLimit is true for a reservation that nobody wrote: it is the limit, or the default.
+func followsLimit(field protoreflect.Name, m protoreflect.Message) bool {
+	r, ok := m.Interface().(*argosyv1.Resources)
+	switch {
+	case !ok:
+		return false
+	case field == "reserve_cpu_milli":
+		return r.ReserveCpuMilli == 0 || r.DefaultCpu || r.ReserveCpuMilli == r.LimitCpuMilli
+	case field == "reserve_memory":
+		return r.ReserveMemory == 0 || r.DefaultMemory || r.ReserveMemory == r.LimitMemory
+	}
+	return false
+}
+
 // message says which fields differ; prefix leads to them.
 func (d *differ) message(prefix string, before, after protoreflect.Message) {
 	fields := after.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
-		if derived[f.Name()] {
+		if derived[f.Name()] || (followsLimit(f.Name(), before) && followsLimit(f.Name(), after)) {
 			continue
 		}
 		name := fieldWord(f.Name())
@@ -124,7 +142,7 @@ func (d *differ) message(prefix string, before, after protoreflect.Message) {
 			d.list(prefix+name+" ", f, a.List(), b.List())
 		case f.Message() != nil && !oneValue(f):
 			if before.Has(f) || after.Has(f) {
-				d.message(strings.TrimLeft(prefix+name+" ", " "), a.Message(), b.Message())
+				d.message(strings.TrimRight(prefix+name, " ")+" ", a.Message(), b.Message())
 			}
 		default:
 			was, is := show(f, a, before.Has(f)), show(f, b, after.Has(f))
@@ -201,6 +219,11 @@ func (d *differ) list(prefix string, f protoreflect.FieldDescriptor, before, aft
 	}
 	a, b := texts(before), texts(after)
 	if slices.Equal(a, b) {
+		return
+	}
+	if f.Name() == "test" {
+		words := func(list []string) string { return "[" + strings.Join(list, ", ") + "]" }
+		d.say("%s%s → %s", prefix, words(a), words(b))
 		return
 	}
 	gone, fresh := minus(a, b), minus(b, a)

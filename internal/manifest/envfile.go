@@ -16,7 +16,7 @@ type envFile struct {
 
 func envFiles() shape[[]envFile] {
 	short := shape[*envFile]{word: "text", schema: text().schema, read: func(r *reader, v value) (*envFile, bool) {
-		s, ok := text().read(r, v)
+		s, ok := someText(r, v)
 		return &envFile{path: placed[string]{s, v}, required: true}, ok
 	}}
 	long := within(newObject("env_file",
@@ -51,6 +51,9 @@ func (r *reader) readEnvFiles(files []envFile) []pair {
 		case !utf8.Valid(data):
 			r.fault(f.path.at, "the file %s is not UTF-8 text", quoted(f.path.is))
 		default:
+			if !r.visit(f.path.at, bytes.Count(data, []byte("\n"))) {
+				return nil
+			}
 			p := envParser{r: r, file: f, lines: strings.Split(string(bytes.TrimPrefix(data, []byte("\ufeff"))), "\n")}
 			out = append(out, p.parse()...)
 		}
@@ -67,9 +70,13 @@ type envParser struct {
 }
 
 func (p *envParser) fault(format string, args ...any) *Fault {
+	if p.r.faults.full() {
+		return nil
+	}
 	text := strings.TrimRight(p.lines[p.line], "\r")
+	text = text[:runeOffset(text, longLine)]
 	return p.r.faults.add(Fault{File: p.file.path.is, file: p.file.path.at.f.index, Line: p.line + 1, Col: 1,
-		EndCol: 1 + utf8.RuneCountInString(text), Message: fmt.Sprintf(format, args...), Text: text})
+		EndCol: 1 + utf8.RuneCountInString(text), Message: fmt.Sprintf(format, args...), Text: text, TextCol: 1})
 }
 
 func (p *envParser) parse() []pair {
@@ -78,10 +85,6 @@ func (p *envParser) parse() []pair {
 		s := strings.TrimSpace(p.lines[p.line])
 		if s == "" || s[0] == '#' {
 			continue
-		}
-		if len(out) >= maxVisits {
-			p.fault("the file has more than %d variables", maxVisits)
-			return nil
 		}
 		if rest, ok := strings.CutPrefix(s, "export "); ok && !p.file.raw {
 			s = strings.TrimSpace(rest)

@@ -24,10 +24,14 @@ type Fault struct {
 	Hint    string `json:"hint,omitempty"`
 	// Suggestion is what was probably meant, to be put in place of what stands there; may be empty.
 	Suggestion string `json:"suggestion,omitempty"`
-	// Text is the source line, without its line break; may be empty.
-	Text string `json:"text,omitempty"`
+	// Text is the source line without its line break, or the part of a very long one from the column TextCol on; may be
+	// empty.
+	Text    string `json:"text,omitempty"`
+	TextCol int    `json:"text_col,omitempty"`
 
-	file int // index of the file, for sorting
+	file  int    // index of the file, for sorting
+	word  string // to be compared with among, once it is known which faults are shown
+	among []string
 }
 
 // String is the fault on one line: `shop.yaml:3:5: what is wrong`.
@@ -101,11 +105,19 @@ func (f Fault) render(b *strings.Builder, style Style) {
 		fmt.Fprintf(b, "      | %s%s\n", pad, paint(style.Caret, "^"+strings.Repeat("~", width-1)))
 	}
 	if f.Suggestion != "" {
-		b.WriteString("      " + paint(style.Hint, fmt.Sprintf("did you mean %s?", quoted(f.Suggestion))) + "\n")
+		b.WriteString("      " + paint(style.Hint, "did you mean "+suggestion(f.Suggestion)+"?") + "\n")
 	}
 	if f.Hint != "" {
 		b.WriteString("      " + paint(style.Hint, f.Hint) + "\n")
 	}
+}
+
+// suggestion is in quotes, unless it has its own.
+func suggestion(s string) string {
+	if strings.ContainsRune(s, '"') {
+		return printable(s)
+	}
+	return quoted(s)
 }
 
 func paint(with func(string) string, s string) string {
@@ -121,9 +133,10 @@ const maxShown = 110
 // window is the part of the source line to show, what to put before the caret so that it stands below its place, and how
 // many characters are meant.
 func (f Fault) window() (text, pad string, width int) {
-	before := min(f.Col-1, utf8.RuneCountInString(f.Text))
+	length := utf8.RuneCountInString(f.Text)
+	before := min(f.Col-f.TextCol, length)
 	line, lead := f.Text, ""
-	if skip := before - maxShown/2; skip > 0 && len(line) > maxShown {
+	if skip := before - maxShown/2; skip > 0 && length > maxShown {
 		line, lead, before = line[runeOffset(line, skip):], "…", maxShown/2
 	}
 	tail := ""
@@ -170,13 +183,16 @@ func quoted(s string) string {
 	if utf8.RuneCountInString(s) > most {
 		s = s[:runeOffset(s, most)] + "…"
 	}
-	return `"` + printable(strings.NewReplacer("\n", `\n`, "\t", `\t`, "\r", `\r`).Replace(s)) + `"`
+	if strings.ContainsAny(s, "\n\t\r") {
+		s = strings.NewReplacer("\n", `\n`, "\t", `\t`, "\r", `\r`).Replace(s)
+	}
+	return `"` + printable(s) + `"`
 }
 
 // hint says what to do about the fault. It does nothing on a fault that is not kept.
 func (f *Fault) hint(format string, args ...any) *Fault {
 	if f != nil {
-		f.Hint = fmt.Sprintf(format, args...)
+		f.Hint = clip(fmt.Sprintf(format, args...))
 	}
 	return f
 }
@@ -184,17 +200,24 @@ func (f *Fault) hint(format string, args ...any) *Fault {
 // meant says what to write instead.
 func (f *Fault) meant(suggestion string) *Fault {
 	if f != nil {
-		f.Suggestion = suggestion
+		f.Suggestion = clip(suggestion)
 	}
 	return f
 }
 
-// near suggests the candidate that is most like word, when one is near.
+// near suggests the candidate that is most like word, when one is near. Looking for it is put off until the fault is
+// shown: there may be many faults and many candidates.
 func (f *Fault) near(word string, candidates []string) *Fault {
 	if f != nil {
-		if best := nearest(word, candidates); best != "" {
-			f.Suggestion = best
-		}
+		f.word, f.among = word, candidates
+	}
+	return f
+}
+
+// nearNow is near at once.
+func (f *Fault) nearNow(word string, candidates []string) *Fault {
+	if f != nil {
+		f.Suggestion = nearest(word, candidates)
 	}
 	return f
 }
@@ -216,14 +239,34 @@ type collector struct {
 // keptFaults bounds what is remembered before sorting; what a person sees is bounded by MaxFaults.
 const keptFaults = 10 * MaxFaults
 
+// full is true when a further fault would only be counted, which it then is.
+func (c *collector) full() bool {
+	if len(c.kept) < keptFaults {
+		return false
+	}
+	c.more++
+	return true
+}
+
 // add returns nil when the fault is only counted.
 func (c *collector) add(f Fault) *Fault {
-	if len(c.kept) >= keptFaults {
-		c.more++
+	if c.full() {
 		return nil
 	}
+	f.Message = clip(f.Message)
 	c.kept = append(c.kept, &f)
 	return &f
+}
+
+// clip makes a text that may have words of the manifest in it fit for people and terminals.
+func clip(s string) string {
+	const most = 400 // characters
+	if len(s) > most {
+		if cut := runeOffset(s, most); cut < len(s) {
+			s = s[:cut] + "…"
+		}
+	}
+	return printable(s)
 }
 
 // sorted is the faults by place, each once, cut to MaxFaults.
@@ -237,6 +280,10 @@ func (c *collector) sorted() Faults {
 	})
 	var out Faults
 	for _, f := range c.kept[:min(len(c.kept), MaxFaults)] {
+		if f.Suggestion == "" {
+			f.Suggestion = nearest(f.word, f.among)
+		}
+		f.word, f.among = "", nil
 		out = append(out, *f)
 	}
 	if more := c.more + len(c.kept) - len(out); more > 0 {
@@ -245,10 +292,13 @@ func (c *collector) sorted() Faults {
 	return out
 }
 
+// longestNear bounds words that are compared, in bytes.
+const longestNear = 64
+
 // nearest is the candidate with the smallest edit distance to word, or "" when none is near.
 func nearest(word string, candidates []string) string {
-	const longest, most = 64, 4096
-	if word == "" || len(word) > longest {
+	const most = 4096
+	if word == "" || len(word) > longestNear {
 		return ""
 	}
 	lower := strings.ToLower(word)
@@ -257,7 +307,7 @@ func nearest(word string, candidates []string) string {
 		bestDistance = 2
 	}
 	for _, c := range candidates[:min(len(candidates), most)] {
-		if len(c) > longest || c == word || c == "" {
+		if len(c) > longestNear || c == word || c == "" {
 			continue
 		}
 		d := distance(lower, strings.ToLower(c), bestDistance+1)
@@ -278,8 +328,9 @@ func distance(a, b string, limit int) int {
 	if d := len(a) - len(b); d >= limit || -d >= limit {
 		return limit
 	}
-	before, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
+	var rows [3][longestNear + 1]int
+	before, prev, row := &rows[0], &rows[1], &rows[2]
+	for j := range len(b) + 1 {
 		prev[j] = j
 	}
 	for i := 1; i <= len(a); i++ {

@@ -46,7 +46,7 @@ func healthTest() shape[[]string] {
 			jsonSchema{"type": "array", "minItems": 1, "items": list.schema["items"]}}},
 		read: func(r *reader, v value) ([]string, bool) {
 			if !v.isList() {
-				s, ok := text().read(r, v)
+				s, ok := someText(r, v)
 				if s == "NONE" {
 					return []string{"NONE"}, ok
 				}
@@ -107,9 +107,7 @@ func dependencies() shape[[]placed[*argosyv1.Dependency]] {
 			entries, ok := r.entries(v)
 			for _, e := range entries {
 				d := &argosyv1.Dependency{Required: true}
-				if !long.read(r, e.value, "the dependency on "+e.key.Value, d) {
-					ok = false
-				}
+				long.read(r, e.value, "the dependency on "+e.key.Value, d)
 				add(e.key.Value, e.name(), d)
 			}
 			return out, ok && few(r, v, len(out))
@@ -188,7 +186,7 @@ func deployTable() *object[*deploy] {
 	return newObject("deploy",
 		field("resources", section(resources, func() *deploy { return &deploy{} }), "Limits and reservations.", func(_ *reader, d *deploy, v *deploy, _ value) { d.limits, d.reservations = v.limits, v.reservations }).
 			like("resources:\n  limits: {memory: 256m}"),
-		field("restart_policy", within(restartTable(), func() *restartSection { return &restartSection{} }), "The restart policy in the form of Compose's deploy section; the key `restart` says the same shorter.",
+		field("restart_policy", section(restartTable(), func() *restartSection { return &restartSection{} }), "The restart policy in the form of Compose's deploy section; the key `restart` says the same shorter.",
 			func(_ *reader, d *deploy, v *restartSection, at value) { d.policy = *v; d.policy.at = at }).like("restart_policy: {condition: on-failure, max_attempts: 5}"),
 		refuse[*deploy]("replicas", "a container is replicated with its stack", "say it below cluster: STACK: NUMBER"),
 		refuse[*deploy]("mode", "a container is replicated with its stack", "say it below cluster: STACK: NUMBER, or STACK: {on: each-machine}"),

@@ -179,11 +179,10 @@ func (in *interpolator) lookup(name string, start int, wanted bool) string {
 			in.r.unset = map[string]bool{}
 		}
 		in.r.unset[name] = true
-		f := in.v.fault("the variable " + name + " is not set; it counts as empty")
-		if column, ok := in.v.column(start); ok && !in.quiet {
-			f.Col, f.EndCol = column, column+in.pos-start
+		f := in.r.note(in.v, "the variable %s is not set; it counts as empty", name)
+		if !in.quiet {
+			f.narrow(in.v, start, in.pos-start)
 		}
-		in.r.notes.add(f)
 	}
 	return s
 }

@@ -20,7 +20,8 @@ const (
 	maxPorts      = 20_000  // ports of all containers, ranges counted out
 	maxComparison = 5_000_000
 	maxDepends    = 64
-	maxMerge      = 8 // merge keys within merge keys
+	maxWords      = 10_000 // of one command
+	maxMerge      = 8      // merge keys within merge keys
 )
 
 // What is reserved for a container that says nothing, in thousandths of a cpu and in bytes.

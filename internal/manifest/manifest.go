@@ -38,7 +38,7 @@ type Grants struct {
 func Parse(files []File, opts Options) (spec *argosyv1.AppSpec, source *Source, faults Faults) {
 	r := &reader{opts: opts}
 	t := tables()
-	d := newDraft()
+	d := &draft{}
 	source = &Source{}
 	if len(files) == 0 {
 		r.faults.add(Fault{Message: "no manifest was given"})

@@ -19,41 +19,64 @@ type reader struct {
 
 	stopped bool            // a bound was passed: nothing more is looked at
 	unset   map[string]bool // variables that a note has named
+	read    map[[2]string]readFile
+}
+
+// readFile is what came of reading a file, by manifest and path.
+type readFile struct {
+	data []byte
+	err  error
 }
 
 // fault reports what is wrong with v.
 func (r *reader) fault(v value, format string, args ...any) *Fault {
-	return r.faults.add(v.fault(fmt.Sprintf(format, args...)))
+	return r.faults.at(v, format, args...)
 }
 
 // note reports what is right but worth knowing.
 func (r *reader) note(v value, format string, args ...any) *Fault {
-	return r.notes.add(v.fault(fmt.Sprintf(format, args...)))
+	return r.notes.at(v, format, args...)
+}
+
+func (c *collector) at(v value, format string, args ...any) *Fault {
+	if c.full() {
+		return nil
+	}
+	return c.add(v.fault(fmt.Sprintf(format, args...)))
 }
 
 // faultIn reports what is wrong with the characters of v's text from byte offset on, when they can be found in the
 // source, and else with all of v.
 func (r *reader) faultIn(v value, offset, length int, format string, args ...any) *Fault {
-	f := v.fault(fmt.Sprintf(format, args...))
+	f := r.fault(v, format, args...)
+	f.narrow(v, offset, length)
+	return f
+}
+
+func (f *Fault) narrow(v value, offset, length int) {
+	if f == nil {
+		return
+	}
 	if column, ok := v.column(offset); ok {
 		f.Col = column
 		f.EndCol = column + max(1, utf8.RuneCountInString(v.n.Value[offset:min(offset+length, len(v.n.Value))]))
 	}
-	return r.faults.add(f)
 }
 
 func (v value) fault(message string) Fault {
-	line := v.f.line(v.n.Line)
-	return Fault{File: v.f.name, file: v.f.index, Line: v.n.Line, Col: v.n.Column, EndCol: v.n.Column + v.width(line),
-		Message: message, Text: line}
+	f := Fault{File: v.f.name, file: v.f.index, Line: v.n.Line, Col: v.n.Column, EndCol: v.n.Column + 1, Message: message}
+	f.Text, f.TextCol = v.f.excerpt(v.n.Line, v.n.Column)
+	if f.Text != "" {
+		f.EndCol = v.n.Column + v.width(f.Text[runeOffset(f.Text, v.n.Column-f.TextCol):])
+	}
+	return f
 }
 
-// width is how many characters of its first line the value takes.
-func (v value) width(line string) int {
+// width is how many characters of its first line the value takes; rest is the line from the value on.
+func (v value) width(rest string) int {
 	if !v.isScalar() {
 		return 1
 	}
-	rest := line[runeOffset(line, v.n.Column-1):]
 	switch {
 	case v.n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		return 1
@@ -70,16 +93,17 @@ func (v value) width(line string) int {
 }
 
 // column is where byte offset of a scalar's text stands in its line; not ok when the source is written differently
-// (escapes, several lines).
+// (escapes, several lines) or the line is very long.
 func (v value) column(offset int) (int, bool) {
-	if !v.isScalar() || offset > len(v.n.Value) {
+	if !v.isScalar() || offset > min(len(v.n.Value), longLine/2) {
 		return 0, false
 	}
-	line, start := v.f.line(v.n.Line), v.n.Column
+	text, first := v.f.excerpt(v.n.Line, v.n.Column)
+	start := v.n.Column
 	if v.n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
 		start++
 	}
-	if !strings.HasPrefix(line[runeOffset(line, start-1):], v.n.Value[:offset]) {
+	if text == "" || !strings.HasPrefix(text[runeOffset(text, start-first):], v.n.Value[:offset]) {
 		return 0, false
 	}
 	return start + utf8.RuneCountInString(v.n.Value[:offset]), true
@@ -140,10 +164,14 @@ func (r *reader) items(v value) ([]value, bool) {
 
 // what names the value in a message: its key, or "this" for an element of a list.
 func (v value) what() string {
-	if v.key == nil {
+	switch {
+	case v.key != nil:
+		return v.key.Value
+	case v.n == v.f.root:
+		return "the manifest"
+	default:
 		return "this"
 	}
-	return v.key.Value
 }
 
 // entry is one key of a map and its value; value.key is the key's node.

@@ -56,7 +56,7 @@ func nameLike(s string) string {
 
 // name is a name that Argosy gives meaning to: of an app, a container, a stack, a volume.
 func name() shape[string] {
-	return parsed("name", variable(nameSchema()), func(s string) (string, error) { return s, checkName(s) })
+	return strict(parsed("name", variable(nameSchema()), func(s string) (string, error) { return s, checkName(s) }))
 }
 
 func nameSchema() jsonSchema {
@@ -123,29 +123,36 @@ func duration() shape[time.Duration] {
 
 // parseBytes reads Compose's sizes: `512`, `64k`, `256mb`, `1.5GiB`; k, m, g, t are powers of 1024.
 func parseBytes(s string) (int64, error) {
-	bad := &betterError{message: fmt.Sprintf("%s is not a size", quoted(s)), hint: "write a number of bytes, or with a unit: 64k, 256m, 1.5g, 1GiB"}
-	t := strings.ToLower(s)
 	digits := 0
-	for digits < len(t) && (t[digits] >= '0' && t[digits] <= '9' || t[digits] == '.') {
+	for digits < len(s) && (s[digits] >= '0' && s[digits] <= '9' || s[digits] == '.') {
 		digits++
 	}
-	n, err := strconv.ParseFloat(t[:digits], 64)
-	if err != nil {
-		return 0, bad
-	}
-	unit := strings.TrimPrefix(t[digits:], " ")
-	shift, known := map[string]uint{
-		"": 0, "b": 0, "k": 10, "kb": 10, "ki": 10, "kib": 10, "m": 20, "mb": 20, "mi": 20, "mib": 20,
-		"g": 30, "gb": 30, "gi": 30, "gib": 30, "t": 40, "tb": 40, "ti": 40, "tib": 40,
-	}[unit]
-	if !known {
-		return 0, bad
+	n, err := strconv.ParseFloat(s[:digits], 64)
+	shift, known := byteUnit(strings.TrimPrefix(s[digits:], " "))
+	if err != nil || !known {
+		return 0, &betterError{message: fmt.Sprintf("%s is not a size", quoted(s)),
+			hint: "write a number of bytes, or with a unit: 64k, 256m, 1.5g, 1GiB"}
 	}
 	n *= float64(int64(1) << shift)
 	if n > maxMemory {
 		return 0, fmt.Errorf("%s is more than a pebibyte", quoted(s))
 	}
 	return int64(n), nil
+}
+
+// byteUnit is the power of two that a unit stands for: `m`, `MB` and `MiB` are 20.
+func byteUnit(unit string) (shift uint, ok bool) {
+	unit = strings.ToLower(unit)
+	if unit == "" || unit == "b" {
+		return 0, true
+	}
+	switch unit[1:] {
+	case "", "b", "i", "ib":
+	default:
+		return 0, false
+	}
+	i := strings.IndexByte("kmgt", unit[0])
+	return uint(i+1) * 10, i >= 0
 }
 
 func bytesSize() shape[int64] {
@@ -261,17 +268,17 @@ func parseIP(s string) (string, error) {
 
 // parseHost checks a host or domain name.
 func parseHost(s string) (string, error) {
-	bad := fmt.Errorf("%s is not a host name", quoted(s))
+	bad := func() (string, error) { return "", fmt.Errorf("%s is not a host name", quoted(s)) }
 	if s == "" || len(s) > 253 {
-		return "", bad
+		return bad()
 	}
 	for _, label := range strings.Split(strings.TrimSuffix(s, "."), ".") {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return "", bad
+			return bad()
 		}
 		for _, c := range label {
 			if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
-				return "", bad
+				return bad()
 			}
 		}
 	}
@@ -279,5 +286,5 @@ func parseHost(s string) (string, error) {
 }
 
 func host() shape[string] {
-	return parsed("host name", variable(jsonSchema{"type": "string", "minLength": 1}), parseHost)
+	return strict(parsed("host name", jsonSchema{"type": "string", "minLength": 1}, parseHost))
 }

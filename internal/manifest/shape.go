@@ -35,7 +35,7 @@ type keyDoc struct {
 // key is one key of an object that is read into a T.
 type key[T any] struct {
 	keyDoc
-	read func(*reader, value, T)
+	read func(*reader, value, T) bool
 }
 
 // object is a map with known keys.
@@ -67,10 +67,12 @@ func newObject[T any](noun string, keys ...key[T]) *object[T] {
 func field[T, V any](name string, s shape[V], doc string, set func(*reader, T, V, value)) key[T] {
 	return key[T]{
 		keyDoc: keyDoc{name: name, doc: doc, word: s.word, schema: s.schema, keys: s.keys},
-		read: func(r *reader, v value, into T) {
-			if got, ok := s.read(r, v); ok {
+		read: func(r *reader, v value, into T) bool {
+			got, ok := s.read(r, v)
+			if ok {
 				set(r, into, got, v)
 			}
+			return ok
 		},
 	}
 }
@@ -84,7 +86,8 @@ func (k key[T]) must() key[T]               { k.required = true; return k }
 func (k key[T]) ours() key[T]               { k.own = true; return k }
 func (k key[T]) like(example string) key[T] { k.example = example; return k }
 
-// read hands every key of the map v to its field. what names the map in messages: `container web`.
+// read hands every key of the map v to its field; false means that something in it was wrong. what names the map in
+// messages: `container web`.
 func (o *object[T]) read(r *reader, v value, what string, into T) bool {
 	entries, ok := r.entries(v)
 	if !ok && entries == nil {
@@ -103,11 +106,11 @@ func (o *object[T]) read(r *reader, v value, what string, into T) bool {
 			ok = false
 		case known:
 			seen[i/64] |= 1 << (i % 64)
-			o.list[i].read(r, e.value, into)
+			ok = o.list[i].read(r, e.value, into) && ok
 		case strings.HasPrefix(e.key.Value, "x-"):
 			// By Compose's rule, a place for anchors and for other tools.
 		default:
-			f := r.fault(e.name(), "unknown key %s in %s", quoted(e.key.Value), what).near(e.key.Value, o.names)
+			f := r.fault(e.name(), "unknown key %s in %s", quoted(e.key.Value), what).nearNow(e.key.Value, o.names)
 			if i, known := o.index[f.suggested()]; known {
 				seen[i/64] |= 1 << (i % 64) // misspelled is not missing as well
 			}
@@ -190,15 +193,16 @@ func variable(s jsonSchema) jsonSchema {
 
 // text is a string that is not empty. A number must be quoted, so that nothing is lost: 1.10 is not 1.1.
 func text() shape[string] {
-	return shape[string]{word: "text", schema: jsonSchema{"type": "string", "minLength": 1},
-		read: func(r *reader, v value) (string, bool) {
-			s, ok := anyText(r, v, false)
-			if ok && s == "" {
-				r.fault(v, "%s is empty", v.what())
-				return "", false
-			}
-			return s, ok
-		}}
+	return shape[string]{word: "text", schema: jsonSchema{"type": "string", "minLength": 1}, read: someText}
+}
+
+func someText(r *reader, v value) (string, bool) {
+	s, ok := anyText(r, v, false)
+	if ok && s == "" {
+		r.fault(v, "%s is empty", v.what())
+		return "", false
+	}
+	return s, ok
 }
 
 // loose is a single value of any kind, taken as written.
@@ -218,6 +222,20 @@ func anyText(r *reader, v value, numbers bool) (string, bool) {
 		return "", false
 	}
 	return s, ok
+}
+
+// strict takes only what YAML takes for text.
+func strict[V any](s shape[V]) shape[V] {
+	read := s.read
+	s.read = func(r *reader, v value) (V, bool) {
+		if v.isScalar() && !v.isNull() && !v.isString() {
+			var none V
+			r.fault(v, "%s must be text, not %s", v.what(), v.kind()).meant(strconv.Quote(v.n.Value))
+			return none, false
+		}
+		return read(r, v)
+	}
+	return s
 }
 
 // parsed is a text or number that parse understands; its error is the message.
@@ -321,10 +339,17 @@ func choice[V any](word string, options map[string]V) shape[V] {
 		}
 		got, known := options[s]
 		if !known {
-			r.fault(v, "%s cannot be %s", v.what(), quoted(s)).near(s, names).hint("it is one of %s", strings.Join(names, ", "))
+			r.fault(v, "%s cannot be %s", v.what(), quoted(s)).near(s, names).hint("%s", oneOf(names))
 		}
 		return got, known
 	}}
+}
+
+func oneOf(words []string) string {
+	if len(words) == 1 {
+		return "it can only be " + words[0]
+	}
+	return "it is one of " + strings.Join(words, ", ")
 }
 
 // listOf is a list of values of one shape. Elements that are wrong are left out of what it reads.
@@ -423,7 +448,7 @@ func listedPairs(r *reader, v value, separator string) ([]pair, bool) {
 	out := make([]pair, 0, len(items))
 	first := make(map[string]value, len(items))
 	for _, item := range items {
-		s, fine := text().read(r, item)
+		s, fine := someText(r, item)
 		if !fine {
 			continue
 		}

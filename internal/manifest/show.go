@@ -106,7 +106,11 @@ func showMount(m *argosyv1.Mount) string {
 	if m.Type == argosyv1.MountType_MOUNT_TYPE_TMPFS {
 		source = "tmpfs"
 	}
-	return source + ":" + m.Target + showRest(m, "type", "source", "target")
+	readOnly := ""
+	if m.ReadOnly {
+		readOnly = ":ro"
+	}
+	return source + ":" + m.Target + readOnly + showRest(m, "type", "source", "target", "read_only")
 }
 
 // showRest is the fields that are set and not among those told: ` size=1 GiB`.

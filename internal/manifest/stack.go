@@ -98,7 +98,7 @@ func (s *stack) readVolumes(r *reader, table *object[*volume], at value) {
 func expression() shape[string] {
 	return shape[string]{word: "expression such as `zone == edge`", schema: jsonSchema{"type": "string", "minLength": 1},
 		read: func(r *reader, v value) (string, bool) {
-			s, ok := text().read(r, v)
+			s, ok := someText(r, v)
 			if !ok {
 				return "", false
 			}
@@ -117,13 +117,14 @@ func expression() shape[string] {
 }
 
 func placementTable() *object[*stack] {
+	holds := expression()
 	preference := shortOrLong(
-		shape[*argosyv1.Preference]{word: expression().word, schema: expression().schema, read: func(r *reader, v value) (*argosyv1.Preference, bool) {
-			s, ok := expression().read(r, v)
+		shape[*argosyv1.Preference]{word: holds.word, schema: holds.schema, read: func(r *reader, v value) (*argosyv1.Preference, bool) {
+			s, ok := holds.read(r, v)
 			return &argosyv1.Preference{Expression: s, Weight: defaultWeight}, ok
 		}},
 		within(newObject("preference",
-			field("expression", expression(), "What machines should match.", func(_ *reader, p *argosyv1.Preference, v string, _ value) { p.Expression = v }).must().ours().like("expression: disk == ssd"),
+			field("expression", holds, "What machines should match.", func(_ *reader, p *argosyv1.Preference, v string, _ value) { p.Expression = v }).must().ours().like("expression: disk == ssd"),
 			field("weight", whole(-100, 100), "How much it counts, from -100 to 100; below 0 is to be avoided. The default is 50.", func(r *reader, p *argosyv1.Preference, v int64, at value) {
 				if v == 0 {
 					r.fault(at, "a preference of weight 0 prefers nothing").hint("the weight is from -100 to -1, or from 1 to 100")
@@ -134,7 +135,7 @@ func placementTable() *object[*stack] {
 	label := parsed("label", variable(jsonSchema{"type": "string", "minLength": 1}), parseLabel)
 	stackName := where(parsed("stack of this app, or APP/STACK", variable(jsonSchema{"type": "string", "minLength": 1}), parseStackRef))
 	return newObject("placement",
-		field("require", oneOrMore(expression()), "Expressions over the labels of machines that must all hold.", func(_ *reader, s *stack, v []string, _ value) {
+		field("require", oneOrMore(holds), "Expressions over the labels of machines that must all hold.", func(_ *reader, s *stack, v []string, _ value) {
 			s.spec.Placement.Require = v
 		}).ours().like(`require: ["zone == edge"]`),
 		field("prefer", oneOrMore(preference), "Expressions that should hold, each a text or a map with a weight.", func(_ *reader, s *stack, v []*argosyv1.Preference, _ value) {

@@ -32,6 +32,9 @@ func splitWords(s string) (words []string, offset int, err error) {
 			quote, quoteAt, inWord = c, i, true
 		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
 			if inWord {
+				if len(words) == maxWords {
+					return nil, i, fmt.Errorf("a command has at most %d words", maxWords)
+				}
 				words = append(words, word.String())
 				word.Reset()
 				inWord = false

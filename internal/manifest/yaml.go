@@ -14,18 +14,20 @@ import (
 type file struct {
 	index int
 	name  string
-	text  string // UTF-8, without a byte order mark
-	lines []int  // where each line begins; made when first asked for
+	text  string  // UTF-8, without a byte order mark
+	lines []int32 // where each line begins; made when first asked for
 	root  *yaml.Node
+
+	longASCII map[int]bool // of long lines, whether a character is a byte
 }
 
 // line is the text of line n, counted from 1, or "".
 func (f *file) line(n int) string {
 	if f.lines == nil {
-		f.lines = []int{0}
+		f.lines = make([]int32, 1, strings.Count(f.text, "\n")+1)
 		for i := range len(f.text) {
 			if f.text[i] == '\n' {
-				f.lines = append(f.lines, i+1)
+				f.lines = append(f.lines, int32(i+1))
 			}
 		}
 	}
@@ -37,6 +39,31 @@ func (f *file) line(n int) string {
 		s = f.text[f.lines[n-1]:f.lines[n]]
 	}
 	return strings.TrimRight(s, "\r\n")
+}
+
+// longLine is the length in bytes from which on only a part of a line is looked at.
+const longLine = 2000
+
+// excerpt is the line around a column, and the column that it begins with. It is short, and finding it costs little
+// however long the line is; where that cannot be, it is empty.
+func (f *file) excerpt(n, column int) (text string, first int) {
+	s := f.line(n)
+	if len(s) <= longLine {
+		return s, 1
+	}
+	if f.longASCII == nil {
+		f.longASCII = map[int]bool{}
+	}
+	ascii, known := f.longASCII[n]
+	if !known {
+		ascii = strings.IndexFunc(s, func(c rune) bool { return c >= utf8.RuneSelf }) < 0
+		f.longASCII[n] = ascii
+	}
+	if !ascii {
+		return "", 0
+	}
+	from := min(max(0, column-1-longLine/2), len(s))
+	return s[from:min(len(s), from+longLine)], from + 1
 }
 
 // value is a node of a manifest together with its file. n is never an alias; key is the node that names the value, or
@@ -121,8 +148,9 @@ func (depthLimit) CheckAlias(int, int) error { return nil }
 func (r *reader) open(index int, in File) (f *file, ok bool) {
 	f = &file{index: index, name: in.Name}
 	fail := func(line, col int, format string, args ...any) *Fault {
-		return r.faults.add(Fault{File: f.name, file: index, Line: line, Col: col, EndCol: col + 1,
-			Message: fmt.Sprintf(format, args...), Text: f.line(line)})
+		fault := Fault{File: f.name, file: index, Line: line, Col: col, EndCol: col + 1, Message: fmt.Sprintf(format, args...)}
+		fault.Text, fault.TextCol = f.excerpt(line, col)
+		return r.faults.add(fault)
 	}
 	if len(in.Data) > MaxFileSize {
 		fail(0, 0, "the file has %d bytes; a manifest may have %d", len(in.Data), MaxFileSize).
