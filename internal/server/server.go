@@ -23,6 +23,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/image/blobs"
 	"github.com/argosy-cluster/argosy/internal/image/remote"
 	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/manifest"
 	"github.com/argosy-cluster/argosy/internal/network"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
@@ -107,7 +108,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer s.images.Close()
 	defer s.history.Close()
 	s.leader = leader.New(leader.Config{
-		Store: s.store, Election: member, ServerID: id, Log: cfg.Log,
+		Store: s.store, Election: member, ServerID: id, Log: cfg.Log, Diff: manifest.Diff,
 		SealSecret: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) { return s.seal(auth.KindSecret, m, sec) },
 		SealCredential: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) {
 			return s.seal(auth.KindRegistry, m, sec)
