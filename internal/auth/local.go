@@ -27,54 +27,20 @@ func ListenLocal(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("replacing the socket of an earlier server: %w", err)
 	}
-	// Made in a directory of its own and moved, it is never open to others for an instant.
-	dir, err := os.MkdirTemp(parent(path), ".argosy-")
+	l, err := net.Listen("unix", path) // closing removes it
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", path, err)
 	}
-	defer os.RemoveAll(dir)
-	fresh := dir + "/s"
-	l, err := net.Listen("unix", fresh)
-	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", path, err)
-	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	err = os.Chmod(fresh, 0o600)
-	if gid, ok := localGroup(); ok && err == nil {
-		// A server that is not root and not in the group keeps the socket to itself.
-		if os.Chown(fresh, -1, gid) == nil {
-			err = os.Chmod(fresh, 0o660)
-		}
-	}
-	if err == nil {
-		err = os.Rename(fresh, path)
+	// Until the mode is set the file may be open to others; checkPeer turns them away all the same.
+	err = os.Chmod(path, 0o600)
+	if gid, ok := localGroup(); ok && err == nil && os.Chown(path, -1, gid) == nil {
+		// A server that is not root and not in the group cannot do this, and keeps the socket to itself.
+		err = os.Chmod(path, 0o660)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listening on %s: %w", path, err), l.Close())
 	}
-	return &localListener{Listener: l, path: path}, nil
-}
-
-func parent(path string) string {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '/' {
-			return path[:i+1]
-		}
-	}
-	return "."
-}
-
-type localListener struct {
-	net.Listener
-	path string
-}
-
-func (l *localListener) Close() error {
-	err := l.Listener.Close()
-	if rm := os.Remove(l.path); rm != nil && !errors.Is(rm, os.ErrNotExist) {
-		err = errors.Join(err, rm)
-	}
-	return err
+	return l, nil
 }
 
 func localGroup() (gid int, ok bool) {
