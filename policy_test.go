@@ -140,8 +140,8 @@ var only = map[string][]string{
 	"sigs.k8s.io/knftables":          {"internal/network"},
 	"github.com/moby/moby/client":    {"internal/agent", "internal/image", "internal/localcluster", "internal/network", "internal/cli"},
 	"github.com/prometheus/":         {"internal/server", "internal/agent"},
-	"github.com/coreos/go-systemd/":  {"internal/agent", "internal/server"},
-	"connectrpc.com/connect":         {"api", "internal/agent", "internal/auth", "internal/cli", "internal/server", "internal/dispatcher"},
+	"github.com/coreos/go-systemd/":  {"internal/agent", "internal/cli", "internal/server"},
+	"connectrpc.com/connect":         {"api", "internal/agent", "internal/auth", "internal/cli", "internal/server", "internal/dispatcher", "internal/join"},
 }
 
 func TestImportsStayInTheirRooms(t *testing.T) {
