@@ -50,23 +50,6 @@ func (a *Authenticator) Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// Known is for handlers that are no RPCs, inside [Authenticator.Middleware]: it refuses callers that are not known and
-// tells the handler who the others are. What they may do is the handler's to decide.
-func (a *Authenticator) Known(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, err := a.allow(r.Context(), known, r.Method+" "+r.URL.Path)
-		if err != nil {
-			status := http.StatusUnauthorized
-			if connect.CodeOf(err) == connect.CodeUnavailable {
-				status = http.StatusServiceUnavailable
-			}
-			http.Error(w, err.Error(), status)
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(WithIdentity(r.Context(), id)))
-	})
-}
-
 func (a *Authenticator) identify(r *http.Request) caller {
 	if local, isLocal := localFrom(r.Context()); isLocal {
 		if local.err != nil {

@@ -70,7 +70,8 @@ func (s *Server) handler() http.Handler {
 	mux.Handle(argosyv1connect.NewStreamServiceHandler(streamService{s}, opts...))
 	mux.Handle(argosyv1connect.NewJoinServiceHandler(joinService{s}, opts...))
 	mux.Handle(argosyv1connect.NewAgentServiceHandler(agentService{s}, opts...))
-	mux.Handle("/v2/", registry.NewHandler(s.images, registry.Options{Authorize: authorizeImages, Log: s.log}))
+	images := registry.NewHandler(s.images, registry.Options{Authorize: authorizeImages, Log: s.log})
+	mux.Handle("/v2/", authn.RequireHTTP(auth.AllowMachinesAndViewers, "images", images))
 	return authn.Middleware(mux)
 }
 
