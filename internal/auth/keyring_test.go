@@ -90,6 +90,9 @@ func TestSealing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if again, err := PublicSealingKey(private); err != nil || !bytes.Equal(again, public) {
+		t.Errorf("the public half of the private key is %x, %v; want %x", again, err, public)
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		value := rapid.SliceOf(rapid.Byte()).Draw(t, "value")
 		sealed, err := SealTo(public, NewSecret(value), nil)
