@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/argosy-cluster/argosy/internal/image"
 )
@@ -235,6 +236,9 @@ func (u *upload) add(f *os.File, at int64, b []byte) error {
 		return &OffsetError{Have: u.hashed, Want: at}
 	}
 	if _, err := f.WriteAt(b, at); err != nil {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			err = fmt.Errorf("%w: %w", ErrFull, err)
+		}
 		return errors.Join(fmt.Errorf("write an upload: %w", err), f.Truncate(at))
 	}
 	u.hash.Write(b)

@@ -34,6 +34,8 @@ type Sender struct {
 	Piece int64
 	// Tries is how often in a row a request may fail without the upload having moved; default 6.
 	Tries int
+	// Stall is how long nothing may move; default one minute. The server's last flush may take ten times that.
+	Stall time.Duration
 	// Wait waits between tries, or returns ctx's error; default a timer.
 	Wait func(ctx context.Context, d time.Duration) error
 }
@@ -53,7 +55,7 @@ func (s Sender) Send(ctx context.Context, repo Repo, src Source, moved func(at i
 		failed  int
 	)
 	for {
-		up, err := s.Client.Claim(ctx, repo, src.Digest)
+		up, err := s.claim(ctx, repo, src.Digest)
 		if err == nil && up == nil {
 			done.Present = !started
 			moved(src.Size)
@@ -97,10 +99,36 @@ func (s Sender) withDefaults() Sender {
 	if s.Tries <= 0 {
 		s.Tries = 6
 	}
+	if s.Stall <= 0 {
+		s.Stall = time.Minute
+	}
 	if s.Wait == nil {
 		s.Wait = wait
 	}
 	return s
+}
+
+var errStalled = errors.New("the server did nothing for too long")
+
+func (s Sender) claim(ctx context.Context, repo Repo, d image.Digest) (*Upload, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Stall, errStalled)
+	defer cancel()
+	up, err := s.Client.Claim(ctx, repo, d)
+	return up, because(ctx, err)
+}
+
+func (s Sender) commit(ctx context.Context, up *Upload, d image.Digest) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 10*s.Stall, errStalled)
+	defer cancel()
+	return because(ctx, s.Client.Commit(ctx, up, d))
+}
+
+// because puts the reason why ctx ended in the place of the bare fact.
+func because(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errStalled) {
+		return errStalled
+	}
+	return err
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -118,7 +146,7 @@ func wait(ctx context.Context, d time.Duration) error {
 func (s Sender) rest(ctx context.Context, up *Upload, src Source, sent *int64, moved func(int64)) (int64, error) {
 	if up.At > src.Size {
 		// An older beginning that is longer than the whole: the commit fails and clears it away.
-		return 0, s.Client.Commit(ctx, up, src.Digest)
+		return 0, s.commit(ctx, up, src.Digest)
 	}
 	moved(up.At)
 	for up.At < src.Size {
@@ -132,7 +160,7 @@ func (s Sender) rest(ctx context.Context, up *Upload, src Source, sent *int64, m
 		}
 		up = next
 	}
-	return up.At, s.Client.Commit(ctx, up, src.Digest)
+	return up.At, s.commit(ctx, up, src.Digest)
 }
 
 func (s Sender) piece(ctx context.Context, up *Upload, src Source, n int64, sent *int64, moved func(int64)) (*Upload, error) {
@@ -141,8 +169,16 @@ func (s Sender) piece(ctx context.Context, up *Upload, src Source, n int64, sent
 		return nil, fmt.Errorf("%w: %w", errSource, err)
 	}
 	defer r.Close()
-	c := &counter{r: io.LimitReader(r, n), at: up.At, moved: moved}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := time.AfterFunc(s.Stall, func() { cancel(errStalled) })
+	defer watch.Stop()
+	c := &counter{r: io.LimitReader(r, n), at: up.At, moved: func(at int64) {
+		watch.Reset(s.Stall)
+		moved(at)
+	}}
 	next, err := s.Client.Append(ctx, up, c, n)
+	err = because(ctx, err)
 	at, broken := c.end()
 	*sent += at - up.At
 	if err != nil && broken != nil {

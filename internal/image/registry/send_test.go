@@ -7,9 +7,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/argosy-cluster/argosy/internal/image"
@@ -216,6 +219,56 @@ func TestSendGivesUp(t *testing.T) {
 	denied := Repo{Tenant: "other", Name: "app"}
 	if _, err := (Sender{Client: s.client(), Wait: noWait}).Send(t.Context(), denied, sourceOf(content), nil); err == nil || !strings.Contains(err.Error(), "not your tenant") {
 		t.Errorf("to another's tenant: %v", err)
+	}
+}
+
+// A server that takes a connection and does nothing is given up, at each step.
+func TestSilentServer(t *testing.T) {
+	for _, silent := range []string{http.MethodPost, http.MethodPatch, http.MethodPut} {
+		synctest.Test(t, func(t *testing.T) {
+			rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.Method == silent {
+					<-r.Context().Done()
+					return nil, r.Context().Err()
+				}
+				head := http.Header{"Location": {"/v2/x"}, offsetHeader: {"0"}}
+				if r.Method == http.MethodPatch {
+					head.Set(offsetHeader, "100")
+				}
+				return &http.Response{StatusCode: http.StatusAccepted, Header: head, Body: http.NoBody, Request: r}, nil
+			})
+			sender := Sender{Client: NewClient("https://server", &http.Client{Transport: rt}), Tries: 2}
+			start := time.Now()
+			_, err := sender.Send(t.Context(), repo, sourceOf(noise(100)), nil)
+			if !errors.Is(err, errStalled) {
+				t.Errorf("silent at %s: %v", silent, err)
+			}
+			if took := time.Since(start); took > 31*time.Minute {
+				t.Errorf("silent at %s: it took %s", silent, took)
+			}
+		})
+	}
+}
+
+// Several who send the same at once do not hinder each other, and the result is right.
+func TestSendersOfTheSameBlob(t *testing.T) {
+	s := serve(t, Options{}, blobs.Options{})
+	content := noise(10 << 20)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			sender := Sender{Client: s.client(), Piece: 1 << 20, Wait: func(ctx context.Context, _ time.Duration) error {
+				runtime.Gosched()
+				return ctx.Err()
+			}, Tries: 10_000}
+			if _, err := sender.Send(t.Context(), repo, sourceOf(content), nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if !bytes.Equal(s.stored(t, image.Sum(content)), content) {
+		t.Error("the server has something else")
 	}
 }
 
