@@ -14,8 +14,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/argosy-cluster/argosy/internal/image"
 	"github.com/argosy-cluster/argosy/internal/image/blobs"
@@ -220,6 +225,79 @@ func TestOCILayoutKeepsItsDigest(t *testing.T) {
 	opts.Architecture = "riscv64"
 	if _, err := Archive(t.Context(), bytes.NewReader(archive(t, files...)), "", opts); err == nil || !strings.Contains(err.Error(), "linux/amd64") {
 		t.Errorf("an architecture that is not there: %v", err)
+	}
+}
+
+// What a Docker of today writes: both lists, and content under its digest.
+func TestArchiveOfNewDocker(t *testing.T) {
+	store, opts := server(t)
+	old, err := Archive(t.Context(), bytes.NewReader(archive(t, legacy(t)...)), "", opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := configOf(t, "one", "two", "one")
+	config := desc(image.TypeOCIConfig, cfg)
+	one, two := desc(image.TypeOCILayer, "one"), desc(image.TypeOCILayer, "two")
+	m := marshal(t, image.Manifest{SchemaVersion: 2, MediaType: image.TypeOCIManifest, Config: &config, Layers: []image.Descriptor{one, two, one}})
+	top := desc(image.TypeOCIManifest, m)
+	top.Annotations = map[string]string{annotationName: "docker.io/library/shop:7", annotationRef: "7"}
+	under := func(d image.Descriptor) string { return blobDir + d.Digest.Hex() }
+	files := []file{
+		{Header: tar.Header{Name: "blobs/", Typeflag: tar.TypeDir}}, {Header: tar.Header{Name: blobDir, Typeflag: tar.TypeDir}},
+		blob("one"), blob("two"), blob(cfg), blob(m),
+		reg("index.json", marshal(t, image.Manifest{SchemaVersion: 2, MediaType: image.TypeOCIIndex, Manifests: []image.Descriptor{top}})),
+		reg("manifest.json", marshal(t, []listed{{under(config), []string{"shop:7"}, []string{under(one), under(two), under(one)}}})),
+		reg("oci-layout", `{"imageLayoutVersion":"1.0.0"}`),
+	}
+	res, err := Archive(t.Context(), bytes.NewReader(archive(t, files...)), "", opts)
+	if err != nil || res.Digest != old.Digest || res.BytesSent != 0 {
+		t.Errorf("the same image from another Docker: %+v, %v; want %s", res, err, old.Digest)
+	}
+	files = slices.DeleteFunc(files, func(f file) bool { return f.Name == "manifest.json" })
+	res, err = Archive(t.Context(), bytes.NewReader(archive(t, files...)), "", opts)
+	if err != nil || res.Ref.Familiar() != "shop:7" || res.LayersPresent != 2 {
+		t.Errorf("without manifest.json: %+v, %v", res, err)
+	}
+	if _, ok, err := store.Resolve("default", image.Ref{Name: "shop", Tag: "7"}); !ok || err != nil {
+		t.Error(ok, err)
+	}
+}
+
+// An archive of other hands, with compressed layers.
+func TestArchiveOfForeignTool(t *testing.T) {
+	store, opts := server(t)
+	img, err := random.Image(100_000, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag("team/foreign:3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw bytes.Buffer
+	if err := tarball.Write(tag, img, &raw); err != nil {
+		t.Fatal(err)
+	}
+	res, err := Archive(t.Context(), &raw, "", opts)
+	if err != nil || res.Ref.Name != "team/foreign" || res.LayersSent != 3 {
+		t.Fatalf("got %+v, %v", res, err)
+	}
+	text, _, err := store.Manifest("default", res.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := image.ParseManifest(text, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range want.Layers {
+		if string(m.Layers[i].Digest) != l.Digest.String() || !strings.HasSuffix(m.Layers[i].MediaType, "+gzip") {
+			t.Errorf("layer %d is %+v, want %s", i, m.Layers[i], l.Digest)
+		}
 	}
 }
 

@@ -116,6 +116,23 @@ func (c *Client) Manifest(ctx context.Context, repo Repo, tagOrDigest string) (r
 	return raw, m.MediaType, nil
 }
 
+// Images lists a tenant's images in the order of their names.
+func (c *Client) Images(ctx context.Context, tenant string) ([]Image, error) {
+	if err := image.ValidTenant(tenant); err != nil {
+		return nil, err
+	}
+	resp, err := c.do(ctx, http.MethodGet, "/v2/"+tenant+"/_images", nil, 0, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var all []Image
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<20)).Decode(&all); err != nil {
+		return nil, fmt.Errorf("the server's list of images is not understood: %w", err)
+	}
+	return all, nil
+}
+
 // Blob opens a blob at offset. The caller checks the digest of the whole.
 func (c *Client) Blob(ctx context.Context, repo Repo, d image.Digest, offset int64) (io.ReadCloser, error) {
 	if err := repo.check(); err != nil {

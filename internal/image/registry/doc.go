@@ -10,7 +10,8 @@
 //	POST       /v2/T/N/blobs/uploads/          ?digest= all at once, ?mount= there already? (then &resume=1, see below)
 //	GET, PATCH, PUT, DELETE  /v2/T/N/blobs/uploads/ID
 //
-// Two things go beyond the protocol, and other clients need not know of them. A POST with mount=DIGEST&resume=1 that
+// Three things go beyond the protocol, and other clients need not know of them. GET /v2/T/_images lists the tenant's
+// names with their digests and sizes. A POST with mount=DIGEST&resume=1 that
 // finds no such blob returns the unfinished upload of that content, if there is one. And every answer about an upload
 // carries Argosy-Offset, the number of bytes there are, because the protocol's "Range: 0-0" may mean none or one.
 //

@@ -106,6 +106,10 @@ func (h *Handler) choose(k kind, method string) (Action, serveFunc) {
 		if method == http.MethodGet {
 			return Pull, h.tags
 		}
+	case kindImages:
+		if method == http.MethodGet {
+			return Pull, h.images
+		}
 	case kindBlob:
 		if method == http.MethodGet || method == http.MethodHead {
 			return Pull, h.blob
@@ -160,6 +164,28 @@ func (h *Handler) tags(w http.ResponseWriter, _ *http.Request, t target) error {
 		if n.Name == t.name {
 			answer.Tags = append(answer.Tags, n.Tag)
 		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return ignoreGone(json.NewEncoder(w).Encode(answer))
+}
+
+// Image is a name that a tenant's images have. It is what GET /v2/TENANT/_images lists.
+type Image struct {
+	Name   string       `json:"name"`
+	Tag    string       `json:"tag"`
+	Digest image.Digest `json:"digest"`
+	Size   int64        `json:"size"`  // bytes, layers shared with other images included; -1 if it is not known
+	Since  time.Time    `json:"since"` // when the name took this meaning
+}
+
+func (h *Handler) images(w http.ResponseWriter, _ *http.Request, t target) error {
+	all, err := h.store.List(t.tenant)
+	if err != nil {
+		return err
+	}
+	answer := []Image{}
+	for _, n := range all {
+		answer = append(answer, Image(n))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	return ignoreGone(json.NewEncoder(w).Encode(answer))

@@ -99,6 +99,13 @@ func TestForeignClientPushesAndPulls(t *testing.T) {
 	if err != nil || fmt.Sprint(tags) != "[1]" {
 		t.Errorf("tags %v, %v", tags, err)
 	}
+	all, err := s.client().Images(t.Context(), "default")
+	if err != nil || len(all) != 1 || all[0].Name != "team/app" || all[0].Tag != "1" || string(all[0].Digest) != want.String() || all[0].Size < 800_000 {
+		t.Errorf("images %v, %v", all, err)
+	}
+	if _, err := s.client().Images(t.Context(), "other"); err == nil {
+		t.Error("another tenant's images are listed")
+	}
 	index, err := random.Index(1000, 2, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +216,7 @@ func FuzzParse(f *testing.F) {
 	d := string(image.Sum(nil))
 	for _, p := range []string{"/v2/", "/v2", "/v2/t/n/manifests/latest", "/v2/t/a/b/c/manifests/" + d, "/v2/t/n/blobs/" + d,
 		"/v2/t/n/blobs/uploads/", "/v2/t/n/blobs/uploads", "/v2/t/n/blobs/uploads/r-00", "/v2/t/n/tags/list",
-		"/v2/t/blobs/uploads/blobs/uploads/", "/v2//n/tags/list", "/v2/t/../tags/list", "/v2/t/n/blobs/", "/v2/manifests/x"} {
+		"/v2/t/blobs/uploads/blobs/uploads/", "/v2/t/_images", "/v2//n/tags/list", "/v2/t/../tags/list", "/v2/t/n/blobs/", "/v2/manifests/x"} {
 		f.Add(p)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -217,7 +224,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil || got.kind == kindPing {
 			return
 		}
-		if err := errors.Join(image.ValidTenant(got.tenant), image.ValidName(got.name)); err != nil {
+		if err := errors.Join(image.ValidTenant(got.tenant), image.ValidName(got.name)); err != nil && got.kind != kindImages {
 			t.Errorf("%q was understood as %+v: %v", path, got, err)
 		}
 		if got.digest != "" {

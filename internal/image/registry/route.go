@@ -17,6 +17,7 @@ const (
 	kindUploads              // …/blobs/uploads/
 	kindUpload               // …/blobs/uploads/ID: upload is set
 	kindTags                 // …/tags/list
+	kindImages               // /v2/TENANT/_images: no name is set
 )
 
 // target is what a path of the protocol points at. Its tenant, name, tag and digest are valid; upload is any text
@@ -41,6 +42,9 @@ func parse(path string) (target, error) {
 	}
 	seg := strings.Split(rest, "/")
 	n := len(seg)
+	if n == 2 && seg[1] == "_images" {
+		return target{kind: kindImages, tenant: seg[0]}, image.ValidTenant(seg[0])
+	}
 	if n < 4 {
 		return target{}, errNoSuchPath
 	}
