@@ -125,7 +125,14 @@ func (a *app) execCmd() *cobra.Command {
 			if t.member == "" {
 				return usageError("%q: name the container too, for example %s/apache", args[0], args[0])
 			}
-			work.Key, work.Member, work.Command = a.key(t), t.member, args[1:]
+			command := args[1:]
+			if command[0] == "--" { // flags end at the first argument, so this one is still there
+				command = command[1:]
+			}
+			if len(command) == 0 {
+				return usageError("there is no command to run")
+			}
+			work.Key, work.Member, work.Command = a.key(t), t.member, command
 			work.Stdin = interactive
 			work.Tty = work.Tty && !noTTY
 			if work.Tty && !isTerminal(a.sys.In) {

@@ -47,10 +47,11 @@ type Membership struct {
 
 // Facts is what a machine says of itself.
 type Facts struct {
-	Name     string
-	Address  string
-	Labels   map[string]string
-	Capacity *argosyv1.Capacity
+	Name    string
+	Address string
+	Labels  map[string]string
+	// Declared holds amounts of capacity that were given by hand; those of 0 are detected.
+	Declared Membership
 	BootID   string
 	// Routes that the machine has, in CIDR form, without those that Argosy made.
 	Routes []string
@@ -81,16 +82,22 @@ func Machine(ctx context.Context, token auth.Token, f Facts, dir string) (*Membe
 	if err != nil {
 		return nil, err
 	}
+	capacity, err := f.Declared.Capacity()
+	if err != nil {
+		return nil, err
+	}
 	res, cred, err := spend(ctx, token, dir, func(csr []byte, text string) *argosyv1.JoinRequest {
-		return &argosyv1.JoinRequest{Token: text, Csr: csr, Name: f.Name, Address: f.Address, Labels: f.Labels, Capacity: f.Capacity,
+		return &argosyv1.JoinRequest{Token: text, Csr: csr, Name: f.Name, Address: f.Address, Labels: f.Labels, Capacity: capacity,
 			BootId: f.BootID, SealingKey: public, Routes: f.Routes}
 	})
 	if err != nil {
 		return nil, err
 	}
-	m := &Membership{Cluster: token.Cluster, Servers: orElse(res.Servers, token.Servers), MachineID: res.MachineId, Name: f.Name, Address: f.Address,
-		Subnet: res.Subnet, NetworkRange: res.GetSettings().GetNetworkRange(), Domain: res.GetSettings().GetDomain()}
-	return m, keep(dir, cred, m)
+	m := f.Declared
+	m.Cluster, m.Servers = token.Cluster, orElse(res.Servers, token.Servers)
+	m.MachineID, m.Name, m.Address, m.Subnet = res.MachineId, f.Name, f.Address, res.Subnet
+	m.NetworkRange, m.Domain = res.GetSettings().GetNetworkRange(), res.GetSettings().GetDomain()
+	return &m, keep(dir, cred, &m)
 }
 
 // User logs a person in and keeps what they need for that in dir, over any earlier login there.
