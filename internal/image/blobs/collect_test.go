@@ -176,3 +176,32 @@ func TestDecide(t *testing.T) {
 		}
 	})
 }
+
+func TestScrub(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	d := putImage(t, s, "default", "app", "1", "base", "layer")
+	kept := putImage(t, s, "default", "other", "1", "base")
+	if found, err := s.Scrub(t.Context()); len(found) > 0 || err != nil {
+		t.Fatalf("a sound store: %v, %v", found, err)
+	}
+	layer := image.Sum([]byte("layer"))
+	if err := os.WriteFile(s.pool(layer.Hex()), []byte("lay3r"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found, err := s.Scrub(t.Context())
+	if err != nil || len(found) != 1 || found[0].Digest != layer || !slices.Equal(found[0].Manifests, []image.Digest{d}) || !slices.Equal(found[0].Tenants, []string{"default"}) {
+		t.Fatalf("found %+v, %v", found, err)
+	}
+	if _, ok, err := s.Resolve("default", image.Ref{Name: "app", Tag: "1"}); ok || err != nil {
+		t.Errorf("an image that cannot be pulled still resolves: %v", err)
+	}
+	if got, ok, err := s.Resolve("default", image.Ref{Name: "other", Tag: "1"}); got != kept || !ok || err != nil {
+		t.Errorf("a sound image went with it: %v", err)
+	}
+	if again := putImage(t, s, "default", "app", "1", "base", "layer"); again != d {
+		t.Error("loading again made something else")
+	}
+	if string(get(t, s, "default", layer)) != "layer" {
+		t.Error("loading again did not bring the layer back")
+	}
+}

@@ -25,5 +25,6 @@
 //	...
 //	PutManifest(tenant, name, tag, manifest)   // checks that all is there
 //
-// Collect removes what no name, no revision and no recent sender needs: decide says what, act removes it.
+// Collect removes what no name, no revision and no recent sender needs; decide, which is pure, says what. Scrub throws
+// away what the disk has changed, so that it can be sent again.
 package blobs
