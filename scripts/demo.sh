@@ -55,12 +55,12 @@ sweep() {
 		for address in $addresses; do
 			curl -sS -m 3 -o /dev/null -w '%header{x-balancer} %header{x-served-by}\n' "http://$address/" 2>/dev/null || true
 		done
-	done | grep -E '^[^ ]+ [^ ]+$' || true
+	done | grep -E '^[^ ]+ [^ ]+$' || true # others than balancers say nothing
 }
 
 # served succeeds when each balancer has reached every replica.
 served() {
-	[ "$(printf '%s\n' "$1" | sort -u | cut -d' ' -f1 | uniq -c | awk -v n=$replicas '$1 == n' | wc -l)" = $balancers ]
+	[ "$(printf '%s\n' "$1" | sort -u | cut -d' ' -f1 | uniq -c | awk -v n=$replicas '$1 >= n' | wc -l)" = $balancers ]
 }
 
 up() {
@@ -86,7 +86,7 @@ up() {
 	$argosy apply examples/lamp/lamp.yaml --wait
 
 	say "Every replica through each balancer"
-	addresses=$($argosy cluster list -o json | grep -o '"address":"[^"]*"' | cut -d'"' -f4)
+	addresses=$($argosy cluster list -o json | grep -o "\"name\":\"$cluster\",[^]]*" | grep -o '"address":"[^"]*"' | cut -d'"' -f4)
 	local answers= deadline=$((SECONDS + 60))
 	until served "$answers"; do
 		if [ $SECONDS -ge $deadline ]; then
@@ -96,7 +96,7 @@ up() {
 		fi
 		answers=$answers$'\n'$(sweep)
 	done
-	printf '%s\n' "$answers" | sed '/^$/d' | sort | uniq -c | awk '{printf "  %-18s served by %-14s %3d times\n", $2, $3, $1}'
+	printf '%s\n' "$answers" | sed '/^$/d' | sort | uniq -c | awk '{printf "  %s passed %2d visits to %s\n", $2, $1, $3}'
 	where
 }
 
