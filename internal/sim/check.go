@@ -1,0 +1,298 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	agent "github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/leader/core"
+	"github.com/argosy-cluster/argosy/internal/state"
+	"github.com/argosy-cluster/argosy/internal/store"
+)
+
+// acked is what somebody was told is safe.
+type acked struct {
+	apps map[state.AppKey]uint64
+	// transitions are those whose machine forgot them because they were acknowledged.
+	transitions map[string]*argosyv1.Transition
+}
+
+func newAcked() acked {
+	return acked{apps: map[state.AppKey]uint64{}, transitions: map[string]*argosyv1.Transition{}}
+}
+
+func (a acked) app(k state.AppKey, revision uint64) { a.apps[k] = max(a.apps[k], revision) }
+func (a acked) forget(k state.AppKey)               { delete(a.apps, k) }
+
+func (a acked) transition(machine string, t *argosyv1.Transition) {
+	a.transitions[fmt.Sprintf("%s/%d", machine, t.GetOutboxSeq())] = t
+}
+
+// traceOp notes a committed operation.
+func (w *World) traceOp(op store.Op) {
+	key := strings.TrimPrefix(op.Key, store.Root)
+	if strings.HasPrefix(key, "history/") {
+		t := &argosyv1.Transition{}
+		if store.Decode(store.KV{Key: op.Key, Value: op.Value}, t) == nil {
+			w.trace("  history %d: %s", t.GetSeq(), Describe(t))
+		}
+		return
+	}
+	r := &argosyv1.Replica{}
+	switch {
+	case op.Value == nil:
+		w.trace("  delete %s", key)
+	case strings.HasPrefix(key, "replicas/") && store.Decode(store.KV{Key: op.Key, Value: op.Value}, r) == nil:
+		w.trace("  put %s: incarnation %d on %q at revision %d, %s, past %d", state.KeyOf(r.GetKey()), r.GetIncarnation(), r.GetMachine(),
+			r.GetRevision(), r.GetGoal(), len(r.GetPast()))
+	default:
+		w.trace("  put %s (%d bytes)", key, len(op.Value))
+	}
+}
+
+// Describe puts a transition into a line.
+func Describe(t *argosyv1.Transition) string {
+	subject := t.GetMachine()
+	switch {
+	case t.GetReplica() != nil && t.GetMember() != "":
+		subject = state.KeyOf(t.GetReplica()).String() + "/" + t.GetMember()
+	case t.GetReplica() != nil:
+		subject = state.KeyOf(t.GetReplica()).String()
+	case t.GetApp() != "":
+		subject = t.GetApp()
+	}
+	text := fmt.Sprintf("%s: %s -> %s", subject, t.GetFrom(), t.GetTo())
+	if t.GetCause() != "" {
+		text += ": " + t.GetCause()
+	}
+	return text
+}
+
+// check looks at what must hold at any time.
+func (w *World) check() {
+	v := w.View()
+	if v == nil || len(w.broken) > 0 {
+		return
+	}
+	for _, s := range v.Statuses("", "") {
+		w.checkStatus(v, s)
+	}
+	for _, m := range w.machines {
+		if m.agent != nil {
+			w.checkOneIncarnation(m)
+		}
+	}
+}
+
+// slack is how late what an agent saw may reach the leader: the network may hold a message for two seconds.
+const slack = 2100 * time.Millisecond
+
+// checkStatus looks for lies, and for waiting without a word.
+func (w *World) checkStatus(v *core.View, s *argosyv1.ReplicaStatus) {
+	k := state.KeyOf(s.GetReplica().GetKey())
+	switch s.GetState() {
+	case argosyv1.ReplicaState_REPLICA_STATE_READY:
+		m := w.byID(s.GetReplica().GetMachine())
+		if m == nil {
+			w.violate("no lies: %s is called ready on a machine that does not exist", k)
+			return
+		}
+		from := w.now.Add(-s.GetAge().AsDuration() - slack)
+		for _, o := range s.GetObservation().GetMembers() {
+			if o.GetState() == argosyv1.MemberState_MEMBER_STATE_RUNNING && !m.engine.ranWithin(o.GetContainerId(), from, w.now) {
+				w.violate("no lies: %s is called ready %s ago, and %s did not run then", k, s.GetAge().AsDuration(), o.GetName())
+			}
+		}
+	case argosyv1.ReplicaState_REPLICA_STATE_PENDING, argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED:
+		if s.GetMessage() == "" && s.GetReplica().GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
+			w.violate("no silent refusal: %s is %s and nothing says why", k, s.GetState())
+		}
+	}
+}
+
+// checkOneIncarnation: nothing of a replica starts on a machine while another incarnation of it lives there.
+func (w *World) checkOneIncarnation(m *Machine) {
+	alive := map[agent.Key]agent.ID{}
+	for _, id := range m.engine.ids() {
+		b := m.engine.containers[id]
+		if !b.Alive() {
+			continue
+		}
+		if other, ok := alive[b.Owner.Key]; ok && other != b.Owner {
+			w.violate("%s runs incarnations %d and %d of %s at once", m.Name, other.Incarnation, b.Owner.Incarnation, b.Owner.Key)
+		}
+		alive[b.Owner.Key] = b.Owner
+	}
+}
+
+func (w *World) byID(id string) *Machine {
+	for _, m := range w.machines {
+		if m.ID == id {
+			return m
+		}
+	}
+	return nil
+}
+
+// CheckSettled looks at what must hold once faults have ended and some time has passed.
+func (w *World) CheckSettled() {
+	v := w.View()
+	if v == nil {
+		w.violate("agreement: nobody leads")
+		return
+	}
+	w.checkMirror(v)
+	w.checkAcked(v)
+	wanted := map[agent.ID]*argosyv1.Replica{}
+	for _, r := range v.Replicas("") {
+		w.checkReplica(v, r)
+		if r.GetMachine() != "" && r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
+			wanted[agent.ID{Key: agent.KeyOf(r.GetKey()), AppUID: r.GetAppUid(), Incarnation: r.GetIncarnation()}] = r
+		}
+	}
+	for _, m := range w.machines {
+		w.checkEngine(v, m, wanted)
+	}
+}
+
+// checkReplica: what the store wants runs, unless it cannot.
+func (w *World) checkReplica(v *core.View, r *argosyv1.Replica) {
+	k := state.KeyOf(r.GetKey())
+	s := v.Status(r)
+	app := v.App(k.Tenant, k.App)
+	_, containers := v.StackOf(k.StackKey(), r.GetRevision())
+	m := w.byID(r.GetMachine())
+	switch {
+	case r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE:
+		if m == nil || m.alive() && len(r.GetPast()) == 0 {
+			w.violate("agreement: %s is still being removed by %s: %s", k, v.MachineName(r.GetMachine()), s.GetMessage())
+		}
+	case len(r.GetPast()) > 0 && !slices.ContainsFunc(r.GetPast(), func(p *argosyv1.PastIncarnation) bool {
+		m := w.byID(p.GetMachine())
+		return m != nil && !m.alive()
+	}):
+		w.violate("agreement: %s still has earlier incarnations on machines that are back: %v", k, r.GetPast())
+	case doomed(containers) || r.GetMachine() == "" || m != nil && !m.alive():
+	case s.GetState() != argosyv1.ReplicaState_REPLICA_STATE_READY:
+		w.violate("agreement: %s is %s on %s: %s", k, s.GetState(), v.MachineName(r.GetMachine()), s.GetMessage())
+	case app.GetRevision() != r.GetRevision() && !w.excused(v, k) && s.GetMessage() == "":
+		w.violate("agreement: %s is at revision %d of %d and says nothing of it", k, r.GetRevision(), app.GetRevision())
+	case app.GetRevision() != r.GetRevision() && !w.excused(v, k):
+		w.violate("agreement: %s is still at revision %d of %d: %s", k, r.GetRevision(), app.GetRevision(), s.GetMessage())
+	}
+	if r.GetMachine() == "" && s.GetMessage() == "" {
+		w.violate("no silent refusal: %s is on no machine and nothing says why", k)
+	}
+}
+
+func (m *Machine) alive() bool { return m.up && !m.cut && !m.removed }
+
+// doomed reports whether a replica can never be ready.
+func doomed(containers []*argosyv1.ContainerSpec) bool {
+	return slices.ContainsFunc(containers, func(ct *argosyv1.ContainerSpec) bool {
+		return strings.Contains(ct.GetImage(), "missing") || strings.Contains(ct.GetImage(), "failing")
+	})
+}
+
+// excused reports whether an update of a replica's stack may stand still: the new revision is doomed, or the replica does
+// not fit.
+func (w *World) excused(v *core.View, k state.Key) bool {
+	_, containers := v.StackOf(k.StackKey(), 0)
+	if doomed(containers) {
+		return true
+	}
+	return strings.Contains(v.Status(v.Replica(k)).GetMessage(), "does not fit")
+}
+
+// checkEngine: a machine runs what the store wants of it, nothing besides and nothing twice.
+func (w *World) checkEngine(v *core.View, m *Machine, wanted map[agent.ID]*argosyv1.Replica) {
+	if !m.alive() || v.Machine(m.ID) == nil {
+		return
+	}
+	running := map[agent.MemberID]int{}
+	for _, id := range m.engine.ids() {
+		b := m.engine.containers[id]
+		r := wanted[b.Owner]
+		if r == nil || r.GetMachine() != m.ID {
+			w.violate("agreement: %s has an orphan: container %s of %s incarnation %d", m.Name, id, b.Owner.Key, b.Owner.Incarnation)
+			continue
+		}
+		if b.State == agent.Running {
+			running[agent.MemberID{ID: b.Owner, Member: b.Member}]++
+		}
+	}
+	for id, n := range running {
+		if n > 1 {
+			w.violate("agreement: %s runs %s/%s %d times", m.Name, id.Key, id.Member, n)
+		}
+	}
+}
+
+// checkMirror: the leader's mirror is what the store holds.
+func (w *World) checkMirror(v *core.View) {
+	snap, err := w.store.List(context.Background(), store.Root)
+	if err != nil {
+		w.violate("reading the store: %v", err)
+		return
+	}
+	if diff := state.Diff(v.State, state.Load(snap)); diff != "" {
+		w.violate("the leader's mirror differs from the store: %s", diff)
+	}
+}
+
+// checkAcked: what was acknowledged is in the store.
+func (w *World) checkAcked(v *core.View) {
+	for _, k := range slices.SortedFunc(maps.Keys(w.acked.apps), state.AppKey.Compare) {
+		if app := v.App(k.Tenant, k.App); app.GetRevision() < w.acked.apps[k] {
+			w.violate("nothing acknowledged is lost: %s was acknowledged at revision %d and is at %d", k, w.acked.apps[k], app.GetRevision())
+		}
+	}
+	have := map[string]int{}
+	for _, t := range w.History() {
+		if t.GetOutboxSeq() > 0 {
+			have[fmt.Sprintf("%s/%d", t.GetMachine(), t.GetOutboxSeq())]++
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.acked.transitions)) {
+		if have[id] != 1 {
+			w.violate("nothing acknowledged is lost: transition %s is %d times in history: %s", id, have[id], Describe(w.acked.transitions[id]))
+		}
+	}
+}
+
+// History lists the transitions that the store holds, in order.
+func (w *World) History() []*argosyv1.Transition {
+	snap, err := w.store.List(context.Background(), store.History)
+	if err != nil {
+		w.violate("reading history: %v", err)
+		return nil
+	}
+	var out []*argosyv1.Transition
+	for _, kv := range snap.KVs {
+		t := &argosyv1.Transition{}
+		if err := store.Decode(kv, t); err != nil {
+			w.violate("history: %v", err)
+			continue
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// Containers lists what every engine holds, a line for each container.
+func (w *World) Containers() []string {
+	var out []string
+	for _, m := range w.machines {
+		for _, id := range m.engine.ids() {
+			b := m.engine.containers[id]
+			out = append(out, fmt.Sprintf("%s %s/%s i%d %s", m.Name, b.Owner.Key, b.Member, b.Owner.Incarnation, b.State))
+		}
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,185 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	agent "github.com/argosy-cluster/argosy/internal/agent/core"
+)
+
+// engine is a model of a machine's container engine. It outlives the agent; a crash of the machine stops its containers.
+type engine struct {
+	m          *Machine
+	containers map[string]*box
+	volumes    map[agent.Key]bool
+	images     map[string]bool
+	serial     int
+	// starts counts containers' processes that were started, stops those that were stopped on purpose.
+	starts, stops int
+}
+
+// box is a container and when its process lived.
+type box struct {
+	agent.Container
+	check bool // has a health check
+	lives []life
+	run   int // counts starts, so that a late event knows its own
+}
+
+type life struct{ from, to time.Time }
+
+func newEngine(m *Machine) *engine {
+	return &engine{m: m, containers: map[string]*box{}, volumes: map[agent.Key]bool{}, images: map[string]bool{}}
+}
+
+// seen is what the engine shows.
+func (e *engine) seen() agent.Seen {
+	s := agent.Seen{Known: true}
+	for _, id := range e.ids() {
+		s.Containers = append(s.Containers, e.containers[id].Container)
+	}
+	return s
+}
+
+func (e *engine) ids() []string {
+	ids := make([]string, 0, len(e.containers))
+	for id := range e.containers {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// do carries out a step's effect.
+func (e *engine) do(s agent.Step) error {
+	w := e.m.w
+	switch s.Kind {
+	case agent.Pull:
+		if strings.Contains(s.Spec.GetImage(), "missing") {
+			return &agent.Fault{Kind: agent.FaultRefused, Message: fmt.Sprintf("image %s: not found", s.Spec.GetImage())}
+		}
+		e.images[s.Spec.GetImage()] = true
+	case agent.Prepare:
+		for _, mt := range s.Spec.GetMounts() {
+			if mt.GetType() == argosyv1.MountType_MOUNT_TYPE_VOLUME {
+				e.volumes[s.Key] = true
+			}
+		}
+	case agent.Create:
+		e.create(s)
+	case agent.Start:
+		b := e.containers[s.ContainerID]
+		if b == nil {
+			return &agent.Fault{Kind: agent.FaultGone, Message: "no such container"}
+		}
+		if w.chance(w.faults.Start) {
+			return &agent.Fault{Kind: agent.FaultOther, Message: "the engine could not start it"}
+		}
+		e.startBox(b)
+	case agent.Stop:
+		b := e.containers[s.ContainerID]
+		if b == nil {
+			return &agent.Fault{Kind: agent.FaultGone, Message: "no such container"}
+		}
+		e.stops++
+		e.exit(b, 143)
+	case agent.Remove:
+		if b := e.containers[s.ContainerID]; b != nil && b.Alive() {
+			return errors.New("it runs")
+		}
+		delete(e.containers, s.ContainerID)
+	case agent.Clean:
+		if s.RemoveVolumes {
+			delete(e.volumes, s.Key)
+		}
+	}
+	return nil
+}
+
+func (e *engine) create(s agent.Step) {
+	for _, b := range e.containers {
+		// A second create of the same name is a conflict that the driver settles by adopting what is there.
+		if b.Owner == s.ID && b.Member == s.Member && b.Definition == s.Definition && b.Restart == s.Assignment.GetRestart() {
+			return
+		}
+	}
+	e.serial++
+	id := fmt.Sprintf("%s-c%d", e.m.Name, e.serial)
+	e.containers[id] = &box{
+		Container: agent.Container{
+			ContainerID: id, Owner: s.ID, Member: s.Member, Definition: s.Definition, Revision: s.Assignment.GetRevision(),
+			Restart: s.Assignment.GetRestart(), State: agent.Created, CreatedAt: e.m.w.now,
+			ImageID: "sha256:" + s.Spec.GetImage(),
+		},
+		check: s.Spec.GetHealthcheck() != nil,
+	}
+}
+
+func (e *engine) startBox(b *box) {
+	if b.State == agent.Running {
+		return
+	}
+	w := e.m.w
+	e.starts++
+	b.State, b.StartedAt, b.ExitCode, b.run = agent.Running, w.now, 0, b.run+1
+	b.Address = fmt.Sprintf("%s%d", e.m.prefix, 2+e.serial%250)
+	b.lives = append(b.lives, life{from: w.now})
+	run := b.run
+	if b.check {
+		b.Health = agent.CheckStarting
+		w.after(w.span(500*time.Millisecond, 3*time.Second), func() {
+			if b.State == agent.Running && b.run == run {
+				b.Health = agent.Healthy
+				e.m.look()
+			}
+		})
+	}
+	spec := b.ImageID
+	switch {
+	case strings.Contains(spec, "failing"):
+		w.after(w.span(100*time.Millisecond, time.Second), func() { e.exitRun(b, run, 1) })
+	case w.chance(w.faults.Exit):
+		w.after(w.span(time.Second, time.Minute), func() { e.exitRun(b, run, 137) })
+	}
+}
+
+func (e *engine) exitRun(b *box, run, code int) {
+	if b.run == run && b.State == agent.Running {
+		e.m.w.trace("%s: container %s of %s/%s exits with %d", e.m.Name, b.ContainerID, b.Owner.Key, b.Member, code)
+		e.exit(b, code)
+		e.m.look()
+	}
+}
+
+func (e *engine) exit(b *box, code int) {
+	if b.State == agent.Running {
+		b.lives[len(b.lives)-1].to = e.m.w.now
+		b.State, b.FinishedAt, b.ExitCode, b.Address = agent.Exited, e.m.w.now, code, ""
+		b.Health = agent.NoCheck
+	}
+}
+
+// crash stops everything, as a power cut does.
+func (e *engine) crash() {
+	for _, id := range e.ids() {
+		e.exit(e.containers[id], 255)
+	}
+}
+
+// ranWithin reports whether a container's process lived at some time between two instants.
+func (e *engine) ranWithin(id string, from, to time.Time) bool {
+	b := e.containers[id]
+	if b == nil {
+		return false
+	}
+	for _, l := range b.lives {
+		if !l.from.After(to) && (l.to.IsZero() || !l.to.Before(from)) {
+			return true
+		}
+	}
+	return false
+}
