@@ -190,11 +190,11 @@ func configTable() *object[*config] {
 			c.said++
 			c.content, _ = r.named(at, v)
 		}).like("file: httpd.conf"),
-		field("environment", text(), "A variable of the command's environment that holds the contents.", func(r *reader, c *config, v string, at value) {
+		field("environment", text(), "A variable of the environment of `argosy` that holds the contents.", func(r *reader, c *config, v string, at value) {
 			c.said++
 			s, ok := r.env(v)
 			if !ok {
-				r.fault(at, "the variable %s is not set", quoted(v)).hint("set it in the environment of the command")
+				r.fault(at, "the variable %s is not set", quoted(v)).hint("set it in the environment of argosy")
 			}
 			c.content = []byte(s)
 		}).like("environment: MOTD"),

@@ -81,7 +81,7 @@ func processKeys() []ckey {
 			assign(func(s *spec, v *argosyv1.Command) { s.Command = v })).like(`command: [httpd, -D, FOREGROUND]`),
 		field("entrypoint", command(), "What to run in place of the image's entrypoint; it clears the image's command too. Empty clears the image's.",
 			assign(func(s *spec, v *argosyv1.Command) { s.Entrypoint = v })).like(`entrypoint: [/bin/start]`),
-		field("environment", pairs("="), "Environment variables. One without a value is taken from the environment of the command, and left out when it is not set there.",
+		field("environment", pairs("="), "Environment variables. One without a value is taken from the environment of `argosy`, and left out when it is not set there.",
 			func(_ *reader, c *container, v []pair, _ value) { c.env = v }).like("environment: {MARIADB_DATABASE: shop}"),
 		field("env_file", envFiles(), "Files with environment variables, at or below the directory of the manifest. Later files win, and `environment` wins over all.",
 			func(r *reader, c *container, v []envFile, _ value) { c.fileEnv = r.readEnvFiles(v) }).like("env_file: db.env"),

@@ -139,7 +139,7 @@ func (in *interpolator) braces(b *strings.Builder, start, depth int, wanted bool
 			alternative = "it is required"
 		}
 		in.fail(start, in.pos-start, "the variable %s is not set: %s", name, printable(alternative)).
-			hint("set it in the environment of the command")
+			hint("set it in the environment of argosy")
 	case useAlternative:
 		// Already counted while it was read.
 		b.WriteString(alternative)

@@ -83,7 +83,7 @@ func (s *Source) Fault(message string, path ...string) Fault {
 	best, depth := Fault{Message: message}, -1
 	for _, f := range s.files {
 		v := value{f: f, n: f.root}
-		if depth < 0 {
+		if best.File == "" {
 			best.File = f.name
 		}
 		for i, step := range path {

@@ -207,6 +207,10 @@ func cpus() shape[int64] {
 
 // parseImage checks an image reference and gives it back as written.
 func parseImage(s string) (string, error) {
+	const longest = 1024
+	if len(s) > longest {
+		return "", fmt.Errorf("an image reference has at most %d bytes", longest)
+	}
 	if _, err := reference.ParseNormalizedNamed(s); err != nil {
 		better := &betterError{message: fmt.Sprintf("%s is not an image reference", quoted(s)),
 			hint: "write NAME:TAG, REGISTRY/NAME:TAG or NAME@sha256:DIGEST"}

@@ -354,7 +354,7 @@ func oneOf(words []string) string {
 
 // listOf is a list of values of one shape. Elements that are wrong are left out of what it reads.
 func listOf[V any](s shape[V]) shape[[]V] {
-	return shape[[]V]{word: "list of " + s.word, schema: jsonSchema{"type": "array", "items": s.schema}, keys: s.keys,
+	return shape[[]V]{word: "list, each " + s.word, schema: jsonSchema{"type": "array", "items": s.schema}, keys: s.keys,
 		read: func(r *reader, v value) ([]V, bool) {
 			items, ok := r.items(v)
 			if !ok {
