@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -293,6 +294,7 @@ type bench struct {
 	docker  *client.Client
 	image   string
 	cluster string
+	prefix  string
 	data    string
 	run     string
 	port    int
@@ -315,7 +317,8 @@ func newBench(t testing.TB) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{docker: docker, image: image, cluster: fmt.Sprintf("%s-%d-%d", prefix, os.Getpid(), time.Now().UnixNano()), data: t.TempDir(), run: run, port: freePort(t)}
+	own := fmt.Sprintf("%s-%d-%d", prefix, os.Getpid(), time.Now().UnixNano())
+	b := &bench{docker: docker, image: image, cluster: own, prefix: own, data: t.TempDir(), run: run, port: freePort(t)}
 	t.Cleanup(func() {
 		b.clear(t)
 		os.RemoveAll(run)
@@ -333,19 +336,30 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-func (b *bench) filter() client.Filters { return client.Filters{}.Add("label", "argosy.cluster="+b.cluster) }
+func (b *bench) filter() client.Filters {
+	return client.Filters{}.Add("label", "argosy.cluster="+b.cluster)
+}
 
 // clear removes everything the test made on the Engine.
 func (b *bench) clear(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	list, err := b.docker.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: b.filter()})
-	if err != nil {
-		t.Error(err)
-	}
-	for _, c := range list.Items {
-		if _, err := b.docker.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+	// A container whose creation was under way when its agent ended may appear after it was looked for.
+	for quiet := 0; quiet < 2; {
+		list, err := b.docker.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: b.filter()})
+		if err != nil {
 			t.Error(err)
+			return
+		}
+		if len(list.Items) == 0 {
+			quiet++
+		} else {
+			quiet = 0
+		}
+		for _, c := range list.Items {
+			if _, err := b.docker.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil && !errdefs.IsNotFound(err) {
+				t.Error(err)
+			}
 		}
 	}
 	volumes, err := b.docker.VolumeList(ctx, client.VolumeListOptions{Filters: b.filter()})
@@ -363,7 +377,7 @@ func (b *bench) config(l *leader, log *slog.Logger) agent.Config {
 	return agent.Config{
 		MachineID: "machine1", ClusterID: b.cluster, Name: "m1", Servers: []string{l.address()}, HTTP: l.client(),
 		Open:    func(sealed, _ []byte) ([]byte, error) { return append([]byte(nil), sealed...), nil },
-		DataDir: b.data, RunDir: b.run, ImagePort: b.port, AcceptNoLiveRestore: true, NoNetwork: true, Prefix: prefix,
+		DataDir: b.data, RunDir: b.run, ImagePort: b.port, AcceptNoLiveRestore: true, NoNetwork: true, Prefix: b.prefix,
 		Grace: time.Second, UsageEvery: time.Second, Version: "test", Log: log,
 	}
 }

@@ -108,4 +108,3 @@ func (a *agent) sweepFiles() error {
 	}
 	return a.files.Sweep(keep)
 }
-

@@ -5,10 +5,10 @@
 //
 // Run only wires rooms together:
 //
-//	        session ── assignments ──▶ database (durable) ──▶ executor ── core.Decide ──▶ docker, files
-//	           ▲                                                 │ observations
-//	           ├────────────── newest of each replica ───────────┤
-//	           └── transitions, in order ── database ◀── journal ┘
+//	session ── assignments ──▶ database (durable) ──▶ executor ── core.Decide ──▶ docker, files
+//	   ▲                                                 │ observations
+//	   ├────────────── newest of each replica ───────────┤
+//	   └── transitions, in order ── database ◀── journal ┘
 //
 // # What holds
 //

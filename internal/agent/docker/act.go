@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"time"
 
@@ -62,11 +63,15 @@ func (e *Engine) EnsureVolumes(ctx context.Context, a *argosyv1.Assignment, spec
 		if m.GetType() != argosyv1.MountType_MOUNT_TYPE_VOLUME {
 			continue
 		}
-		_, err := e.api.VolumeCreate(ctx, client.VolumeCreateOptions{
-			Name: e.volumeName(core.KeyOf(a.GetKey()), m.GetSource()), Driver: "local", Labels: e.volumeLabels(a, m.GetSource()),
-		})
+		name := e.volumeName(core.KeyOf(a.GetKey()), m.GetSource())
+		res, err := e.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: "local", Labels: e.volumeLabels(a, m.GetSource())})
 		if err != nil {
 			return fault("make volume "+m.GetSource(), err)
+		}
+		// Somebody else's data must not become this replica's by having the right name.
+		if l := res.Volume.Labels; l[labelCluster] != e.cfg.ClusterID || l[labelTenant] != a.GetKey().GetTenant() {
+			return &core.Fault{Kind: core.FaultRefused, Message: fmt.Sprintf("the Docker volume %s on this machine was not made by this cluster; "+
+				"look at what is in it, and remove it with: docker volume rm %s", name, name)}
 		}
 	}
 	return nil

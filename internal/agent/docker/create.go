@@ -2,6 +2,8 @@ package docker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"net/netip"
@@ -13,6 +15,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
@@ -45,6 +48,12 @@ func (e *Engine) Create(ctx context.Context, c Creation) (string, error) {
 		return "", err
 	}
 	res, err := e.api.ContainerCreate(ctx, opts)
+	if errdefs.IsConflict(err) && e.foreign(ctx, opts.Name) {
+		// Another cluster that this machine was in, or a person, has the name. It is only a name.
+		sum := sha256.Sum256([]byte(e.cfg.ClusterID))
+		opts.Name += "-" + hex.EncodeToString(sum[:4])
+		res, err = e.api.ContainerCreate(ctx, opts)
+	}
 	if err != nil {
 		return "", fault("create", err)
 	}
@@ -55,6 +64,12 @@ func (e *Engine) Create(ctx context.Context, c Creation) (string, error) {
 		e.cfg.Log.Debug("the Engine warns of a container", "replica", core.KeyOf(c.Assignment.GetKey()).String(), "member", c.Spec.GetName(), "warning", plain(w))
 	}
 	return res.ID, nil
+}
+
+// foreign says whether the container of that name is not this cluster's.
+func (e *Engine) foreign(ctx context.Context, name string) bool {
+	res, err := e.api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+	return err == nil && res.Container.Config != nil && res.Container.Config.Labels[labelCluster] != e.cfg.ClusterID
 }
 
 // clearCommand makes an empty command mean none. The Engine takes the image's own for it unless an entrypoint is given.

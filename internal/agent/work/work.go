@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ type Engine interface {
 // Members finds containers; executor.Executor does.
 type Members interface {
 	Member(k core.Key, member string) (core.Container, bool)
+	// Assignment is what is wanted of a replica, nil when nothing is.
+	Assignment(k core.Key) *argosyv1.Assignment
 }
 
 // Config of a Desk. Engine and Members are needed.
@@ -107,17 +110,27 @@ func (d *Desk) attach(ctx context.Context, client argosyv1connect.AgentServiceCl
 		_, rerr := conn.Receive()
 		return fmt.Errorf("attach: %w", errors.Join(rerr, err))
 	}
+	said := make(chan *argosyv1.AttachResponse)
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		defer close(said)
+		listen(ctx, cancel, conn, said)
+	}()
 	end := &argosyv1.WorkEnd{}
 	var err error
 	switch {
 	case crowded:
 		err = fmt.Errorf("this machine is doing %d works already; try again later", d.cfg.Most)
 	case w.GetLogs() != nil:
-		go cancelled(conn, cancel)
+		go input(ctx, nil, said)
 		err = d.logs(ctx, l, w.GetLogs())
 	case w.GetExec() != nil:
 		var code int
-		code, err = d.exec(ctx, cancel, l, w.GetExec())
+		var p *docker.Process
+		if p, err = d.start(ctx, w.GetExec()); err == nil {
+			code, err = d.exec(ctx, l, p, said)
+		}
 		end.ExitCode = int32(code)
 	default:
 		err = errors.New("this agent does not know this kind of work; upgrade it")
@@ -128,15 +141,32 @@ func (d *Desk) attach(ctx context.Context, client argosyv1connect.AgentServiceCl
 	if ctx.Err() != nil { // the server has had enough
 		return nil
 	}
-	return errors.Join(l.send(&argosyv1.AttachRequest{Data: &argosyv1.AttachRequest_End{End: end}}), conn.CloseRequest())
+	go input(ctx, nil, said)
+	err = errors.Join(l.send(&argosyv1.AttachRequest{Data: &argosyv1.AttachRequest_End{End: end}}), conn.CloseRequest())
+	// To leave now would reset the stream, and what the server has not read yet would be lost on the way.
+	t := time.NewTimer(partingTime)
+	defer t.Stop()
+	select {
+	case <-heard:
+	case <-t.C:
+	}
+	return err
 }
 
-// cancelled ends work that takes no input when the server says so or goes away.
-func cancelled(conn *bidi, cancel context.CancelFunc) {
+// partingTime is how long the server may take to read what is left.
+const partingTime = 10 * time.Second
+
+// listen hands over what the server says, until it has had enough or is gone; then it ends the work.
+func listen(ctx context.Context, cancel context.CancelFunc, conn *bidi, said chan<- *argosyv1.AttachResponse) {
 	defer cancel()
 	for {
 		m, err := conn.Receive()
 		if err != nil || m.GetCancel() {
+			return
+		}
+		select {
+		case said <- m:
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -177,7 +207,10 @@ func (d *Desk) logs(ctx context.Context, l *line, w *argosyv1.LogsWork) error {
 		return l.send(&argosyv1.AttachRequest{Data: &argosyv1.AttachRequest_Log{Log: logLine(w, x)}})
 	}
 	for {
-		if err := d.cfg.Engine.Logs(ctx, c.ContainerID, opts, each); err != nil || !w.GetFollow() {
+		err := d.cfg.Engine.Logs(ctx, c.ContainerID, opts, each)
+		var fault *core.Fault
+		removed := errors.As(err, &fault) && fault.Kind == core.FaultGone
+		if !w.GetFollow() || err != nil && !removed {
 			return err
 		}
 		if c, err = d.next(ctx, w, c); err != nil {
@@ -202,12 +235,23 @@ func (d *Desk) next(ctx context.Context, w *argosyv1.LogsWork, old core.Containe
 		}
 		c, ok := d.cfg.Members.Member(core.KeyOf(w.GetKey()), w.GetMember())
 		if !ok {
-			return old, errors.New("its container is gone")
+			if !d.wanted(w) {
+				return old, errors.New("the container is gone, and nothing wants another")
+			}
+			continue
 		}
 		if c.State == core.Running && (c.ContainerID != old.ContainerID || c.StartedAt.After(old.StartedAt)) {
 			return c, nil
 		}
 	}
+}
+
+func (d *Desk) wanted(w *argosyv1.LogsWork) bool {
+	a := d.cfg.Members.Assignment(core.KeyOf(w.GetKey()))
+	if a.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
+		return false
+	}
+	return slices.ContainsFunc(a.GetContainers(), func(c *argosyv1.ContainerSpec) bool { return c.GetName() == w.GetMember() })
 }
 
 func logLine(w *argosyv1.LogsWork, x docker.LogLine) *argosyv1.LogLine {
@@ -218,26 +262,30 @@ func logLine(w *argosyv1.LogsWork, x docker.LogLine) *argosyv1.LogLine {
 	return out
 }
 
-func (d *Desk) exec(ctx context.Context, cancel context.CancelFunc, l *line, w *argosyv1.ExecWork) (int, error) {
+// start begins a command in a member's container.
+func (d *Desk) start(ctx context.Context, w *argosyv1.ExecWork) (*docker.Process, error) {
 	c, err := d.find(w.GetKey(), w.GetMember())
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if c.State != core.Running {
-		return 0, fmt.Errorf("%s/%s does not run: it is %s", core.KeyOf(w.GetKey()), w.GetMember(), c.State)
+		return nil, fmt.Errorf("%s/%s does not run: it is %s", core.KeyOf(w.GetKey()), w.GetMember(), c.State)
 	}
-	p, err := d.cfg.Engine.Exec(ctx, c.ContainerID, docker.Exec{
+	return d.cfg.Engine.Exec(ctx, c.ContainerID, docker.Exec{
 		Command: w.GetCommand(), TTY: w.GetTty(), Stdin: w.GetStdin(), Rows: w.GetRows(), Columns: w.GetColumns(),
 		User: w.GetUser(), WorkingDir: w.GetWorkingDir(), Environment: w.GetEnvironment(),
 	})
-	if err != nil {
-		return 0, err
-	}
+}
+
+// exec passes on what a command writes and returns its exit code.
+func (d *Desk) exec(ctx context.Context, l *line, p *docker.Process, said <-chan *argosyv1.AttachResponse) (int, error) {
 	defer p.Close()
 	stop := context.AfterFunc(ctx, p.Close)
 	defer stop()
-	go input(ctx, cancel, l.conn, p)
-	err = p.Output(func(stderr bool, b []byte) error {
+	over, done := context.WithCancel(ctx)
+	defer done()
+	go input(over, p, said)
+	err := p.Output(func(stderr bool, b []byte) error {
 		if stderr {
 			return l.send(&argosyv1.AttachRequest{Data: &argosyv1.AttachRequest_Stderr{Stderr: b}})
 		}
@@ -249,26 +297,35 @@ func (d *Desk) exec(ctx context.Context, cancel context.CancelFunc, l *line, w *
 	return p.ExitCode(ctx)
 }
 
-// input moves what the server sends to the command.
-func input(ctx context.Context, cancel context.CancelFunc, conn *bidi, p *docker.Process) {
+// input moves what the server sends to the command, until ctx ends. Without a command it is passed over.
+func input(ctx context.Context, p *docker.Process, said <-chan *argosyv1.AttachResponse) {
 	for {
-		m, err := conn.Receive()
-		if err != nil {
-			cancel()
+		var m *argosyv1.AttachResponse
+		select {
+		case <-ctx.Done():
 			return
+		case m = <-said:
 		}
 		switch what := m.GetData().(type) {
+		case nil:
+			if m == nil {
+				return
+			}
 		case *argosyv1.AttachResponse_Stdin:
+			if p == nil {
+				continue
+			}
 			if _, err := p.Write(what.Stdin); err != nil {
 				continue // the command ended or closed its input; its output says the rest
 			}
 		case *argosyv1.AttachResponse_StdinClosed:
-			_ = p.CloseInput()
+			if p != nil {
+				_ = p.CloseInput()
+			}
 		case *argosyv1.AttachResponse_Resize:
-			_ = p.Resize(ctx, what.Resize.GetRows(), what.Resize.GetColumns())
-		case *argosyv1.AttachResponse_Cancel:
-			cancel()
-			return
+			if p != nil {
+				_ = p.Resize(ctx, what.Resize.GetRows(), what.Resize.GetColumns())
+			}
 		}
 	}
 }
