@@ -127,3 +127,54 @@ func benchDecide(b *testing.B, machines, perApp int, shape func(int) *Shape) {
 	}
 	b.ReportMetric(float64(waiting)/float64(b.N), "waiting/op")
 }
+
+// BenchmarkOne is the latency of a lone request in a large cluster, between
+// changes elsewhere: a machine reports, a replica ends.
+func BenchmarkOne(b *testing.B) {
+	for _, kind := range []struct {
+		name  string
+		shape func(int) *Shape
+	}{{"plain", plainShape}, {"large", largeShape}, {"spread-apart", spreadShape}, {"require-prefer", choosyShape}} {
+		for _, machines := range []int{100, 1000, 5000, 10_000} {
+			b.Run(fmt.Sprintf("%s/machines=%d", kind.name, machines), func(b *testing.B) {
+				s := New()
+				benchMachines(s, machines)
+				shape := kind.shape(0)
+				var last []Placed
+				b.ResetTimer()
+				for i := range b.N {
+					d := s.Decide(time.Time{}, []Request{{Replica: Replica{benchStack(0), i}, Shape: shape}})
+					if !d[0].Placed() {
+						b.Fatal(d[0].Reason.String())
+					}
+					if last = append(last, d[0].Placement()); len(last) > 15 {
+						s.Remove(last[0])
+						last = last[1:]
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkReason is the cost of the text, which deciding does not pay.
+func BenchmarkReason(b *testing.B) {
+	s := New()
+	benchMachines(s, 5000)
+	d := s.Decide(time.Time{}, []Request{{Replica: Replica{benchStack(0), 1}, Shape: spreadShape(0)}})
+	for b.Loop() {
+		_ = d[0].Reason.String()
+	}
+}
+
+// BenchmarkExplain looks at every one of 5,000 machines.
+func BenchmarkExplain(b *testing.B) {
+	s := New()
+	benchMachines(s, 5000)
+	r := Request{Replica: Replica{benchStack(0), 1}, Shape: spreadShape(0)}
+	for b.Loop() {
+		s.Explain(r)
+	}
+}
+
+func largeShape(int) *Shape { return &Shape{Need: Resources{CPU: 7000, Memory: 14 << 30}} }

@@ -26,6 +26,8 @@ type class struct {
 	// What no replica changes, kept until a machine's spec does.
 	refused     refusals
 	refusedGood bool
+
+	surveys []survey // for needs that machines differ in; they follow changes
 }
 
 // domainName is a label's value, or that there is none.
@@ -136,17 +138,24 @@ func (s *Scheduler) refresh(c *class, slot int32, fix bool) {
 	if ref.version == m.version && ref.fixed == m.fixed {
 		return
 	}
+	var old, now node
+	if ref.fixed != 0 && ref.pos >= 0 {
+		old = *c.cells[ref.cell].tree.leaf(ref.pos)
+	}
 	if ref.fixed != m.fixed {
 		s.classify(c, slot)
 	}
 	ref.version = m.version
-	if ref.pos < 0 {
-		return
+	if ref.pos >= 0 {
+		t := &c.cells[ref.cell].tree
+		now = leafFor(m, ref, c.shape.Strategy)
+		*t.leaf(ref.pos) = now
+		if fix {
+			t.fix(ref.pos)
+		}
 	}
-	t := &c.cells[ref.cell].tree
-	*t.leaf(ref.pos) = leafFor(m, ref, c.shape.Strategy)
-	if fix {
-		t.fix(ref.pos)
+	if len(c.surveys) > 0 {
+		s.follow(c, slot, &old, &now)
 	}
 }
 

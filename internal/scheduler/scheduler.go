@@ -37,6 +37,7 @@ type Scheduler struct {
 	spare  []tree       // memory for private trees
 	group  group        // the one under way
 	groups []batchGroup // memory for the groups of a batch
+	survey survey       // the last made
 
 	limits limits
 }
@@ -57,6 +58,8 @@ type limits struct {
 	// classes is how many classes are kept in any case, leaves how many leaves
 	// all classes may have beyond that.
 	classes, leaves int
+	// survey is from how many nodes looked at a survey is kept.
+	survey int
 	// interned is how many stacks and shapes are kept before those that nothing
 	// refers to are looked for.
 	interned int
@@ -73,7 +76,7 @@ func New() *Scheduler {
 		byPointer: map[*Shape]*demand{},
 		bySign:    map[signKey]*demand{},
 		classes:   map[string]*class{},
-		limits:    limits{patience: 256, changes: 4096, classes: 16, leaves: 500_000, interned: 4096},
+		limits:    limits{patience: 256, survey: 128, changes: 4096, classes: 16, leaves: 500_000, interned: 4096},
 	}
 }
 
