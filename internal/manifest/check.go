@@ -40,6 +40,9 @@ func (d *draft) check(r *reader) {
 	if d.incomplete {
 		return
 	}
+	if len(d.stacks.list) == 0 && d.saidApp && len(r.faults.kept) == 0 {
+		r.fault(d.app.at, "the app has no stacks, so nothing would run").hint("say below stacks which containers belong together, and below cluster how many there are")
+	}
 	for _, c := range d.containers.list {
 		if !c.used {
 			r.fault(c.at, "container %s is in no stack, so it would never run", c.spec.Name).hint("name it in the containers of a stack")
@@ -257,8 +260,8 @@ func (s *stack) checkPlacement(r *reader, d *draft) {
 			r.fault(p.at, "there is no stack %s", quoted(name)).near(name, d.stacks.names).hint("a stack of another app is written APP/STACK")
 		}
 	}
-	if len(s.apart) > maxDepends || len(s.with) > maxDepends {
-		r.fault(s.at, "the placement of stack %s names more than %d stacks", s.spec.Name, maxDepends)
+	if p := s.spec.Placement; len(p.Require)+len(p.Prefer)+len(p.Spread)+len(s.apart)+len(s.with) > maxDepends {
+		r.fault(s.at, "the placement of stack %s has more than %d rules", s.spec.Name, maxDepends)
 		return
 	}
 	for _, p := range s.apart {

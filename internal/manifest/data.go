@@ -81,7 +81,7 @@ func mounts() shape[*argosyv1.Mount] {
 				}
 			}
 			if m.Type == argosyv1.MountType_MOUNT_TYPE_BIND {
-				return m, r.granted(v, m.Source)
+				return m, r.allow(v, r.opts.Grants.hostPath(m.Source))
 			}
 			return m, true
 		}}
@@ -252,36 +252,6 @@ func parseTmpfs(s string) (*argosyv1.Mount, error) {
 		}
 	}
 	return m, nil
-}
-
-// engineSockets are where engines listen on a machine.
-var engineSockets = []string{"/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock"}
-
-// granted checks a bind against the policy.
-func (r *reader) granted(v value, source string) bool {
-	socket := false
-	for _, s := range engineSockets {
-		socket = socket || below(s, source)
-	}
-	allowed := false
-	for _, p := range r.opts.Grants.HostPaths {
-		allowed = allowed || below(source, path.Clean(p))
-	}
-	switch {
-	case socket && !r.opts.Grants.DockerSocket:
-		r.fault(v, "%s leads to the engine's socket, which is the whole machine: no policy grants it", quoted(source)).hint("leave it out, or ask an administrator")
-		return false
-	case !socket && !allowed:
-		r.fault(v, "%s is a path of the machine: no policy grants it", quoted(source)).
-			hint("for a file, use configs; for data, a volume of the stack; or ask an administrator")
-		return false
-	}
-	return true
-}
-
-// below is true when p is dir or in it.
-func below(p, dir string) bool {
-	return p == dir || dir == "/" || strings.HasPrefix(p, dir+"/")
 }
 
 // finishFiles checks what is mounted where, and fills it in.

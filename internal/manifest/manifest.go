@@ -1,7 +1,10 @@
 package manifest
 
 import (
+	"fmt"
 	"strings"
+
+	"google.golang.org/protobuf/proto"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 )
@@ -23,15 +26,6 @@ type Options struct {
 	Grants   Grants
 }
 
-// Grants is what an administrator's policy allows beyond the ordinary. The zero Grants allow nothing.
-type Grants struct {
-	HostPaths     []string // binds of these paths of the machine and of what is below them
-	DockerSocket  bool     // binds that make the engine's socket reachable
-	Capabilities  []string // without CAP_; ALL is every one
-	SecurityOpts  bool     // security_opt other than no-new-privileges
-	OOMProtection bool     // oom_score_adj below 0
-}
-
 // Parse reads the files of one app. When nothing is wrong, faults is empty and spec is the app; otherwise spec is nil and
 // faults is everything that is wrong, sorted by place. Source is never nil: it knows where things stand, and holds the
 // notes. The same files and options give the same answer.
@@ -45,7 +39,7 @@ func Parse(files []File, opts Options) (spec *argosyv1.AppSpec, source *Source, 
 	}
 	for i, in := range files {
 		if i == MaxFiles {
-			r.faults.add(Fault{File: in.Name, file: i, Message: "too many files: one app may have 100"})
+			r.faults.add(Fault{File: in.Name, file: i, Message: fmt.Sprintf("too many files: one app may have %d", MaxFiles)})
 			break
 		}
 		f, ok := r.open(i, in)
@@ -62,10 +56,17 @@ func Parse(files []File, opts Options) (spec *argosyv1.AppSpec, source *Source, 
 		d.check(r)
 	}
 	source.notes = r.notes.sorted()
+	if len(r.faults.kept) == 0 {
+		spec = d.build()
+		if n := proto.Size(spec); n > MaxSpecSize {
+			r.faults.add(Fault{File: files[0].Name, Message: fmt.Sprintf("the app takes %s; %s are allowed", sizeText(int64(n)), sizeText(MaxSpecSize))}).
+				hint("split it into several apps, or put large contents into images and volumes")
+		}
+	}
 	if faults = r.faults.sorted(); len(faults) > 0 {
 		return nil, source, faults
 	}
-	return d.build(), source, nil
+	return spec, source, nil
 }
 
 // Source remembers where the parts of a manifest stand.

@@ -15,7 +15,7 @@ type reader struct {
 	faults collector
 	notes  collector
 
-	weight, visits, expanded, readBytes, ports, compared int
+	size, weight, visits, expanded, readBytes, ports, compared int
 
 	stopped bool            // a bound was passed: nothing more is looked at
 	unset   map[string]bool // variables that a note has named

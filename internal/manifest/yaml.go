@@ -157,6 +157,10 @@ func (r *reader) open(index int, in File) (f *file, ok bool) {
 			hint("put large contents into files of their own and name them with `file:` below configs")
 		return f, false
 	}
+	if r.size += len(in.Data); r.size > maxTotalSize {
+		fail(0, 0, "the files of the manifest have more than %d bytes together", maxTotalSize)
+		return f, false
+	}
 	f.text = strings.TrimPrefix(string(in.Data), "\ufeff")
 	if !utf8.ValidString(f.text) {
 		at := 1
