@@ -33,7 +33,11 @@ install-deps: ## install the Debian packages that demo and tests need (root)
 	@scripts/install-deps.sh
 
 .PHONY: test
-test: install-deps check unit e2e ## everything: checks, tests, end to end on machines in containers (root)
+test: install-deps engine check unit e2e ## everything: checks, tests, end to end on machines in containers (root)
+
+.PHONY: engine
+engine: build ## start a Docker Engine if none answers (root)
+	@bin/argosy cluster engine
 
 .PHONY: check
 check: ## formatting, vet, protocol, generated code

@@ -27,6 +27,8 @@ need() { # command, package
 need dockerd docker.io
 need docker docker.io
 need iptables iptables
+need nft nftables
+need ip iproute2
 need mmdebstrap mmdebstrap
 need curl curl
 need git git

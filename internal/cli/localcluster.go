@@ -26,7 +26,7 @@ Each machine boots systemd and its own Docker Engine. The first runs a server; a
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.clusterUpCmd(), a.clusterDownCmd(), a.clusterListCmd())
+	cmd.AddCommand(a.clusterUpCmd(), a.clusterDownCmd(), a.clusterListCmd(), a.clusterEngineCmd())
 	return cmd
 }
 
@@ -131,6 +131,24 @@ func (a *app) clusterListCmd() *cobra.Command {
 				return nil
 			}
 			return t.write(a.sys.Out, a.colorful(a.sys.Out))
+		},
+	}
+}
+
+func (a *app) clusterEngineCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "engine", Short: "Start a Docker Engine on this host if none answers", Args: cobra.NoArgs,
+		Long: `Start a Docker Engine on this host if none answers and no systemd is there to do it.
+
+'argosy cluster up' does this by itself. 'argosy cluster down' ends an Engine that was started so, when nothing is left in it.`,
+		Example: "  argosy cluster engine",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := localcluster.New(a.localOptions(localcluster.DefaultName))
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			return l.Engine(cmd.Context())
 		},
 	}
 }

@@ -21,6 +21,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Engine makes sure that a Docker Engine answers on this host, starting one by hand where nothing else does it. Down ends
+// one that was started so, when nothing is left in it.
+func (l *Local) Engine(ctx context.Context) error {
+	unlock, err := lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := l.Check(ctx, 0); err != nil {
+		return err
+	}
+	return l.ensureEngine(ctx)
+}
+
 // Up makes the cluster run with n machines, or with as many as it has if that is
 // more: it never takes one away. n of 0 means as many as it has, and
 // DefaultMachines for a new one. A *MissingError says what the host lacks,
