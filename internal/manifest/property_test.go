@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/distribution/reference"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
@@ -13,12 +14,22 @@ import (
 	"github.com/argosy-cluster/argosy/internal/definition"
 )
 
-// section is a top-level map of a generated manifest: its entries may come in any order.
+// TestPlainImages: what the short way takes, the full grammar takes too.
+func TestPlainImages(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.StringMatching(`[a-z0-9A./:_-]{1,12}`).Draw(t, "image")
+		if _, err := reference.ParseNormalizedNamed(s); err != nil && plainImage(s) {
+			t.Fatalf("%s is taken, and is not a reference: %v", s, err)
+		}
+	})
+}
+
+// generated is a manifest whose sections and entries may come in any order.
 type generated struct {
 	containers, stacks, cluster, configs []string
 }
 
-// app draws a correct manifest.
+// drawApp draws a correct manifest.
 func drawApp(t *rapid.T) generated {
 	var g generated
 	n := rapid.IntRange(1, 6).Draw(t, "containers")
