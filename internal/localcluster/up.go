@@ -24,6 +24,9 @@ import (
 // Engine makes sure that a Docker Engine answers on this host, starting one by hand where nothing else does it. Down ends
 // one that was started so, when nothing is left in it.
 func (l *Local) Engine(ctx context.Context) error {
+	if _, err := l.docker.Ping(ctx, client.PingOptions{}); err == nil {
+		return nil
+	}
 	unlock, err := lock()
 	if err != nil {
 		return err
