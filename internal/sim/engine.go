@@ -15,6 +15,7 @@ import (
 type engine struct {
 	m          *Machine
 	containers map[string]*box
+	past       map[string]*box // removed ones, to know when they ran
 	volumes    map[agent.Key]bool
 	images     map[string]bool
 	serial     int
@@ -33,7 +34,7 @@ type box struct {
 type life struct{ from, to time.Time }
 
 func newEngine(m *Machine) *engine {
-	return &engine{m: m, containers: map[string]*box{}, volumes: map[agent.Key]bool{}, images: map[string]bool{}}
+	return &engine{m: m, containers: map[string]*box{}, past: map[string]*box{}, volumes: map[agent.Key]bool{}, images: map[string]bool{}}
 }
 
 // seen is what the engine shows.
@@ -91,7 +92,10 @@ func (e *engine) do(s agent.Step) error {
 		if b := e.containers[s.ContainerID]; b != nil && b.Alive() {
 			return errors.New("it runs")
 		}
-		delete(e.containers, s.ContainerID)
+		if b := e.containers[s.ContainerID]; b != nil {
+			e.past[s.ContainerID] = b
+			delete(e.containers, s.ContainerID)
+		}
 	case agent.Clean:
 		if s.RemoveVolumes {
 			delete(e.volumes, s.Key)
@@ -173,6 +177,9 @@ func (e *engine) crash() {
 // ranWithin reports whether a container's process lived at some time between two instants.
 func (e *engine) ranWithin(id string, from, to time.Time) bool {
 	b := e.containers[id]
+	if b == nil {
+		b = e.past[id]
+	}
 	if b == nil {
 		return false
 	}

@@ -80,13 +80,16 @@ func (s *stepping) stack(k state.StackKey) {
 			// It is felt after all: it has to move, and takes its turn.
 			ch.Kind = orchestrator.Restart
 			plan.Roll = append(plan.Roll, ch)
+			if plan.Halted != "" {
+				c.wait(ch.Key, wait{text: plan.Halted})
+			}
 		}
 	}
 	if plan.Halted != "" {
 		c.rolling.Add(k)
-		return
+	} else {
+		s.roll(k, plan.Roll)
 	}
-	s.roll(k, plan.Roll)
 	// Pending replicas that the plan does not touch are tried again, since something about the stack has changed.
 	for _, r := range in.Replicas {
 		if key := state.KeyOf(r.GetKey()); c.pending.Has(key) && !s.changed.Has(key) {

@@ -1,0 +1,297 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/state"
+)
+
+// Scenario is a life of a cluster that follows from a seed: it is built, changed and broken for a while, then healed.
+type Scenario struct {
+	*World
+	specs map[string]*argosyv1.AppSpec
+}
+
+// NewScenario prepares one.
+func NewScenario(cfg Config) *Scenario {
+	return &Scenario{World: New(cfg), specs: map[string]*argosyv1.AppSpec{}}
+}
+
+// Play runs the scenario to its end and reports what was broken.
+func (s *Scenario) Play() []string {
+	s.StartLeader()
+	s.Run(time.Second)
+	n := 3 + s.rng.IntN(4)
+	for i := range n {
+		labels := map[string]string{"zone": []string{"core", "edge"}[i%2]}
+		s.AddMachine(fmt.Sprintf("m%d", i+1), labels, 2000+int64(s.rng.IntN(3))*1000, (2+int64(s.rng.IntN(3)))<<30)
+	}
+	s.Run(4 * time.Second)
+	s.faults = Faults{Late: 0.02, Cut: 0.001, Unanswered: 0.001, Refused: 0.001, Exit: 0.02, Start: 0.02}
+	if s.chance(0.2) {
+		s.faults = Faults{}
+	}
+	end := s.now.Add(s.span(30*time.Second, 3*time.Minute))
+	for s.now.Before(end) && len(s.broken) == 0 {
+		s.act()
+		s.Run(s.span(time.Millisecond, 8*time.Second))
+		s.check()
+	}
+	if len(s.broken) == 0 {
+		s.heal()
+		s.CheckSettled()
+	}
+	return s.broken
+}
+
+// act does something that people or fate do.
+func (s *Scenario) act() {
+	m := s.machines[s.rng.IntN(len(s.machines))]
+	switch s.rng.IntN(17) {
+	case 0, 1, 2:
+		s.apply()
+	case 3, 4:
+		s.scale()
+	case 5:
+		s.Crash(m)
+		s.after(s.span(time.Second, 40*time.Second), func() { s.Boot(m) })
+	case 6:
+		s.Isolate(m, true)
+		s.after(s.span(time.Second, 40*time.Second), func() { s.Isolate(m, false) })
+	case 7, 8:
+		s.RestartAgent(m)
+	case 9:
+		s.KillLeader()
+		s.after(s.span(10*time.Millisecond, 8*time.Second), func() {
+			if s.leader == nil {
+				s.StartLeader()
+			}
+		})
+	case 10:
+		s.restart()
+	case 11:
+		s.delete()
+	case 12:
+		zone := []string{"core", "edge"}[s.rng.IntN(2)]
+		s.trace("label %s zone=%s", m.Name, zone)
+		s.Label(m, map[string]string{"zone": zone}, s.said("label"))
+	case 13:
+		if m.agent != nil && m.agent.conn != nil {
+			m.agent.conn.cut()
+		}
+	case 14:
+		if len(s.machines) > 3 && s.chance(0.3) && !m.removed {
+			s.trace("remove machine %s", m.Name)
+			s.RemoveMachine(m, s.said("remove"))
+		}
+	case 15:
+		s.plan()
+	case 16:
+		// A pause in which everything settles.
+		s.Run(s.span(10*time.Second, 40*time.Second))
+	}
+}
+
+// said notes what came of a request.
+func (s *Scenario) said(what string) func(error) {
+	return func(err error) {
+		if err != nil {
+			s.trace("%s: %v", what, err)
+		}
+	}
+}
+
+func (s *Scenario) appName() string { return []string{"shop", "blog", "wiki"}[s.rng.IntN(3)] }
+
+// apply applies a spec that is made anew or changed at random.
+func (s *Scenario) apply() {
+	name := s.appName()
+	spec := s.specs[name]
+	if spec == nil || s.chance(0.2) {
+		spec = s.spec(name)
+	} else {
+		spec = proto.CloneOf(spec)
+		s.alter(spec)
+	}
+	s.commit(spec)
+}
+
+func (s *Scenario) commit(spec *argosyv1.AppSpec) {
+	s.specs[spec.GetName()] = spec
+	s.trace("apply %s: %s", spec.GetName(), shortly(spec))
+	s.Apply(state.DefaultTenant, spec, s.said("apply"))
+}
+
+func shortly(spec *argosyv1.AppSpec) string {
+	text := ""
+	for _, c := range spec.GetContainers() {
+		text += fmt.Sprintf("%s=%s %s/%d ", c.GetName(), c.GetImage(), fmt.Sprint(c.GetResources().GetReserveCpuMilli()), c.GetResources().GetReserveMemory()>>20)
+	}
+	for _, e := range spec.GetCluster() {
+		text += fmt.Sprintf("%s:%d", e.GetStack(), e.GetCount())
+		if e.GetEachMachine() {
+			text += "each"
+		}
+		text += " "
+	}
+	return text
+}
+
+// spec makes an app of up to three stacks.
+func (s *Scenario) spec(name string) *argosyv1.AppSpec {
+	spec := &argosyv1.AppSpec{Name: name}
+	for i := range 1 + s.rng.IntN(3) {
+		stack := &argosyv1.StackSpec{Name: fmt.Sprintf("s%d", i), Placement: &argosyv1.Placement{}}
+		for j := range 1 + s.rng.IntN(2) {
+			ct := s.container(fmt.Sprintf("c%d%d", i, j))
+			if j > 0 {
+				ct.DependsOn = []*argosyv1.Dependency{{Container: fmt.Sprintf("c%d0", i), Condition: argosyv1.Condition_CONDITION_STARTED, Required: true}}
+			}
+			spec.Containers = append(spec.Containers, ct)
+			stack.Containers = append(stack.Containers, ct.Name)
+		}
+		entry := &argosyv1.ClusterEntry{Stack: stack.Name, Count: uint32(s.rng.IntN(6))}
+		first := spec.Containers[len(spec.Containers)-len(stack.Containers)]
+		switch s.rng.IntN(6) {
+		case 0:
+			entry.EachMachine, entry.Count = true, 0
+		case 1, 2:
+			stack.Volumes = []*argosyv1.VolumeSpec{{Name: "data", Class: argosyv1.VolumeClass_VOLUME_CLASS_LOCAL}}
+			first.Mounts = []*argosyv1.Mount{{Type: argosyv1.MountType_MOUNT_TYPE_VOLUME, Source: "data", Target: "/data"}}
+		case 3:
+			first.Ports = []*argosyv1.PublishedPort{{Published: uint32(80 + s.rng.IntN(3)), Target: 80}}
+		}
+		if s.chance(0.3) {
+			stack.Placement.Require = []string{"zone == " + []string{"core", "edge"}[s.rng.IntN(2)]}
+		}
+		if s.chance(0.4) {
+			stack.Placement.Spread = []string{"machine"}
+		}
+		spec.Stacks = append(spec.Stacks, stack)
+		spec.Cluster = append(spec.Cluster, entry)
+	}
+	return spec
+}
+
+func (s *Scenario) container(name string) *argosyv1.ContainerSpec {
+	ct := &argosyv1.ContainerSpec{Name: name, Image: s.image(), Resources: &argosyv1.Resources{
+		ReserveCpuMilli: 50 + int64(s.rng.IntN(4))*100, ReserveMemory: (32 + int64(s.rng.IntN(4))*64) << 20}}
+	if s.chance(0.4) {
+		ct.Healthcheck = &argosyv1.Healthcheck{Test: []string{"CMD", "true"}}
+	}
+	return ct
+}
+
+func (s *Scenario) image() string {
+	switch {
+	case s.chance(0.05):
+		return "missing:1"
+	case s.chance(0.05):
+		return "failing:1"
+	}
+	return fmt.Sprintf("image:%d", s.rng.IntN(4))
+}
+
+// alter changes something of a spec.
+func (s *Scenario) alter(spec *argosyv1.AppSpec) {
+	ct := spec.Containers[s.rng.IntN(len(spec.Containers))]
+	switch s.rng.IntN(5) {
+	case 0, 1:
+		ct.Image = s.image()
+	case 2:
+		ct.Resources.ReserveMemory = (32 + int64(s.rng.IntN(20))*64) << 20
+	case 3:
+		e := spec.Cluster[s.rng.IntN(len(spec.Cluster))]
+		e.EachMachine, e.Count = !e.EachMachine, 0
+		if !e.EachMachine {
+			e.Count = uint32(s.rng.IntN(5))
+		}
+	case 4:
+		st := spec.Stacks[s.rng.IntN(len(spec.Stacks))]
+		st.Placement.Require = nil
+		if s.chance(0.5) {
+			st.Placement.Require = []string{"zone == " + []string{"core", "edge"}[s.rng.IntN(2)]}
+		}
+	}
+}
+
+func (s *Scenario) scale() {
+	spec := s.specs[s.appName()]
+	if spec == nil {
+		return
+	}
+	spec = proto.CloneOf(spec)
+	e := spec.Cluster[s.rng.IntN(len(spec.Cluster))]
+	if !e.EachMachine {
+		e.Count = uint32(s.rng.IntN(8))
+	}
+	s.commit(spec)
+}
+
+func (s *Scenario) restart() {
+	spec := s.specs[s.appName()]
+	if spec == nil {
+		return
+	}
+	k := state.StackKey{Tenant: state.DefaultTenant, App: spec.GetName(), Stack: spec.GetStacks()[s.rng.IntN(len(spec.GetStacks()))].GetName()}
+	number := uint32(s.rng.IntN(3))
+	s.trace("restart %s.%d", k, number)
+	s.World.Restart(k, number, s.said("restart"))
+}
+
+func (s *Scenario) delete() {
+	name, volumes := s.appName(), s.chance(0.5)
+	if s.specs[name] == nil {
+		return
+	}
+	s.trace("delete %s, volumes %v", name, volumes)
+	delete(s.specs, name)
+	s.World.Delete(state.AppKey{Tenant: state.DefaultTenant, App: name}, volumes, s.said("delete"))
+}
+
+// plan plans a change and looks whether planning changed anything.
+func (s *Scenario) plan() {
+	v, spec := s.View(), s.spec(s.appName())
+	if v == nil {
+		return
+	}
+	before, err := v.Plan(state.DefaultTenant, spec)
+	if err != nil {
+		s.violate("a plan failed: %v", err)
+		return
+	}
+	after, err := v.Plan(state.DefaultTenant, spec)
+	if err != nil || !proto.Equal(before, after) {
+		s.violate("planning twice gives two plans: %v", err)
+	}
+	for _, c := range before.GetChanges() {
+		if c.GetReason().GetSummary() == "" {
+			s.violate("no silent refusal: a plan says %s of %s and not why", c.GetKind(), state.KeyOf(c.GetKey()))
+		}
+	}
+}
+
+// settleTime is how long a healed cluster may take: twice the longest back-off after a failure, and a rolling update.
+const settleTime = 6 * time.Minute
+
+// heal ends all faults and gives everything time.
+func (s *Scenario) heal() {
+	s.trace("faults end")
+	s.faults = Faults{}
+	for _, m := range s.machines {
+		s.Isolate(m, false)
+		s.Boot(m)
+		if m.agent == nil {
+			s.after(s.span(0, time.Second), m.startAgent)
+		}
+	}
+	if s.leader == nil {
+		s.StartLeader()
+	}
+	s.Run(settleTime)
+	s.check()
+}
