@@ -46,7 +46,7 @@ func Reference() []byte {
 	d.line("| `${V:-word}`, `${V-word}` | `word` when it is not set; with the colon also when it is empty |")
 	d.line("| `${V:+word}`, `${V+word}` | `word` when it is set; with the colon only when it is not empty |")
 	d.line("| `${V:?why}`, `${V?why}` | a fault that says why, when it is not set; with the colon also when it is empty |")
-	d.line("| `$$` | a dollar sign |")
+	d.line("| `$$` | a dollar sign, as is one before anything else |")
 	d.line("")
 	d.line("## Bounds")
 	d.line("")

@@ -11,7 +11,7 @@ import (
 //	${V:-d} ${V-d}     d when V is not set (with the colon: or empty)
 //	${V:+x} ${V+x}     x when V is set (with the colon: and not empty)
 //	${V:?why} ${V?why} a fault with this reason when V is not set (with the colon: or empty)
-//	$$                 a dollar sign
+//	$$                 a dollar sign, as is one before anything else
 //
 // d and x may hold variables again.
 func (r *reader) interpolate(v value) (string, bool) {
@@ -51,17 +51,23 @@ func (in *interpolator) fail(offset, length int, format string, args ...any) *Fa
 // alternative that is not taken) is read and dropped, and its variables need not be set.
 func (in *interpolator) until(depth int, braces, wanted bool) string {
 	var b strings.Builder
+	open := 0 // plain braces within braces, as in `${V:-{"a": 1}}`
 	for in.pos < len(in.text) && !in.failed {
 		c := in.text[in.pos]
 		switch {
-		case braces && c == '}':
+		case braces && c == '}' && open == 0:
 			return b.String()
 		case c != '$':
-			end := strings.IndexAny(in.text[in.pos:], "$}")
-			if end < 0 {
+			switch c {
+			case '{':
+				open++
+			case '}':
+				open--
+			}
+			end := strings.IndexAny(in.text[in.pos+1:], "${}") + 1
+			if end == 0 {
 				end = len(in.text) - in.pos
 			}
-			end = max(end, 1)
 			in.write(&b, in.text[in.pos:in.pos+end], wanted)
 			in.pos += end
 		default:
@@ -99,7 +105,7 @@ func (in *interpolator) dollar(b *strings.Builder, depth int, wanted bool) {
 		in.pos += len(name)
 		in.write(b, in.lookup(name, start, wanted), wanted)
 	default:
-		in.fail(start, 1, "a $ stands before no variable").hint("write $$ for a dollar sign")
+		in.write(b, "$", wanted)
 	}
 }
 

@@ -2,5 +2,8 @@
 
 package manifest
 
-// slowdown is how much longer the build may take than a plain one.
-const slowdown = 1
+// How much more time and memory the race detector may take: none, it is off.
+const (
+	slowdown = 1
+	growth   = 1
+)

@@ -2,4 +2,8 @@
 
 package manifest
 
-const slowdown = 20
+// How much more time and memory the race detector may take.
+const (
+	slowdown = 20
+	growth   = 4
+)
