@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -14,7 +15,25 @@ import (
 
 // hostile manifests are made to cost time or memory. Each is refused, or read, within the bounds of TestHostile.
 func hostile() map[string]string {
-	const head = "argosy: v1\napp: shop\n"
+	all := hostileYAML()
+	maps.Copy(all, hostileApps())
+	return all
+}
+
+const hostileHead = "argosy: v1\napp: shop\n"
+
+// many is n copies of a text, each # in them a number.
+func many(n int, format string) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(strings.ReplaceAll(format, "#", fmt.Sprint(i)))
+	}
+	return b.String()
+}
+
+// hostileYAML are hard on whoever makes a tree of them.
+func hostileYAML() map[string]string {
+	const head = hostileHead
 	repeat := strings.Repeat
 	bomb := func(levels, width int) string {
 		var b strings.Builder
@@ -29,13 +48,6 @@ func hostile() map[string]string {
 		b.WriteString("x-0: &x0 {image: b}\n")
 		for i := 1; i <= levels; i++ {
 			fmt.Fprintf(&b, "x-%d: &x%d {<<: [%s*x%d]}\n", i, i, repeat(fmt.Sprintf("*x%d, ", i-1), 9), i-1)
-		}
-		return b.String()
-	}
-	many := func(n int, format string) string {
-		var b strings.Builder
-		for i := range n {
-			b.WriteString(strings.ReplaceAll(format, "#", fmt.Sprint(i)))
 		}
 		return b.String()
 	}
@@ -83,14 +95,22 @@ func hostile() map[string]string {
 		"UTF-16":              "\xff\xfe" + repeat("a\x00", 1<<20),
 		"NELs":                head + repeat("a: b\u0085", 20_000),
 		"too large":           repeat("a", 4<<20+1),
-		"unknown keys":        head + many(30_000, "kontainers#: x\n"),
-		"unknown references":  head + "containers:\n" + many(10_000, " c#: {image: a, depends_on: [d#]}\n") + "stacks: {s: {containers: [x]}}\n",
-		"variables":           head + "x-a: &a \"" + repeat("${B}", 500_000) + "\"\ncontainers: {web: {image: a, environment: {A: *a, B: *a, C: *a}}}\n",
-		"nested variables":    head + "containers: {web: {image: a, environment: {A: \"" + repeat("${A:-", 100_000) + repeat("}", 100_000) + "\"}}}\n",
-		"large variables":     head + "containers: {web: {image: a, environment: {" + many(3000, "a#: '${HUGE}',") + "}}}\n",
-		"ports":               head + "containers:\n" + many(2000, " c#: {image: a, ports: ['1-65535:1-65535']}\n"),
-		"exposed":             head + "containers:\n" + many(2000, " c#: {image: a, expose: [1-65535]}\n"),
-		"one port":            head + "containers: {web: {image: a, ports: [" + many(20_000, "'10.1.1.1:80:80',") + "]}}\nstacks: {s: {containers: [web]}}\ncluster: {s: 1}\n",
+	}
+}
+
+// hostileApps are hard on whoever looks at what they say.
+func hostileApps() map[string]string {
+	const head = hostileHead
+	repeat := strings.Repeat
+	return map[string]string{
+		"unknown keys":       head + many(30_000, "kontainers#: x\n"),
+		"unknown references": head + "containers:\n" + many(10_000, " c#: {image: a, depends_on: [d#]}\n") + "stacks: {s: {containers: [x]}}\n",
+		"variables":          head + "x-a: &a \"" + repeat("${B}", 500_000) + "\"\ncontainers: {web: {image: a, environment: {A: *a, B: *a, C: *a}}}\n",
+		"nested variables":   head + "containers: {web: {image: a, environment: {A: \"" + repeat("${A:-", 100_000) + repeat("}", 100_000) + "\"}}}\n",
+		"large variables":    head + "containers: {web: {image: a, environment: {" + many(3000, "a#: '${HUGE}',") + "}}}\n",
+		"ports":              head + "containers:\n" + many(2000, " c#: {image: a, ports: ['1-65535:1-65535']}\n"),
+		"exposed":            head + "containers:\n" + many(2000, " c#: {image: a, expose: [1-65535]}\n"),
+		"one port":           head + "containers: {web: {image: a, ports: [" + many(20_000, "'10.1.1.1:80:80',") + "]}}\nstacks: {s: {containers: [web]}}\ncluster: {s: 1}\n",
 		"ports in stacks": head + "containers:\n" + many(60, " c#: {image: a, ports: ['1000-1300:1000-1300']}\n") + "x-a: &a [" + many(60, "c#,") + "]\nstacks:\n" +
 			many(4000, " s#: {containers: *a}\n") + "cluster:\n" + many(4000, " s#: {on: each-machine}\n"),
 		"dependencies in stacks": head + "x-d: &d [" + many(64, "c#,") + "]\ncontainers:\n" + many(64, " c#: {image: a, depends_on: *d}\n") + "stacks:\n" +
