@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,10 +36,10 @@ func BenchmarkDecide(b *testing.B) {
 	for _, k := range kinds {
 		for _, machines := range []int{100, 1000, 5000, 10_000} {
 			b.Run(fmt.Sprintf("%s/machines=%d", k.name, machines), func(b *testing.B) {
-				benchDecide(b, machines, k.perApp, k.shape)
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "placements/s")
+				core := benchDecide(b, machines, k.perApp, k.shape)
+				b.ReportMetric(float64(b.N)/core.Seconds(), "placements/core-s")
 				if machines == 5000 {
-					b.ReportMetric(float64(k.goal), "goal-placements/s")
+					b.ReportMetric(float64(k.goal), "goal")
 				}
 			})
 		}
@@ -82,7 +83,18 @@ func benchMachines(s *Scheduler, n int) {
 	}
 }
 
-func benchDecide(b *testing.B, machines, perApp int, shape func(int) *Shape) {
+// coreTime is the processor time this process has used. Goals are for one
+// core, and other processes of the machine must not count against them.
+func coreTime(b *testing.B) time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// benchDecide returns the processor time that deciding took.
+func benchDecide(b *testing.B, machines, perApp int, shape func(int) *Shape) (core time.Duration) {
 	const batchSize = 1000
 	s := New()
 	benchMachines(s, machines)
@@ -117,7 +129,9 @@ func benchDecide(b *testing.B, machines, perApp int, shape func(int) *Shape) {
 			}
 			b.StartTimer()
 		}
+		before := coreTime(b)
 		held[i] = s.Decide(now, batches[i][:min(len(batches[i]), b.N-done)])
+		core += coreTime(b) - before
 		done += len(held[i])
 		for j := range held[i] {
 			if !held[i][j].Placed() {
@@ -126,6 +140,7 @@ func benchDecide(b *testing.B, machines, perApp int, shape func(int) *Shape) {
 		}
 	}
 	b.ReportMetric(float64(waiting)/float64(b.N), "waiting/op")
+	return core
 }
 
 // BenchmarkOne is the latency of a lone request in a large cluster, between
