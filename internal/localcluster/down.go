@@ -11,7 +11,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
-	"golang.org/x/sync/errgroup"
 )
 
 // DownOptions say what Down removes beside the cluster.
@@ -24,7 +23,7 @@ type DownOptions struct {
 // this package started it by hand and nothing else runs in it. What is gone
 // already is no error.
 func (l *Local) Down(ctx context.Context, opts DownOptions) error {
-	unlock, err := lock()
+	unlock, err := l.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -69,17 +68,15 @@ func (l *Local) removeMachines(ctx context.Context) error {
 		return nil
 	}
 	return l.step("", fmt.Sprintf("remove %d machines", len(list.Items)), func() error {
-		var g errgroup.Group
+		// One after the other: Engine 20.10 can deadlock when one container
+		// leaves a network while another's endpoint in it is deleted.
 		for _, item := range list.Items {
-			g.Go(func() error {
-				_, err := l.docker.ContainerRemove(ctx, item.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-				if err != nil && !errdefs.IsNotFound(err) {
-					return fmt.Errorf("remove %s: %w", strings.Join(item.Names, ", "), err)
-				}
-				return nil
-			})
+			_, err := l.docker.ContainerRemove(ctx, item.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+			if err != nil && !errdefs.IsNotFound(err) {
+				return fmt.Errorf("remove %s: %w", strings.Join(item.Names, ", "), err)
+			}
 		}
-		return g.Wait()
+		return nil
 	})
 }
 

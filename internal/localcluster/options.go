@@ -80,8 +80,7 @@ type Machine struct {
 func (m Machine) Running() bool { return m.State == "running" }
 
 // Local drives one local cluster. Its methods may be called from several
-// goroutines, save that one Up or Down runs at a time on a host: a second one
-// is refused.
+// goroutines; one Up or Down runs at a time on a host, and a second one waits.
 type Local struct {
 	opts   Options
 	docker *client.Client

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
@@ -27,7 +28,7 @@ func (l *Local) Engine(ctx context.Context) error {
 	if _, err := l.docker.Ping(ctx, client.PingOptions{}); err == nil {
 		return nil
 	}
-	unlock, err := lock()
+	unlock, err := l.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -46,7 +47,7 @@ func (l *Local) Up(ctx context.Context, n int) (Cluster, error) {
 	if n < 0 || n > MaxMachines {
 		return Cluster{}, fmt.Errorf("a local cluster has 1 to %d machines, not %d", MaxMachines, n)
 	}
-	unlock, err := lock()
+	unlock, err := l.lock(ctx)
 	if err != nil {
 		return Cluster{}, err
 	}
@@ -284,35 +285,52 @@ func parseSums(out []byte) map[string]string {
 	return sums
 }
 
-// lock keeps two Ups or Downs of one host apart. The returned function gives it
-// back.
-func lock() (func(), error) {
-	path := filepath.Join(runDir, ".lock")
-	for {
-		if err := os.MkdirAll(runDir, 0o755); err != nil {
-			return nil, rootError(err)
-		}
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // a Down took the directory away meanwhile
-		}
-		if err != nil {
-			return nil, rootError(err)
-		}
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			f.Close()
-			if errors.Is(err, unix.EWOULDBLOCK) {
-				return nil, errors.New("another `argosy cluster up` or `down` is at work on this host; wait for it to end")
-			}
-			return nil, fmt.Errorf("lock %s: %w", path, err)
-		}
-		if held, err := f.Stat(); err == nil {
-			if there, err := os.Stat(path); err == nil && os.SameFile(held, there) {
-				return func() { f.Close() }, nil
-			}
-		}
-		f.Close() // a Down removed the file that is locked here
+// lock keeps two Ups or Downs of one host apart: the second waits. The returned
+// function gives it back.
+func (l *Local) lock(ctx context.Context) (func(), error) {
+	unlock, err := tryLock()
+	if !errors.Is(err, errNotYet) {
+		return unlock, err
 	}
+	l.say(Event{Text: "wait for another `argosy cluster up` or `down` on this host to end"})
+	err = poll(ctx, 10*time.Minute, func(context.Context) (err error) {
+		unlock, err = tryLock()
+		return err
+	})
+	return unlock, err
+}
+
+// tryLock returns errNotYet while somebody else has the lock.
+func tryLock() (func(), error) {
+	path := filepath.Join(runDir, ".lock")
+	if err := os.MkdirAll(runDir, 0o755); err != nil {
+		return nil, rootError(err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notYet("the directory was removed meanwhile")
+	}
+	if err != nil {
+		return nil, rootError(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, notYet("another `argosy cluster up` or `down` is at work on this host")
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	held, err := f.Stat()
+	if err == nil {
+		// A Down removes the file with its directory: what is locked must be
+		// what the next one will find.
+		if there, statErr := os.Stat(path); statErr == nil && os.SameFile(held, there) {
+			return func() { f.Close() }, nil
+		}
+		err = notYet("the lock was removed meanwhile")
+	}
+	f.Close()
+	return nil, err
 }
 
 // forgetRunDir removes the directory of the lock that the caller holds, unless
