@@ -58,6 +58,26 @@ func Of(container *argosyv1.ContainerSpec, configs map[string][]byte) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// Files is the hash of what must be made on a machine before the container is created: its secrets in their versions by
+// name, its configs with their contents, and its mounts.
+func Files(container *argosyv1.ContainerSpec, versions map[string]uint64, configs map[string][]byte) string {
+	h := sha256.New()
+	count(h, len(container.GetSecrets()))
+	for _, ref := range container.GetSecrets() {
+		write(h, ref.ProtoReflect())
+		count(h, int(versions[ref.Source]))
+	}
+	count(h, len(container.GetConfigs()))
+	for _, ref := range container.GetConfigs() {
+		write(h, ref.ProtoReflect())
+		text(h, string(configs[ref.Source]))
+	}
+	for _, m := range container.GetMounts() {
+		write(h, m.ProtoReflect())
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
 // text writes s so that no two sequences of texts give the same bytes.
 func text(h hash.Hash, s string) {
 	h.Write(protowire.AppendVarint(nil, uint64(len(s))))

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/definition"
 )
 
 // group is everything on this machine that shares a Key: assignments and containers of all incarnations. Groups do not
@@ -105,7 +106,7 @@ func (r *replica) fill(found map[string][]*Container, mem *Memory) {
 		id := MemberID{r.id, name}
 		m := &member{id: id, spec: spec, mem: mem.Member(id), r: r}
 		if spec != nil {
-			m.def = Definition(spec, r.a.GetConfigs())
+			m.def = definition.Of(spec, r.a.GetConfigs())
 		}
 		m.choose(found[name])
 		r.members = append(r.members, m)

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
-	agentcore "github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/definition"
 	"github.com/argosy-cluster/argosy/internal/image"
 	"github.com/argosy-cluster/argosy/internal/placement"
 	"github.com/argosy-cluster/argosy/internal/scheduler"
@@ -131,7 +131,7 @@ func definitionOf(containers []*argosyv1.ContainerSpec, configs map[string][]byt
 	for _, ct := range containers {
 		b.WriteString(ct.GetName())
 		b.WriteByte(' ')
-		b.WriteString(agentcore.Definition(ct, configs))
+		b.WriteString(definition.Of(ct, configs))
 		b.WriteByte('\n')
 	}
 	return b.String()
