@@ -61,8 +61,10 @@ type Config struct {
 type Executor struct {
 	cfg     Config
 	creates *lane
+	stops   *lane
 	pulls   *lane
 	looks   *lane
+	present present
 
 	wake chan struct{} // 1: something is dirty
 	// resync asks for a listing.
@@ -109,7 +111,7 @@ func New(cfg Config) *Executor {
 	}
 	return &Executor{
 		cfg: cfg, memory: cfg.Memory,
-		creates: newLane(cfg.Creates, 10*time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second),
+		creates: newLane(cfg.Creates, 10*time.Second), stops: newLane(cfg.Creates, time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second),
 		wake: make(chan struct{}, 1), resync: make(chan struct{}, 1),
 		wanted: map[core.Key]*argosyv1.Assignment{}, containers: map[string]core.Container{}, byKey: map[core.Key]map[string]bool{},
 		events: map[string]uint64{}, looking: map[string]bool{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},

@@ -23,7 +23,11 @@ func (x *Executor) launch(ctx context.Context, now time.Time, s core.Step) {
 		e.touched, e.err = x.act(own, s)
 		e.broken = e.err != nil && own.Err() != nil
 		e.heard = x.heard(e.touched)
-		e.seen, e.found, e.lookErr = x.look(ctx, e.touched)
+		if s.Kind == core.Create && e.err == nil {
+			e.seen, e.found = newborn(s, e.touched, time.Now()), true
+		} else {
+			e.seen, e.found, e.lookErr = x.look(ctx, e.touched)
+		}
 		x.land(ctx, e)
 	}()
 }
@@ -64,6 +68,18 @@ func (x *Executor) land(ctx context.Context, e ending) {
 	}
 }
 
+// newborn is what a container looks like that was created just now; to ask the engine would tell nothing more.
+func newborn(s core.Step, id string, now time.Time) core.Container {
+	c := core.Container{
+		ContainerID: id, Owner: s.ID, Member: s.Member, Definition: s.Definition,
+		Revision: s.Assignment.GetRevision(), Restart: s.Assignment.GetRestart(), State: core.Created, CreatedAt: now,
+	}
+	for _, d := range s.Spec.GetDependsOn() {
+		c.After = append(c.After, d.GetContainer())
+	}
+	return c
+}
+
 // heard says how often something was heard of a container so far.
 func (x *Executor) heard(containerID string) uint64 {
 	x.mu.Lock()
@@ -97,7 +113,8 @@ func (x *Executor) act(ctx context.Context, s core.Step) (touched string, err er
 	case core.Start:
 		return s.ContainerID, x.creates.do(ctx, func() error { return x.cfg.Engine.Start(ctx, s.ContainerID) })
 	case core.Stop:
-		return s.ContainerID, x.cfg.Engine.Stop(ctx, s.ContainerID, s.Grace)
+		// Engine 20.10 can lock itself up for good when dozens of containers end in the same instant.
+		return s.ContainerID, x.stops.do(ctx, func() error { return x.cfg.Engine.Stop(ctx, s.ContainerID, s.Grace) })
 	case core.Remove:
 		return s.ContainerID, x.creates.do(ctx, func() error { return x.cfg.Engine.Remove(ctx, s.ContainerID) })
 	case core.Clean:
@@ -113,7 +130,9 @@ func (x *Executor) act(ctx context.Context, s core.Step) (touched string, err er
 }
 
 func (x *Executor) image(ctx context.Context, s core.Step) error {
-	img, found, err := x.cfg.Engine.HaveImage(ctx, s.Assignment, s.Spec)
+	img, found, err := x.present.ask(ctx, imageName(s), func() (docker.Image, bool, error) {
+		return x.cfg.Engine.HaveImage(ctx, s.Assignment, s.Spec)
+	})
 	if err != nil {
 		return err
 	}
@@ -127,6 +146,11 @@ func (x *Executor) image(ctx context.Context, s core.Step) error {
 		x.cfg.Used(img, !found)
 	}
 	return err
+}
+
+// imageName tells apart what may be different images.
+func imageName(s core.Step) string {
+	return fmt.Sprint(s.Tenant, " ", s.Spec.GetImage(), " ", s.Spec.GetImageDigest(), " ", s.Spec.GetImageOrigin(), " ", s.Spec.GetPullPolicy())
 }
 
 func (x *Executor) note(s core.Step, note string) {
