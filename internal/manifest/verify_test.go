@@ -1,0 +1,153 @@
+package manifest
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"pgregory.net/rapid"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+)
+
+// TestVerifyTakesWhatParseMakes: the two agree about what an app is.
+func TestVerifyTakesWhatParseMakes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := drawApp(t).text(t)
+		spec, _, faults := Parse([]File{{Name: "m.yaml", Data: []byte(text)}}, Options{})
+		if len(faults) > 0 {
+			t.Fatalf("%v\n%s", faults, text)
+		}
+		if err := Verify(spec, Grants{}); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+	})
+}
+
+func lampSpec(t testing.TB) *argosyv1.AppSpec {
+	t.Helper()
+	data, err := os.ReadFile("testdata/lamp.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, _, faults := Parse([]File{{Name: "lamp.yaml", Data: data}}, Options{})
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	return spec
+}
+
+// TestVerifyRefuses: each change makes the example one that no manifest could be, and the sentence says which.
+func TestVerifyRefuses(t *testing.T) {
+	type spec = argosyv1.AppSpec
+	first := func(s *spec) *argosyv1.ContainerSpec { return s.Containers[0] }
+	mount := func(m *argosyv1.Mount) func(*spec) {
+		return func(s *spec) { first(s).Mounts = append(first(s).Mounts, m) }
+	}
+	for _, c := range []struct {
+		name, want string
+		change     func(*spec)
+	}{
+		{"no name", "a name is empty", func(s *spec) { s.Name = "" }},
+		{"a path as a name", "app's name", func(s *spec) { s.Name = "../x" }},
+		{"a container's name", "container", func(s *spec) { first(s).Name = strings.Repeat("a", 64) }},
+		{"a config's name", "config", func(s *spec) { s.Configs = map[string][]byte{"../../etc/passwd": nil} }},
+		{"a name twice", "declared twice", func(s *spec) { s.Containers = append(s.Containers, proto.CloneOf(first(s))) }},
+		{"an image", "not an image reference", func(s *spec) { first(s).Image = "a b" }},
+		{"a path of the machine", "a path of the machine", mount(&argosyv1.Mount{Type: argosyv1.MountType_MOUNT_TYPE_BIND, Source: "/etc", Target: "/x"})},
+		{"the engine's socket", "engine's socket", mount(&argosyv1.Mount{Type: argosyv1.MountType_MOUNT_TYPE_BIND, Source: "/var/run/docker.sock", Target: "/x"})},
+		{"a mount of no kind", "neither a volume nor a tmpfs", mount(&argosyv1.Mount{Source: "/etc", Target: "/x"})},
+		{"a mount of an unknown kind", "not a known type", mount(&argosyv1.Mount{Type: 99, Source: "/etc", Target: "/x"})},
+		{"a volume's name", "the volume at /x", mount(&argosyv1.Mount{Type: argosyv1.MountType_MOUNT_TYPE_VOLUME, Source: "../x", Target: "/x"})},
+		{"a volume of nobody", "not declared", mount(&argosyv1.Mount{Type: argosyv1.MountType_MOUNT_TYPE_VOLUME, Source: "other", Target: "/x"})},
+		{"a target that climbs", "is written /etc", mount(&argosyv1.Mount{Type: argosyv1.MountType_MOUNT_TYPE_TMPFS, Target: "/x/../etc"})},
+		{"a capability", "reaches beyond the container", func(s *spec) { first(s).CapAdd = []string{"sys_admin"} }},
+		{"a capability of the future", "no policy grants it", func(s *spec) { first(s).CapAdd = []string{"FROBNICATE"} }},
+		{"a security option", "weakens the container's walls", func(s *spec) { first(s).SecurityOpt = []string{"seccomp=unconfined"} }},
+		{"a sysctl", "belongs to the whole machine", func(s *spec) { first(s).Sysctls = map[string]string{"kernel.panic": "1"} }},
+		{"the OOM killer", "at the cost of the machine", func(s *spec) { first(s).OomScoreAdj = -1 }},
+		{"a label of Argosy's", "Argosy's own", func(s *spec) { first(s).Labels = map[string]string{"argosy.app": "x"} }},
+		{"a variable", "not the name of a variable", func(s *spec) { first(s).Environment = map[string]string{"A=B": ""} }},
+		{"a signal", "not a signal", func(s *spec) { first(s).StopSignal = "SIGFROB" }},
+		{"a ulimit", "not a ulimit", func(s *spec) { first(s).Ulimits = []*argosyv1.Ulimit{{Name: "x"}} }},
+		{"nothing reserved", "the scheduler counts both", func(s *spec) { first(s).Resources = nil }},
+		{"less than nothing", "cannot be had", func(s *spec) { first(s).Resources.ReserveMemory = -1 }},
+		{"more than there is", "cannot be had", func(s *spec) { first(s).Resources.ReserveCpuMilli = 1 << 62 }},
+		{"a grace of ages", "longer than a year", func(s *spec) { first(s).StopGracePeriod = durationpb.New(1 << 62) }},
+		{"a grace that is none", "longer than a year", func(s *spec) { first(s).StopGracePeriod = &durationpb.Duration{Seconds: 1, Nanos: -1} }},
+		{"a check below zero", "below 0", func(s *spec) { first(s).Healthcheck.Interval = durationpb.New(-time.Second) }},
+		{"a healthcheck", "begins with CMD", func(s *spec) { first(s).Healthcheck.Test = []string{"curl"} }},
+		{"a restart of an unknown kind", "not a known mode", func(s *spec) { first(s).Restart = &argosyv1.RestartPolicy{Mode: 77} }},
+		{"a port", "out of range", func(s *spec) { first(s).Ports = []*argosyv1.PublishedPort{{Target: 70000}} }},
+		{"a port's address", "not an IP address", func(s *spec) { first(s).Ports = []*argosyv1.PublishedPort{{Target: 1, HostIp: "x"}} }},
+		{"a port twice", "which container", func(s *spec) {
+			first(s).Ports = []*argosyv1.PublishedPort{{Target: 1, Published: 5}, {Target: 2, Published: 5}}
+		}},
+		{"a dependency on nobody", "not in the stack", func(s *spec) {
+			first(s).DependsOn = []*argosyv1.Dependency{{Container: "nobody", Required: true, Condition: argosyv1.Condition_CONDITION_STARTED}}
+		}},
+		{"a circle", "wait for each other", func(s *spec) {
+			first(s).DependsOn = []*argosyv1.Dependency{{Container: "apache", Required: true, Condition: argosyv1.Condition_CONDITION_STARTED}}
+		}},
+		{"an empty stack", "it has 0 containers", func(s *spec) { s.Stacks[0].Containers = nil }},
+		{"a member that is nobody", "not declared", func(s *spec) { s.Stacks[0].Containers = []string{"nobody"} }},
+		{"an expression", "placement", func(s *spec) { s.Stacks[0].Placement = &argosyv1.Placement{Require: []string{"(("}} }},
+		{"apart from nobody", "not declared", func(s *spec) { s.Stacks[0].Placement = &argosyv1.Placement{ApartFrom: []string{"nobody"}} }},
+		{"together with itself", "never runs", func(s *spec) { s.Stacks[0].Placement = &argosyv1.Placement{TogetherWith: []string{s.Stacks[0].Name}} }},
+		{"a stack that is not there", "not declared", func(s *spec) { s.Cluster[0].Stack = "nobody" }},
+		{"too many", "more than the", func(s *spec) { s.Cluster[0].Count = MaxReplicas + 1 }},
+		{"a large one", "split it", func(s *spec) { s.Configs = map[string][]byte{"c": make([]byte, MaxSpecSize)} }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := lampSpec(t)
+			c.change(s)
+			err := Verify(s, Grants{})
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want something about %q", err, c.want)
+			}
+		})
+	}
+	if err := Verify(nil, Grants{}); err == nil {
+		t.Error("no spec at all is taken")
+	}
+	if err := Verify(lampSpec(t), Grants{}); err != nil {
+		t.Errorf("the example is refused: %v", err)
+	}
+}
+
+// TestVerifyTakesMissingOptional: what need not be there may be missing from the stack, as in a manifest.
+func TestVerifyTakesMissingOptional(t *testing.T) {
+	s := lampSpec(t)
+	s.Containers[0].DependsOn = []*argosyv1.Dependency{{Container: "nobody", Condition: argosyv1.Condition_CONDITION_STARTED}}
+	if err := Verify(s, Grants{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzVerify: bytes from anywhere are an app or get a sentence, within bounds.
+func FuzzVerify(f *testing.F) {
+	whole, err := proto.Marshal(lampSpec(f))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
+	f.Add([]byte{})
+	f.Add(whole[:len(whole)/2])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		spec := &argosyv1.AppSpec{}
+		if proto.Unmarshal(data, spec) != nil {
+			return
+		}
+		began := time.Now()
+		err := Verify(spec, Grants{})
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("took %s", took)
+		}
+		if err != nil && (err.Error() == "" || len(err.Error()) > 1000) {
+			t.Errorf("a sentence of %d bytes: %q", len(err.Error()), err)
+		}
+	})
+}
