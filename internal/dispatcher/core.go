@@ -97,6 +97,7 @@ type Session struct {
 	// What is to be sent.
 	welcome, full bool
 	dirty         state.Set[state.Key]
+	outboxAt      uint64 // last transition received
 	acked         uint64
 	ackDue        bool
 	netAt         uint64

@@ -127,9 +127,12 @@ func cut(s string, n int) string {
 func (c *Core) transitions(s *Session, t *argosyv1.Transitions) error {
 	m := s.machine
 	for _, tr := range t.GetTransitions() {
-		if n := len(m.outbox); n > 0 && tr.GetOutboxSeq() <= m.outbox[n-1].GetOutboxSeq() {
-			continue
+		// The first of a session may follow anything: what went before it, the machine no longer has. Within a session a
+		// gap would have transitions acknowledged that never came.
+		if next := max(s.outboxAt, s.acked) + 1; s.outboxAt != 0 && tr.GetOutboxSeq() > next {
+			return fmt.Errorf("transition %d came after %d of the machine's outbox", tr.GetOutboxSeq(), s.outboxAt)
 		}
+		s.outboxAt = tr.GetOutboxSeq()
 		if tr.GetOutboxSeq() <= s.acked {
 			s.ackDue = true
 			c.wake(s)

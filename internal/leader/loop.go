@@ -41,7 +41,9 @@ func (l *Leader) lead(ctx context.Context, term store.Leadership) error {
 			if w.err != nil {
 				return w.err
 			}
-			l.apply(w.batch)
+			if err := l.apply(w.batch); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -110,11 +112,17 @@ func (l *Leader) untilWake() time.Duration {
 	return max(next.Sub(l.cfg.Now()), time.Millisecond)
 }
 
-func (l *Leader) apply(b store.Batch) {
+// apply takes in a batch of the watch. It fails when that says that another server leads.
+func (l *Leader) apply(b store.Batch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reign.core.Apply(l.cfg.Now(), b)
 	l.flush()
+	v := l.reign.core.View(l.cfg.Now())
+	if n := v.Term().GetNumber(); n != v.Number() {
+		return fmt.Errorf("%w: term %d is over, the store is at %d", store.ErrDeposed, v.Number(), n)
+	}
+	return nil
 }
 
 // work commits what is proposed and what the core decides, until nothing is left to do.

@@ -18,7 +18,7 @@
 // sessions that are over, agents and leaders that are killed at any instant, commits whose outcome nobody learns, containers
 // that fail, images that do not exist. A seed that breaks an invariant prints its trace's end and
 //
-//	go test ./internal/sim -run TestSim -seed N -trace
+//	go test ./internal/sim -run TestSim -seed N -show
 //
 // which runs that seed alone and prints everything. -simtime 60s runs as many seeds as fit into that much wall time.
 // TestTranscripts runs the conversations in testdata; -rewrite writes them anew.

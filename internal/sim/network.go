@@ -19,7 +19,9 @@ type conn struct {
 	// open is true until somebody noticed that it broke.
 	machineOpen, leaderOpen bool
 	// stuck: nothing gets through, and nobody has noticed yet.
-	stuck        bool
+	stuck bool
+	// dry: something was lost on the way up, so nothing later arrives.
+	dry          bool
 	up, down     time.Time // when the last message of each direction arrives
 	reported     bool      // the machine has sent its full report
 	beats        uint64
@@ -54,7 +56,11 @@ func (c *conn) toLeader(msg *argosyv1.SessionRequest) {
 	}
 	msg = proto.CloneOf(msg)
 	c.w.after(c.delay(&c.up), func() {
-		if !c.stuck || c.w.chance(0.5) {
+		// A broken connection may still deliver what is on its way, in order, up to some point.
+		if c.stuck && c.w.chance(0.3) {
+			c.dry = true
+		}
+		if !c.dry {
 			c.l.receive(c, msg)
 		}
 	})

@@ -15,7 +15,7 @@ import (
 var (
 	seed    = flag.Uint64("seed", 0, "run this scenario alone")
 	simTime = flag.Duration("simtime", 5*time.Second, "run scenarios for this long")
-	trace   = flag.Bool("trace", false, "print everything that happens")
+	trace   = flag.Bool("show", false, "print everything that happens")
 )
 
 // TestSim plays scenarios until its time is up, or the one that -seed names.
@@ -38,7 +38,7 @@ func play(t *testing.T, seed uint64) time.Duration {
 	}
 	s := sim.NewScenario(cfg)
 	if broken := s.Play(); len(broken) > 0 {
-		t.Errorf("seed %d: %s\n\n%s\n\nreplay: go test ./internal/sim -run TestSim -seed %d -trace", seed, strings.Join(broken, "\n"),
+		t.Errorf("seed %d: %s\n\n%s\n\nreplay: go test ./internal/sim -run TestSim -seed %d -show", seed, strings.Join(broken, "\n"),
 			strings.Join(s.Tail(), "\n"), seed)
 	}
 	return s.Since()
