@@ -104,7 +104,8 @@ func (l *leader) readyCount() (n int) {
 func BenchmarkIdleAgent(b *testing.B) {
 	const while = 30 * time.Second
 	bn, l := newBench(b), newLeader(b)
-	usage := 15 * time.Second // what an agent does by itself
+	usage := 15 * time.Second // these two are what a cluster does by itself
+	l.beat = time.Second
 	p := bn.process(b, l, usage)
 	l.until(b, "the agent reported", 15*time.Second, func() bool { return l.full })
 	for i := range fifty {

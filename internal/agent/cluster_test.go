@@ -44,6 +44,7 @@ type leader struct {
 	beats       int
 	usage       *argosyv1.UsageReport
 	holdAcks    bool
+	beat        time.Duration
 	faults      []string
 	attached    map[string]chan *attached
 }
@@ -55,7 +56,7 @@ type attached struct {
 }
 
 func newLeader(t testing.TB) *leader {
-	l := &leader{changed: make(chan struct{}), wanted: map[string]*argosyv1.Assignment{}, seen: map[string]*argosyv1.ReplicaObservation{}, attached: map[string]chan *attached{}}
+	l := &leader{beat: 200 * time.Millisecond, changed: make(chan struct{}), wanted: map[string]*argosyv1.Assignment{}, seen: map[string]*argosyv1.ReplicaObservation{}, attached: map[string]chan *attached{}}
 	mux := http.NewServeMux()
 	mux.Handle(argosyv1connect.NewAgentServiceHandler(l))
 	l.http = httptest.NewUnstartedServer(mux)
@@ -94,7 +95,7 @@ func (l *leader) Session(ctx context.Context, s *connect.BidiStream[argosyv1.Ses
 	me := l.session
 	l.out, l.full = out, false
 	out <- &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Welcome{Welcome: &argosyv1.Welcome{
-		Leader: true, Name: "m1", Settings: &argosyv1.ClusterSettings{Beat: durationpb.New(200 * time.Millisecond)},
+		Leader: true, Name: "m1", Settings: &argosyv1.ClusterSettings{Beat: durationpb.New(l.beat)},
 	}}}
 	all := &argosyv1.Assignments{Full: true}
 	for _, a := range l.wanted {
