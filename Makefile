@@ -56,8 +56,8 @@ e2e: build ## end to end on three machines in containers (root); RUN=pattern cho
 	@go test -tags e2e -count=1 -timeout 14m -v $(if $(RUN),-run '$(RUN)') ./test/e2e
 
 .PHONY: bench
-bench: ## benchmarks, each with its figure and goal
-	@go test -run '^$$' -bench . -benchmem $(or $(PKG),./...)
+bench: build ## every promise of speed and memory with its goal (root); ONLY=pattern chooses
+	@go run ./test/bench $(if $(ONLY),-only '$(ONLY)')
 
 .PHONY: lint
 lint: check ## check, and golangci-lint
