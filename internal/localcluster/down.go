@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -43,7 +42,7 @@ func (l *Local) Down(ctx context.Context, opts DownOptions) error {
 	if err := errors.Join(l.removeVolumes(ctx), l.removeNetwork(ctx)); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(runDir, l.opts.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.RemoveAll(l.socketDir()); err != nil {
 		return err
 	}
 	if opts.Images {

@@ -42,7 +42,7 @@ func (l *Local) createOptions(number int, subnet netip.Prefix) client.ContainerC
 		binds = append(binds, l.containerName(name)+"-"+volume+":"+at)
 	}
 	if number == 1 {
-		binds = append(binds, l.runVolume()+":/run/argosy")
+		binds = append(binds, l.socketDir()+":/run/argosy")
 	}
 	slices.Sort(binds)
 	stop := int((30 * time.Second).Seconds())
@@ -131,7 +131,7 @@ func (l *Local) ensureMachine(ctx context.Context, number int, subnet netip.Pref
 	switch {
 	case errdefs.IsNotFound(err):
 		for volume := range machineVolumes {
-			if err := l.ensureVolume(ctx, id+"-"+volume, nil); err != nil {
+			if err := l.ensureVolume(ctx, id+"-"+volume); err != nil {
 				return err
 			}
 		}
@@ -153,9 +153,9 @@ func (l *Local) ensureMachine(ctx context.Context, number int, subnet netip.Pref
 	})
 }
 
-func (l *Local) ensureVolume(ctx context.Context, name string, driverOpts map[string]string) error {
+func (l *Local) ensureVolume(ctx context.Context, name string) error {
 	_, err := l.docker.VolumeCreate(ctx, client.VolumeCreateOptions{
-		Name: name, Driver: "local", DriverOpts: driverOpts, Labels: map[string]string{labelCluster: l.opts.Name},
+		Name: name, Driver: "local", Labels: map[string]string{labelCluster: l.opts.Name},
 	})
 	if err != nil {
 		return fmt.Errorf("create volume %s: %w", name, err)

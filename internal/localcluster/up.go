@@ -68,7 +68,7 @@ func (l *Local) Up(ctx context.Context, n int) (Cluster, error) {
 	if err != nil {
 		return Cluster{}, err
 	}
-	if err := l.ensureRunDir(ctx); err != nil {
+	if err := os.MkdirAll(l.socketDir(), 0o755); err != nil {
 		return Cluster{}, err
 	}
 	bin, err := readBinary(l.opts.Binary)
@@ -183,29 +183,10 @@ func (l *Local) Heal(ctx context.Context, machine string) error {
 	return err
 }
 
-// runVolume is the volume behind /run/argosy of m1. It is a tmpfs like /run
-// itself, so secrets kept there stay off disks, and the Engine shows it to the
-// host, which reaches the server's socket in it.
-func (l *Local) runVolume() string { return l.containerName(machineName(1)) + "-run" }
-
-func (l *Local) ensureRunDir(ctx context.Context) error {
-	err := l.ensureVolume(ctx, l.runVolume(), map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "mode=0755"})
-	if err != nil {
-		return err
-	}
-	res, err := l.docker.VolumeInspect(ctx, l.runVolume(), client.VolumeInspectOptions{})
-	if err != nil {
-		return err
-	}
-	link := filepath.Join(runDir, l.opts.Name)
-	if to, err := os.Readlink(link); err == nil && to == res.Volume.Mountpoint {
-		return nil
-	}
-	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.Symlink(res.Volume.Mountpoint, link)
-}
+// socketDir is /run/argosy of m1 as the host sees it: the server's socket is in
+// it. Secrets that an agent keeps there are on a tmpfs that it mounts within,
+// which the host does not see.
+func (l *Local) socketDir() string { return filepath.Join(runDir, l.opts.Name) }
 
 // binary is the argosy executable, held open so that what was hashed is what is
 // copied, whoever replaces the file meanwhile.
