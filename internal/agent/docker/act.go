@@ -64,9 +64,15 @@ func (e *Engine) EnsureVolumes(ctx context.Context, a *argosyv1.Assignment, spec
 			continue
 		}
 		name := e.volumeName(core.KeyOf(a.GetKey()), m.GetSource())
-		res, err := e.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: "local", Labels: e.volumeLabels(a, m.GetSource())})
+		_, err := e.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: "local", Labels: e.volumeLabels(a, m.GetSource())})
 		if err != nil {
 			return fault("make volume "+m.GetSource(), err)
+		}
+		// Its labels are asked for separately: after a restart, an Engine answers a create of a volume that it has and that
+		// no container uses without them.
+		res, err := e.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+		if err != nil {
+			return fault("look at volume "+m.GetSource(), err)
 		}
 		// Somebody else's data must not become this replica's by having the right name.
 		if l := res.Volume.Labels; l[labelCluster] != e.cfg.ClusterID || l[labelTenant] != a.GetKey().GetTenant() {
