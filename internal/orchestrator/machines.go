@@ -14,12 +14,12 @@ type Beats struct {
 	Recorded argosyv1.MachineCondition
 	// Last is when it was last heard of by this leader, zero for never.
 	Last time.Time
+	// Since is when this leader learned of the machine: silence is not counted from before.
+	Since time.Time
 }
 
 // Timing is when silence means what.
 type Timing struct {
-	// Since is when this leader began to listen: silence is not counted from before.
-	Since       time.Time
 	Unreachable time.Duration
 	Liveness    time.Duration
 }
@@ -50,7 +50,7 @@ func Conditions(now time.Time, t Timing, machines []Beats) Verdicts {
 			continue
 		}
 		counted++
-		if m.silence(now, t) >= t.Unreachable {
+		if m.silence(now) >= t.Unreachable {
 			silent++
 		}
 	}
@@ -71,20 +71,20 @@ func Conditions(now time.Time, t Timing, machines []Beats) Verdicts {
 // lost reports whether the machine was declared lost before and has not come back.
 func (m Beats) lost(now time.Time, t Timing) bool {
 	return m.Recorded == argosyv1.MachineCondition_MACHINE_CONDITION_LOST &&
-		(m.Last.IsZero() || m.silence(now, t) >= t.Unreachable)
+		(m.Last.IsZero() || m.silence(now) >= t.Unreachable)
 }
 
-func (m Beats) silence(now time.Time, t Timing) time.Duration {
+func (m Beats) silence(now time.Time) time.Duration {
 	from := m.Last
-	if from.Before(t.Since) {
-		from = t.Since
+	if from.Before(m.Since) {
+		from = m.Since
 	}
 	return now.Sub(from)
 }
 
 func (m Beats) judge(now time.Time, t Timing, paused string) (Verdict, time.Time) {
 	v := Verdict{ID: m.ID}
-	quiet := m.silence(now, t)
+	quiet := m.silence(now)
 	since := now.Add(-quiet)
 	round := quiet.Round(100 * time.Millisecond)
 	switch {

@@ -139,6 +139,8 @@ func (l *leaderProcess) turn() {
 		l.flush()
 		if len(l.queue) > 0 {
 			l.turn()
+		} else {
+			l.soon()
 		}
 	default:
 		l.rest()

@@ -58,6 +58,7 @@ func (c *Core) machineChanged(now time.Time, id string) {
 		c.sched.RemoveMachine(id)
 		delete(c.given, id)
 		delete(c.verdicts, id)
+		delete(c.known, id)
 		delete(c.hellos, id)
 		for k := range c.seals {
 			if k.machine == id {

@@ -166,7 +166,6 @@ func at(r *argosyv1.Replica) string {
 // fits reports whether a replica could have another shape on the machine where it is.
 func (s *stepping) fits(ch orchestrator.Change, after shape) bool {
 	c, r, k := s.c, ch.Replica, ch.Key
-	name := c.st.MachineName(r.GetMachine())
 	d := c.sched.WhatIf(s.now, c.placed[k], []scheduler.Request{{
 		Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: after.Shape,
 		Pin: scheduler.Pin{Machine: r.GetMachine(), Why: "it is there"},
@@ -174,8 +173,14 @@ func (s *stepping) fits(ch orchestrator.Change, after shape) bool {
 	if d[0].Placed() {
 		return true
 	}
-	c.wait(k, wait{text: fmt.Sprintf("stays at revision %d: revision %d does not fit on %s where it is", r.GetRevision(), ch.Revision, name),
-		reason: &d[0].Reason})
+	text := fmt.Sprintf("stays at revision %d: %d does not fit on %s, where it is", r.GetRevision(), ch.Revision, c.st.MachineName(r.GetMachine()))
+	if near := d[0].Reason.Rejected.Near; len(near) > 0 {
+		text += " (" + near[0].Text() + ")"
+	}
+	if home, volume := c.st.HomeOf(k); home != "" {
+		text += fmt.Sprintf(", and volume %s keeps it there", volume)
+	}
+	c.wait(k, wait{text: text})
 	c.stuck.Add(k.StackKey())
 	return false
 }
@@ -196,6 +201,9 @@ func (s *stepping) move(ch orchestrator.Change) bool {
 		Replica: schedulerReplica(k), Incarnation: r.GetIncarnation() + 1, Shape: after.Shape,
 	}})
 	if !d[0].Placed() {
+		if w := c.waits[k.StackKey()][k]; w.reason == nil {
+			c.waits[k.StackKey()][k] = wait{text: w.text, reason: &d[0].Reason}
+		}
 		return false
 	}
 	why := fmt.Sprintf("revision %d does not fit on %s", ch.Revision, c.st.MachineName(r.GetMachine()))

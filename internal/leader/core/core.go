@@ -36,7 +36,10 @@ type Core struct {
 	sched *scheduler.Scheduler
 	disp  *dispatcher.Core
 
-	timing   orchestrator.Timing
+	timing orchestrator.Timing
+	// since is when this core began; known is when it learned of each machine.
+	since    time.Time
+	known    map[string]time.Time
 	verdicts map[string]orchestrator.Verdict
 	paused   string
 	// judgeAt is when conditions may change by silence; the zero time means at once.
@@ -45,6 +48,7 @@ type Core struct {
 	hellos    map[string]*argosyv1.Hello
 	machines  state.Set[string] // whose records are to be checked against verdicts and hellos
 	intruders []dispatcher.Intruder
+	notes     []*argosyv1.Transition // about machines, to be written
 	outboxes  state.Set[string]
 
 	// stacks are to be decided again, apps to be checked for their end.
@@ -106,7 +110,7 @@ func (c *Change) Add(o Change) {
 func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 	c := &Core{
 		cfg: cfg, st: state.Load(snap), sched: scheduler.New(),
-		verdicts: map[string]orchestrator.Verdict{}, hellos: map[string]*argosyv1.Hello{},
+		known: map[string]time.Time{}, verdicts: map[string]orchestrator.Verdict{}, hellos: map[string]*argosyv1.Hello{},
 		machines: state.Set[string]{}, outboxes: state.Set[string]{},
 		stacks: state.Set[state.StackKey]{}, apps: state.Set[state.AppKey]{},
 		pending: state.Set[state.Key]{}, stuck: state.Set[state.StackKey]{}, rolling: state.Set[state.StackKey]{},
@@ -118,7 +122,7 @@ func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 	}
 	c.change.All = true
 	c.disp = dispatcher.New(c)
-	c.timing.Since = now
+	c.since = now
 	c.seq = c.st.LastSeq()
 	c.judge(now)
 	c.settle(now)
@@ -247,6 +251,6 @@ func clip(s string) string {
 
 // Due reports whether a Step would have something to do.
 func (c *Core) Due(now time.Time) bool {
-	return len(c.stacks)+len(c.apps)+len(c.machines)+len(c.outboxes)+len(c.intruders) > 0 || c.capacity ||
+	return len(c.stacks)+len(c.apps)+len(c.machines)+len(c.outboxes)+len(c.intruders)+len(c.notes) > 0 || c.capacity ||
 		!now.Before(c.judgeAt)
 }

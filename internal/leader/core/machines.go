@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -30,7 +31,12 @@ func (c *Core) judge(now time.Time) {
 	list := c.st.Machines()
 	beats := make([]orchestrator.Beats, len(list))
 	for i, m := range list {
-		beats[i] = orchestrator.Beats{ID: m.GetId(), Recorded: m.GetCondition(), Last: c.disp.LastHeard(m.GetId())}
+		since, ok := c.known[m.GetId()]
+		if !ok {
+			since = now
+			c.known[m.GetId()] = now
+		}
+		beats[i] = orchestrator.Beats{ID: m.GetId(), Recorded: m.GetCondition(), Last: c.disp.LastHeard(m.GetId()), Since: since}
 	}
 	v := orchestrator.Conditions(now, c.timing, beats)
 	if v.Paused != c.paused && v.Paused != "" {
@@ -47,6 +53,9 @@ func (c *Core) judge(now time.Time) {
 		if old.Condition == verdict.Condition {
 			continue
 		}
+		if old.Condition == condReady && verdict.Condition == condUnreachable || old.Condition == condUnreachable && verdict.Condition == condReady {
+			c.notes = append(c.notes, c.machineTransition(verdict.ID, old.Condition, verdict.Condition, cmp.Or(verdict.Message, "heard of again")))
+		}
 		c.change.Machines.Add(verdict.ID)
 		c.machines.Add(verdict.ID)
 		c.tellScheduler(verdict.ID)
@@ -59,7 +68,7 @@ func (c *Core) judge(now time.Time) {
 
 // heardAll reports whether every machine that counts has reported in full, or had time to.
 func (c *Core) heardAll(now time.Time) bool {
-	if now.Sub(c.timing.Since) >= c.timing.Unreachable {
+	if now.Sub(c.since) >= c.timing.Unreachable {
 		return true
 	}
 	for _, m := range c.st.Machines() {
@@ -82,6 +91,14 @@ func (c *Core) condition(id string) argosyv1.MachineCondition {
 // machineUnits writes what changed about machines: that they are lost or back, and what their agents said.
 func (c *Core) machineUnits(now time.Time) []Unit {
 	var units []Unit
+	if len(c.notes) > 0 {
+		u := c.unit()
+		for _, t := range c.notes[:min(len(c.notes), MaxOps)] {
+			u.note(t)
+		}
+		c.notes = c.notes[min(len(c.notes), MaxOps):]
+		units = append(units, u.seal(now))
+	}
 	for _, id := range sortedSet(c.machines, strings.Compare) {
 		if u := c.machineUnit(now, id); len(u.Ops) > 0 {
 			units = append(units, u)
@@ -112,7 +129,7 @@ func (c *Core) machineUnit(now time.Time, id string) Unit {
 	switch v := c.verdicts[id]; {
 	case v.Condition == condLost && m.GetCondition() != condLost:
 		next.Condition = condLost
-		u.note(c.machineTransition(id, m.GetCondition(), condLost, v.Message))
+		u.note(c.machineTransition(id, condUnreachable, condLost, v.Message))
 	case (v.Condition == condReady) && m.GetCondition() == condLost:
 		next.Condition = condReady
 		u.note(c.machineTransition(id, condLost, condReady, "its agent is back"))

@@ -203,7 +203,7 @@ func (p *planning) details(stack string) []string {
 	names := append([]string{stack}, state.StackSpec(p.spec, stack).GetContainers()...)
 	var out []string
 	for _, line := range p.diff {
-		if name, _, ok := strings.Cut(line, ":"); ok && slices.Contains(names, name) {
+		if name, what, ok := strings.Cut(line, ": "); ok && slices.Contains(names, name) && !strings.HasPrefix(what, "replicas ") {
 			out = append(out, line)
 		}
 	}

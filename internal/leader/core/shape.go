@@ -152,7 +152,7 @@ func registryOf(ct *argosyv1.ContainerSpec) string {
 // pinOf ties a replica to the machine that holds a volume of it.
 func (c *Core) pinOf(k state.Key) scheduler.Pin {
 	machine, volume := c.st.HomeOf(k)
-	if machine == "" {
+	if machine == "" || c.st.Machine(machine) == nil {
 		return scheduler.Pin{}
 	}
 	return scheduler.Pin{Machine: machine, Why: fmt.Sprintf("volume %s is there", state.VolumeKey{Replica: k, Name: volume})}
