@@ -61,8 +61,8 @@ func (l *Local) createOptions(number int, subnet netip.Prefix) client.ContainerC
 			// All that --privileged gives, save the host's devices, and it works
 			// where --privileged is refused. Masked and read-only paths are off
 			// because the inner Engine sets sysctls of its network namespace.
-			CapAdd:        []string{"ALL"},
-			CapDrop:       droppedCapabilities(ownStatus()),
+			CapAdd:        machineCapabilities(ownStatus()),
+			CapDrop:       []string{"ALL"}, // whatever is not added
 			SecurityOpt:   []string{"seccomp=unconfined", "apparmor=unconfined", "label=disable"},
 			MaskedPaths:   []string{},
 			ReadonlyPaths: []string{},
