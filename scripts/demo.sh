@@ -188,6 +188,13 @@ remove_packages() {
 	rm -f $state/packages
 }
 
+remove_example_images() {
+	local refs
+	mapfile -t refs < <(docker images --filter label=argosy.example=lamp --format '{{.Repository}}:{{.Tag}}' | grep -vF '<none>')
+	[ ${#refs[@]} -eq 0 ] || docker rmi "${refs[@]}" >/dev/null
+	docker image prune --force --filter label=argosy.example=lamp >/dev/null # those that newer builds replaced
+}
+
 down() {
 	[ "$(id -u)" = 0 ] || {
 		echo "Removing the demo needs root: run \`sudo make demo-down\`." >&2
@@ -199,9 +206,7 @@ down() {
 		if [ -n "${KEEP_IMAGES:-}" ]; then
 			images_too=
 		else
-			local ids
-			ids=$(docker images -aq --filter label=argosy.example=lamp | sort -u)
-			[ -z "$ids" ] || docker rmi -f $ids >/dev/null
+			remove_example_images
 		fi
 		$argosy cluster down --name $cluster $images_too
 	fi
