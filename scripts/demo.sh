@@ -184,7 +184,9 @@ remove_packages() {
 		restore_network
 	fi
 	DEBIAN_FRONTEND=noninteractive apt-get -q purge -y "${packages[@]}" >/dev/null
-	! grep -qx docker.io $state/packages || rm -rf /var/lib/docker /var/lib/containerd /etc/docker
+	if grep -qx docker.io $state/packages; then
+		rm -rf /var/lib/docker /var/lib/containerd /etc/docker 2>/dev/null || true # a mount point stays, empty
+	fi
 	rm -f $state/packages
 }
 
