@@ -163,7 +163,10 @@ remove_packages() {
 	[ -s $state/packages ] || return 0
 	local packages others
 	mapfile -t packages < <(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' $(sort -u $state/packages) 2>/dev/null | sed -n 's/^ii //p')
-	[ ${#packages[@]} -gt 0 ] || return 0
+	if [ ${#packages[@]} -eq 0 ]; then
+		rm -f $state/packages # somebody else removed them
+		return
+	fi
 	if [ -n "${KEEP_PACKAGES:-}" ]; then
 		echo "These packages were installed for the demo and stay: ${packages[*]}"
 		return
