@@ -59,6 +59,11 @@ func (r *replica) clean(now time.Time) Step {
 		return s.wait(mm.RetryAt, mm.Fault)
 	}
 	s.Kind, s.Reason = Clean, "its containers are gone"
+	for _, o := range r.group.replicas {
+		if o != r && len(o.members) > 0 && r.a.GetRemoveVolumes() && o.a == nil {
+			return s.wait(time.Time{}, fmt.Sprintf("what is left of incarnation %d has its volumes", o.id.Incarnation))
+		}
+	}
 	s.RemoveVolumes = r.a.GetRemoveVolumes()
 	// A later incarnation that is to run here owns the volumes now.
 	for _, o := range r.group.replicas {
@@ -164,10 +169,7 @@ func (m *member) replace(s Step) Step {
 // settle stops and removes c, one step at a time, in the reverse of the order of starting.
 func (m *member) settle(c *Container, why string) Step {
 	s := m.step()
-	s.ContainerID, s.Grace = c.ContainerID, -1
-	if m.spec.GetStopGracePeriod() != nil {
-		s.Grace = m.spec.GetStopGracePeriod().AsDuration()
-	}
+	s.ContainerID, s.Grace = c.ContainerID, m.grace()
 	switch {
 	case c.State == Removing:
 		return s.wait(time.Time{}, "the engine is removing its container")
@@ -220,10 +222,7 @@ func (m *member) keep(s Step) Step {
 		return s.do(Prepare, "its files may have changed")
 	}
 	if d := m.recreatedSince(); d != "" && m.obstacle() == "" {
-		s.ContainerID, s.Grace = m.c.ContainerID, -1
-		if m.spec.GetStopGracePeriod() != nil {
-			s.Grace = m.spec.GetStopGracePeriod().AsDuration()
-		}
+		s.ContainerID, s.Grace = m.c.ContainerID, m.grace()
 		return s.do(Stop, "%s was recreated", d)
 	}
 	return Step{}

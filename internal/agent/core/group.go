@@ -3,6 +3,7 @@ package core
 import (
 	"maps"
 	"slices"
+	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/definition"
@@ -29,6 +30,8 @@ type member struct {
 	id   MemberID
 	spec *argosyv1.ContainerSpec // nil when not wanted
 	def  string
+	// ending is the spec of a member that is not wanted any more, as far as one is known: how it is to be stopped.
+	ending *argosyv1.ContainerSpec
 	// c is the container that counts: the one as wanted, else the newest. nil when there is none. extra are the others.
 	c     *Container
 	extra []*Container
@@ -119,6 +122,13 @@ func (r *replica) fill(found map[string][]*Container, mem *Memory) {
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		add(name, nil)
 	}
+	for _, m := range r.members {
+		for _, spec := range r.a.GetContainers() {
+			if m.spec == nil && spec.GetName() == m.id.Member {
+				m.ending = spec
+			}
+		}
+	}
 }
 
 func (m *member) choose(found []*Container) {
@@ -141,6 +151,16 @@ func (m *member) current(c *Container) bool {
 }
 
 func (m *member) wanted() bool { return m.spec != nil }
+
+// grace is how long the member has to stop; negative means what its container was created with.
+func (m *member) grace() time.Duration {
+	for _, spec := range []*argosyv1.ContainerSpec{m.spec, m.ending} {
+		if spec.GetStopGracePeriod() != nil {
+			return max(spec.GetStopGracePeriod().AsDuration(), 0)
+		}
+	}
+	return -1
+}
 
 // alive says whether any process of the member may exist.
 func (m *member) alive() bool {

@@ -16,7 +16,7 @@ func Observe(now time.Time, wanted []*argosyv1.Assignment, seen Seen, mem Memory
 	var all []*argosyv1.ReplicaObservation
 	for _, g := range gather(wanted, seen, &mem) {
 		for _, r := range g.replicas {
-			o := r.observe(now, seen)
+			o := r.observe(seen)
 			o.ObservedAt = timestamppb.New(now)
 			all = append(all, o)
 		}
@@ -34,7 +34,7 @@ func Same(a, b *argosyv1.ReplicaObservation) bool {
 	return proto.Equal(a, b)
 }
 
-func (r *replica) observe(now time.Time, seen Seen) *argosyv1.ReplicaObservation {
+func (r *replica) observe(seen Seen) *argosyv1.ReplicaObservation {
 	o := &argosyv1.ReplicaObservation{
 		Key: r.id.Key.Proto(), AppUid: r.id.AppUID, Incarnation: r.id.Incarnation,
 		Revision: r.a.GetRevision(), Restart: r.a.GetRestart(),
@@ -51,7 +51,7 @@ func (r *replica) observe(now time.Time, seen Seen) *argosyv1.ReplicaObservation
 		if !m.wanted() && m.c == nil {
 			continue
 		}
-		o.Members = append(o.Members, m.observe(now))
+		o.Members = append(o.Members, m.observe())
 		// What the replica is at is what its least member is at.
 		if m.c != nil && !m.current(m.c) {
 			o.Revision, o.Restart = min(nonzero(o.Revision, m.c.Revision), m.c.Revision), min(nonzero(o.Restart, m.c.Restart), m.c.Restart)
@@ -117,7 +117,7 @@ func firstMessage(members []*argosyv1.MemberObservation, otherwise string) strin
 	return message
 }
 
-func (m *member) observe(now time.Time) *argosyv1.MemberObservation {
+func (m *member) observe() *argosyv1.MemberObservation {
 	o := &argosyv1.MemberObservation{Name: m.id.Member}
 	if m.mem.ContainerID != "" && m.c != nil && m.mem.ContainerID == m.c.ContainerID {
 		o.Restarts = m.mem.Restarts
@@ -148,10 +148,10 @@ func (m *member) observe(now time.Time) *argosyv1.MemberObservation {
 			o.Message = "to be replaced: " + s.Reason
 		}
 	}
-	if o.State == argosyv1.MemberState_MEMBER_STATE_BACKOFF && o.RetryAt == nil {
-		if _, _, at := m.afterExit(now); m.c != nil && m.c.State == Exited && m.c.FinishedAt.Before(now) {
-			o.RetryAt = timestamppb.New(at)
-		}
+	ended := m.c != nil && m.c.State == Exited
+	if o.State == argosyv1.MemberState_MEMBER_STATE_BACKOFF && o.RetryAt == nil && ended {
+		_, _, at := m.afterExit(m.c.FinishedAt)
+		o.RetryAt = timestamppb.New(at)
 	}
 	if !since.IsZero() {
 		o.Since = timestamppb.New(since)
