@@ -35,6 +35,9 @@ func (d *decision) roll() {
 		case r.GetRevision() == c.Revision && r.GetRestart()>>32 == c.Restart>>32:
 			c.Kind, c.Why = Restart, "somebody asked to restart this replica"
 			d.change(c)
+			if blocked == nil {
+				blocked = r // it will not be ready for a while
+			}
 		case !m.live():
 			d.wait(k, fmt.Sprintf("revision %d waits for %s, which is %s", c.Revision, m.Name, Word(m.Condition)))
 		default:

@@ -8,8 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	agent "github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/definition"
 	"github.com/argosy-cluster/argosy/internal/leader/core"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
@@ -130,6 +133,53 @@ func (w *World) checkOneIncarnation(m *Machine) {
 	}
 }
 
+// checkRoll: a decision changes at most one replica of a stack so that its containers notice, and none while another that
+// was changed is not ready. Restarts that somebody asked of one replica are not held up.
+func (w *World) checkRoll(v *core.View, units []core.Unit) {
+	rolled := map[state.StackKey]state.Key{}
+	for _, u := range units {
+		for _, op := range u.Ops {
+			next := &argosyv1.Replica{}
+			if !strings.HasPrefix(op.Key, store.Replicas) || op.Value == nil || store.Decode(store.KV{Key: op.Key, Value: op.Value}, next) != nil {
+				continue
+			}
+			k := state.KeyOf(next.GetKey())
+			if old := v.Replica(k); old == nil || old.GetMachine() == "" || !w.noticed(v, k, old, next) {
+				continue
+			}
+			if other, ok := rolled[k.StackKey()]; ok {
+				w.violate("one at a time: %s and %s are updated at once", other, k)
+			}
+			rolled[k.StackKey()] = k
+			for _, r := range v.StackReplicas(k.StackKey()) {
+				m := v.Condition(r.GetMachine())
+				if ok := state.KeyOf(r.GetKey()); ok == k || r.GetMachine() == "" || m == argosyv1.MachineCondition_MACHINE_CONDITION_LOST ||
+					r.GetRevision() != next.GetRevision() || r.GetRestart()>>32 != next.GetRestart()>>32 || r.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
+					continue
+				}
+				if s := v.Status(r); s.GetState() != argosyv1.ReplicaState_REPLICA_STATE_READY && s.GetState() != argosyv1.ReplicaState_REPLICA_STATE_COMPLETED {
+					w.violate("one at a time: %s is updated while %s, which has the update, is %s", k, state.KeyOf(r.GetKey()), s.GetState())
+				}
+			}
+		}
+	}
+}
+
+// noticed reports whether a change of a running replica's record makes its machine replace containers, in a rolling update.
+func (w *World) noticed(v *core.View, k state.Key, old, next *argosyv1.Replica) bool {
+	const run = argosyv1.ReplicaGoal_REPLICA_GOAL_RUN
+	if old.GetGoal() != run || next.GetGoal() != run || old.GetIncarnation() != next.GetIncarnation() {
+		return false
+	}
+	_, before := v.StackOf(k.StackKey(), old.GetRevision())
+	_, after := v.StackOf(k.StackKey(), next.GetRevision())
+	same := len(before) == len(after)
+	for i := 0; same && i < len(before); i++ {
+		same = definition.Of(before[i], nil) == definition.Of(after[i], nil)
+	}
+	return !same || old.GetRestart()>>32 != next.GetRestart()>>32
+}
+
 func (w *World) byID(id string) *Machine {
 	for _, m := range w.machines {
 		if m.ID == id {
@@ -214,6 +264,12 @@ func (w *World) checkEngine(v *core.View, m *Machine, wanted map[agent.ID]*argos
 	if !m.alive() || v.Machine(m.ID) == nil {
 		return
 	}
+	w.checkTold(m)
+	for k := range m.engine.volumes {
+		if len(v.Volumes(state.Key(k))) == 0 {
+			w.violate("agreement: %s keeps the volumes of %s, which no record names", m.Name, k)
+		}
+	}
 	running := map[agent.MemberID]int{}
 	for _, id := range m.engine.ids() {
 		b := m.engine.containers[id]
@@ -229,6 +285,20 @@ func (w *World) checkEngine(v *core.View, m *Machine, wanted map[agent.ID]*argos
 	for id, n := range running {
 		if n > 1 {
 			w.violate("agreement: %s runs %s/%s %d times", m.Name, id.Key, id.Member, n)
+		}
+	}
+}
+
+// checkTold: what the agent believes it should run is what the leader would tell it.
+func (w *World) checkTold(m *Machine) {
+	c := w.leader.core
+	keys := c.Assigned(m.ID)
+	if len(keys) != len(m.wanted) {
+		w.violate("agreement: %s was told of %d replicas and should know of %d", m.Name, len(m.wanted), len(keys))
+	}
+	for _, k := range keys {
+		if !proto.Equal(m.wanted[agent.Key(k)], c.Assignment(m.ID, k)) {
+			w.violate("agreement: %s was told %v of %s and should know %v", m.Name, m.wanted[agent.Key(k)], k, c.Assignment(m.ID, k))
 		}
 	}
 }

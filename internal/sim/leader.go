@@ -135,7 +135,9 @@ func (l *leaderProcess) turn() {
 		l.asked = l.asked[1:]
 		l.propose(r)
 	case l.core.Due(l.w.now):
-		l.queue = l.core.Pack(l.core.Step(l.w.now))
+		units := l.core.Step(l.w.now)
+		l.w.checkRoll(l.core.View(l.w.now), units)
+		l.queue = l.core.Pack(units)
 		l.flush()
 		if len(l.queue) > 0 {
 			l.turn()

@@ -300,7 +300,7 @@ func (m *Machine) beat(a *agentProcess) {
 		if a.dead {
 			return
 		}
-		if c := a.conn; c != nil && c.reported {
+		if c := a.conn; c != nil {
 			c.beats++
 			c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{Number: c.beats}}})
 		}

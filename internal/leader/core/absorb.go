@@ -235,9 +235,10 @@ func (c *Core) syncPlaced(k state.Key, r *argosyv1.Replica) {
 	}
 	for _, p := range want {
 		c.sched.Add(p)
-		if p.Shape != nil && !slices.ContainsFunc(c.placed[k], samePlace(p)) {
-			// Somebody may wait to go together with it.
-			c.capacity = c.capacity || len(c.pending) > 0
+		// Somebody may wait to go together with it, or for what it no longer needs.
+		same := func(old scheduler.Placed) bool { return samePlace(p)(old) && old.Shape == p.Shape }
+		if !slices.ContainsFunc(c.placed[k], same) {
+			c.capacity = c.capacity || len(c.pending)+len(c.stuck) > 0
 		}
 	}
 	if len(want) == 0 {

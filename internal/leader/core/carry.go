@@ -42,6 +42,10 @@ func (s *stepping) carry(ch orchestrator.Change) {
 	case orchestrator.Settle:
 		next := proto.CloneOf(ch.Replica)
 		next.Past = ch.Past
+		if next.GetMachine() == "" && next.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
+			s.jobs = append(s.jobs, job{key: ch.Key, next: next, required: true, from: "pending"})
+			return
+		}
 		s.write(ch.Key, next, func(*building) {})
 	case orchestrator.DropVolume:
 		u := s.c.unit()
@@ -221,7 +225,8 @@ func (s *stepping) volumes(u *building, r *argosyv1.Replica) {
 	k := state.KeyOf(r.GetKey())
 	have := map[string]bool{}
 	for _, v := range s.c.st.Volumes(k) {
-		have[v.GetName()] = true
+		// One that went with a machine is about to be dropped.
+		have[v.GetName()] = s.c.st.Machine(v.GetMachine()) != nil
 	}
 	spec, _ := s.c.st.StackOf(k.StackKey(), r.GetRevision())
 	for _, v := range spec.GetVolumes() {

@@ -61,6 +61,7 @@ type Core struct {
 	rolling  state.Set[state.StackKey]
 	each     state.Set[state.StackKey]
 	capacity bool
+	retryAt  time.Time
 
 	placed      map[state.Key][]scheduler.Placed
 	shapes      map[state.StackKey]map[uint64]shape
@@ -216,7 +217,12 @@ func (c *Core) complain(format string, args ...any) {
 }
 
 // NextWake is when a Step should be made although nothing happened; the zero time means at once.
-func (c *Core) NextWake() time.Time { return c.judgeAt }
+func (c *Core) NextWake() time.Time {
+	if c.capacity && c.retryAt.Before(c.judgeAt) {
+		return c.retryAt
+	}
+	return c.judgeAt
+}
 
 // HistoryTrim lists operations that delete the transitions up to a number from the store. The newest one stays, since the
 // next number follows from it.
@@ -251,6 +257,7 @@ func clip(s string) string {
 
 // Due reports whether a Step would have something to do.
 func (c *Core) Due(now time.Time) bool {
-	return len(c.stacks)+len(c.apps)+len(c.machines)+len(c.outboxes)+len(c.intruders)+len(c.notes) > 0 || c.capacity ||
+	return len(c.stacks)+len(c.apps)+len(c.machines)+len(c.outboxes)+len(c.intruders)+len(c.notes) > 0 ||
+		c.capacity && !now.Before(c.retryAt) ||
 		!now.Before(c.judgeAt)
 }

@@ -65,6 +65,9 @@ func (s *stepping) unplaced(j job, w wait, reason *argosyv1.Reason) {
 	j.next.Reason = reason
 	j.next.Reason.At = timestamppb.New(s.now)
 	s.write(j.key, j.next, func(u *building) {
+		if j.from == "pending" {
+			return
+		}
 		u.noteReplica(j.key, j.next.GetIncarnation(), "", j.from, "pending", reason.GetSummary())
 	})
 }

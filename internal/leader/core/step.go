@@ -21,9 +21,10 @@ func (c *Core) Step(now time.Time) []Unit {
 	}
 	units := c.machineUnits(now)
 	s := &stepping{c: c, now: now, floors: map[state.AppKey]uint64{}, changed: state.Set[state.Key]{}}
-	retry := c.capacity
-	c.capacity = false
+	retry := c.capacity && !now.Before(c.retryAt)
 	if retry {
+		c.capacity = false
+		c.retryAt = now.Add(time.Duration(len(c.pending)+len(c.stuck)) * retryCost)
 		for k := range c.stuck {
 			c.stacks.Add(k)
 		}
@@ -42,6 +43,10 @@ func (c *Core) Step(now time.Time) []Unit {
 	units = append(units, c.outboxUnits(now)...)
 	return units
 }
+
+// retryCost spaces out tries of what waits for capacity: a thousand waiting replicas are tried every ten milliseconds at
+// most, however often something is freed.
+const retryCost = 10 * time.Microsecond
 
 // stepping is one Step's work on stacks.
 type stepping struct {
