@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -53,9 +54,10 @@ func (a *app) eventsCmd() *cobra.Command {
 				return err
 			}
 			defer stream.Close()
+			names := a.machineNames(cmd.Context(), c)
 			for stream.Receive() {
 				for _, e := range stream.Msg().Events {
-					if err := a.showEvent(e); err != nil {
+					if err := a.showEvent(e, names); err != nil {
 						return err
 					}
 				}
@@ -71,7 +73,7 @@ func (a *app) eventsCmd() *cobra.Command {
 	return cmd
 }
 
-func (a *app) showEvent(e *argosyv1.Transition) error {
+func (a *app) showEvent(e *argosyv1.Transition, machines map[string]string) error {
 	switch a.output {
 	case "json":
 		return a.printJSONLine(e)
@@ -79,7 +81,7 @@ func (a *app) showEvent(e *argosyv1.Transition) error {
 		_, err := fmt.Fprintln(a.sys.Out, e.Seq)
 		return err
 	}
-	line := fmt.Sprintf("%s  %s", e.At.AsTime().Local().Format("2006-01-02 15:04:05.000"), what(e))
+	line := fmt.Sprintf("%s  %s", e.At.AsTime().Local().Format("2006-01-02 15:04:05.000"), what(e, machines))
 	if e.Cause != "" {
 		line += ": " + oneLine(e.Cause)
 	}
@@ -87,8 +89,31 @@ func (a *app) showEvent(e *argosyv1.Transition) error {
 	return err
 }
 
-// what says what changed into what, without the cause.
-func what(e *argosyv1.Transition) string {
+// machineNames maps machines' ids to their names, as far as they are known: history is of use without them, too.
+func (a *app) machineNames(ctx context.Context, c *connection) map[string]string {
+	if a.output != "table" {
+		return nil
+	}
+	names := map[string]string{}
+	res, err := c.machines.ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{}))
+	if err != nil {
+		return names
+	}
+	for _, m := range res.Msg.Machines {
+		names[m.GetMachine().GetId()] = m.GetMachine().GetName()
+	}
+	return names
+}
+
+func machineName(names map[string]string, id string) string {
+	if name := names[id]; name != "" {
+		return name
+	}
+	return shortID(id)
+}
+
+// what says what changed into what and where, without the cause.
+func what(e *argosyv1.Transition, machines map[string]string) string {
 	var b strings.Builder
 	switch {
 	case e.Replica != nil:
@@ -99,12 +124,20 @@ func what(e *argosyv1.Transition) string {
 	case e.App != "":
 		b.WriteString("app " + e.App)
 	case e.Machine != "":
-		b.WriteString("machine " + shortID(e.Machine))
+		b.WriteString("machine " + machineName(machines, e.Machine))
 	}
 	if e.From != "" {
 		fmt.Fprintf(&b, " %s →", e.From)
 	}
 	b.WriteString(" " + e.To)
+	// An earlier incarnation may end on one machine while the next is ready on another.
+	if e.Replica != nil && e.Machine != "" {
+		where := " on "
+		if e.To == "assigned" {
+			where = " to "
+		}
+		b.WriteString(where + machineName(machines, e.Machine))
+	}
 	if e.ExitCode != 0 {
 		fmt.Fprintf(&b, " (exit code %d)", e.ExitCode)
 	}

@@ -205,7 +205,7 @@ func (a *app) progressLines(p *progress) showChange {
 			return strings.Compare(replicaName(x.Replica.Key), replicaName(y.Replica.Key))
 		})
 		for _, r := range changed {
-			fmt.Fprintf(a.sys.Out, "%4s  %s %s", span(time.Since(p.started)), replicaName(r.Replica.Key), stateCell(r).text)
+			fmt.Fprintf(a.sys.Out, "%4s  %s %s", seconds(time.Since(p.started)), replicaName(r.Replica.Key), stateCell(r).text)
 			if r.MachineName != "" {
 				fmt.Fprintf(a.sys.Out, " on %s", r.MachineName)
 			}
@@ -215,7 +215,7 @@ func (a *app) progressLines(p *progress) showChange {
 			fmt.Fprintln(a.sys.Out)
 		}
 		for _, name := range removed {
-			fmt.Fprintf(a.sys.Out, "%4s  %s removed\n", span(time.Since(p.started)), name)
+			fmt.Fprintf(a.sys.Out, "%4s  %s removed\n", seconds(time.Since(p.started)), name)
 		}
 	}
 }
@@ -289,7 +289,7 @@ func (l *live) render(now time.Time) string {
 		return string(s) + text + "\x1b[0m"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %d of %d replicas ready  %s\n", paint(blue, spinner[l.frame%len(spinner)]), l.p.ready, l.p.wanted, paint(dim, span(now.Sub(l.p.started))))
+	fmt.Fprintf(&b, "%s %d of %d replicas ready  %s\n", paint(blue, spinner[l.frame%len(spinner)]), l.p.ready, l.p.wanted, paint(dim, seconds(now.Sub(l.p.started))))
 	room := height - 3
 	shown := 0
 	// What is not ready comes first when not all fits.

@@ -171,6 +171,14 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
+// seconds is a span without its fractions of a second, for times that stand one below another.
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return "0s"
+	}
+	return span(d)
+}
+
 func age(d *durationpb.Duration) string {
 	if d == nil {
 		return "-"

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -207,12 +206,12 @@ func (a *app) explainCmd() *cobra.Command {
 			if a.output != "table" {
 				return a.show(res.Msg, nil, []string{replicaName(a.key(t))})
 			}
-			return a.explain(cmd.Context(), res.Msg)
+			return a.explain(res.Msg, a.machineNames(cmd.Context(), c))
 		},
 	}
 }
 
-func (a *app) explain(_ context.Context, e *argosyv1.ExplainResponse) error {
+func (a *app) explain(e *argosyv1.ExplainResponse, machines map[string]string) error {
 	out, colorful, now := a.sys.Out, a.colorful(a.sys.Out), time.Now()
 	paint := func(c cell) string {
 		if !colorful || c.style == plain {
@@ -221,8 +220,15 @@ func (a *app) explain(_ context.Context, e *argosyv1.ExplainResponse) error {
 		return string(c.style) + c.text + "\x1b[0m"
 	}
 	r := e.Status.GetReplica()
-	fmt.Fprintf(out, "%s is %s on %s (incarnation %d, revision %d; seen %s ago)\n", paint(cell{replicaName(r.GetKey()), bold}),
-		paint(stateCell(e.Status)), orDash(e.Status.MachineName), r.GetIncarnation(), r.GetRevision(), age(e.Status.Age))
+	where, seen := " on no machine", "never seen"
+	if e.Status.MachineName != "" {
+		where = " on " + e.Status.MachineName
+	}
+	if e.Status.Age != nil {
+		seen = "seen " + age(e.Status.Age) + " ago"
+	}
+	fmt.Fprintf(out, "%s is %s%s (incarnation %d, revision %d; %s)\n", paint(cell{replicaName(r.GetKey()), bold}),
+		paint(stateCell(e.Status)), where, r.GetIncarnation(), r.GetRevision(), seen)
 	if e.Status.Message != "" {
 		fmt.Fprintf(out, "  %s\n", e.Status.Message)
 	}
@@ -237,7 +243,7 @@ func (a *app) explain(_ context.Context, e *argosyv1.ExplainResponse) error {
 		fmt.Fprintln(out)
 	}
 	for _, v := range e.Volumes {
-		fmt.Fprintf(out, "  volume %s: on machine %s since %s ago\n", v.Name, orDash(v.Machine), since(v.CreatedAt, now))
+		fmt.Fprintf(out, "  volume %s: on %s since %s ago\n", v.Name, orDash(machineName(machines, v.Machine)), since(v.CreatedAt, now))
 	}
 	if len(e.Now) > 0 {
 		fmt.Fprintln(out, "\nEach machine as it stands now:")
@@ -247,7 +253,7 @@ func (a *app) explain(_ context.Context, e *argosyv1.ExplainResponse) error {
 			if v.Fits {
 				fits = cell{"yes", green}
 			}
-			t.add(text(v.Machine), fits, text(v.Detail))
+			t.add(text(v.Machine), fits, text(strings.TrimPrefix(v.Detail, "no: "))) // the column says no already
 		}
 		if err := t.write(out, colorful); err != nil {
 			return err
@@ -257,7 +263,7 @@ func (a *app) explain(_ context.Context, e *argosyv1.ExplainResponse) error {
 		fmt.Fprintln(out, "\nWhat happened:")
 		t := &table{header: []string{"WHEN", "WHAT", "CAUSE"}}
 		for _, tr := range e.History {
-			t.add(text(since(tr.At, now)+" ago"), text(what(tr)), text(oneLine(tr.Cause)))
+			t.add(text(since(tr.At, now)+" ago"), text(what(tr, machines)), text(oneLine(tr.Cause)))
 		}
 		return t.write(out, colorful)
 	}

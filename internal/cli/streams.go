@@ -57,12 +57,23 @@ func (a *app) logsCmd() *cobra.Command {
 				return err
 			}
 			defer stream.Close()
+			lines, warnings := 0, 0
 			for stream.Receive() {
 				if err := a.showLogs(stream.Msg(), req.Timestamps, t.number != 0 && t.member != ""); err != nil {
 					return err
 				}
+				lines += len(stream.Msg().Lines)
+				if stream.Msg().Warning != "" {
+					warnings++
+				}
 			}
-			return stream.Err()
+			if err := stream.Err(); err != nil {
+				return err
+			}
+			if lines == 0 && warnings > 0 { // nothing could be read, and why has been said
+				return &exitError{code: exitFailed}
+			}
+			return nil
 		},
 	}
 	cmd.Flags().BoolVarP(&req.Follow, "follow", "f", false, "go on with what is written")
