@@ -278,6 +278,7 @@ func (a *agent) run(ctx context.Context) error {
 	select {
 	case <-a.x.Ready():
 		run(a.sess.Run)
+		run(a.trim)
 		a.cfg.Ready()
 		a.log.Info("the agent watches over this machine", "machine", a.cfg.MachineID, "engine", a.engine.Info().Version, "cpus", a.hello.GetCapacity().GetCpuMilli(), "memory", a.hello.GetCapacity().GetMemory())
 	case <-ctx.Done():

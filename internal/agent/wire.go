@@ -110,12 +110,16 @@ func (w *wire) run(ctx context.Context) {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	var failing string
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.wake:
 		case <-retry.C:
+		case <-check.C:
+			w.recheck(ctx)
 		}
 		w.mu.Lock()
 		todo := w.changed
@@ -146,6 +150,20 @@ func (w *wire) run(ctx context.Context) {
 		default:
 			close(w.ready)
 		}
+	}
+}
+
+// checkEvery is how often it is looked whether somebody removed the Docker network.
+const checkEvery = 30 * time.Second
+
+// recheck makes the Docker network again if it is gone. The rest is the keeper's to watch.
+func (w *wire) recheck(ctx context.Context) {
+	cfg, err := w.config()
+	if err == nil {
+		err = w.engine.EnsureNetwork(ctx, network.DockerNetworkOptions(cfg, w.engine.Info().APIVersion))
+	}
+	if err != nil && ctx.Err() == nil {
+		w.log.Warn("the Docker network is not as it should be", "error", err)
 	}
 }
 

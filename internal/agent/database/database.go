@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -61,6 +63,11 @@ func open(path string) (d *DB, err error) {
 			d, err = nil, fmt.Errorf("%w: %v", errDamaged, r)
 		}
 	}()
+	// A page that cannot be read is a fault of memory for bbolt, which maps the file.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	if err := whole(path); err != nil {
+		return nil, err
+	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, FreelistType: bolt.FreelistMapType})
 	switch {
 	case errors.Is(err, bolt.ErrTimeout):
@@ -73,6 +80,11 @@ func open(path string) (d *DB, err error) {
 		}
 		return nil, fmt.Errorf("open the agent's database: %w", err)
 	}
+	defer func() {
+		if r := recover(); r != nil {
+			d, err = nil, errors.Join(fmt.Errorf("%w: %v", errDamaged, r), db.Close())
+		}
+	}()
 	d = &DB{db: db, maxOutbox: defaultMaxOutbox}
 	err = db.Update(func(tx *bolt.Tx) error {
 		for _, b := range buckets {
@@ -85,7 +97,57 @@ func open(path string) (d *DB, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare the agent's database: %w", err), db.Close())
 	}
+	if err := d.readable(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", errDamaged, err), db.Close())
+	}
 	return d, nil
+}
+
+// readable reads everything once, so that damage shows now and not in the middle of the work.
+func (d *DB) readable() error {
+	if _, _, err := d.Assignments(); err != nil {
+		return err
+	}
+	if _, _, err := d.Last(); err != nil {
+		return err
+	}
+	if _, err := d.Images(); err != nil {
+		return err
+	}
+	_, err := d.Pending(0, math.MaxInt)
+	return err
+}
+
+// whole compares the file's length with what its first pages say of it: each of the two begins with 16 bytes of page
+// header, then magic, version, page size and flags (4 bytes each), the root (16), the free list (8), and how many pages
+// there are (8), in the machine's order. What cannot be read so is left for bbolt to judge.
+func whole(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return nil
+	}
+	const magic, length = 0xED0CDAED, 16 + 16 + 16 + 8 + 8
+	page := int64(os.Getpagesize())
+	var most int64
+	for i := range int64(2) {
+		var b [length]byte
+		if _, err := f.ReadAt(b[:], i*page); err != nil || binary.NativeEndian.Uint32(b[16:]) != magic {
+			continue
+		}
+		size, pages := int64(binary.NativeEndian.Uint32(b[24:])), int64(binary.NativeEndian.Uint64(b[56:]))
+		if size > 0 && size <= 1<<16 && pages > 0 && pages < 1<<40 {
+			most = max(most, size*pages)
+		}
+	}
+	if st.Size() < most {
+		return fmt.Errorf("%w: %d bytes long, %d are in use", errDamaged, st.Size(), most)
+	}
+	return nil
 }
 
 // Close waits for transactions to end.
