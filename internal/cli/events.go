@@ -130,16 +130,20 @@ func what(e *argosyv1.Transition, machines map[string]string) string {
 		fmt.Fprintf(&b, " %s →", e.From)
 	}
 	b.WriteString(" " + e.To)
-	// An earlier incarnation may end on one machine while the next is ready on another.
+	var notes []string
 	if e.Replica != nil && e.Machine != "" {
-		where := " on "
-		if e.To == "assigned" {
-			where = " to "
+		// An earlier incarnation may end on one machine while the next is ready on another.
+		if name := machineName(machines, e.Machine); e.To == "assigned" {
+			b.WriteString(" to " + name)
+		} else {
+			notes = append(notes, name)
 		}
-		b.WriteString(where + machineName(machines, e.Machine))
 	}
 	if e.ExitCode != 0 {
-		fmt.Fprintf(&b, " (exit code %d)", e.ExitCode)
+		notes = append(notes, fmt.Sprintf("exit code %d", e.ExitCode))
+	}
+	if len(notes) > 0 {
+		fmt.Fprintf(&b, " (%s)", strings.Join(notes, ", "))
 	}
 	if e.Actor != "" {
 		fmt.Fprintf(&b, " by %s", e.Actor)
