@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -39,8 +40,9 @@ type Core struct {
 	net      network
 	held     bool
 	// wakes are the sessions for which there may be something to send since somebody last asked.
-	wakes map[*Session]struct{}
-	news  News
+	wakes  map[*Session]struct{}
+	news   News
+	serial uint64 // of the last session
 }
 
 // News lists what machines showed since somebody last asked.
@@ -93,6 +95,7 @@ type memberKey struct {
 // Session is a machine's open stream.
 type Session struct {
 	machine *machine
+	serial  uint64
 	hello   *argosyv1.Hello
 	// What is to be sent.
 	welcome, full bool
@@ -148,15 +151,7 @@ func (c *Core) Wakes() []*Session {
 		out = append(out, s)
 	}
 	clear(c.wakes)
-	slices.SortFunc(out, func(a, b *Session) int {
-		switch {
-		case a.machine.id < b.machine.id:
-			return -1
-		case a.machine.id > b.machine.id:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(out, func(a, b *Session) int { return cmp.Compare(a.serial, b.serial) })
 	return out
 }
 
@@ -181,7 +176,8 @@ func (c *Core) Open(now time.Time, id string, hello *argosyv1.Hello, live time.D
 		}
 		c.Close(now, old)
 	}
-	s := &Session{machine: m, hello: hello, welcome: true, full: true, netFull: true, dirty: state.Set[state.Key]{}}
+	c.serial++
+	s := &Session{machine: m, serial: c.serial, hello: hello, welcome: true, full: true, netFull: true, dirty: state.Set[state.Key]{}}
 	m.session, m.reported, m.last = s, false, now
 	m.outbox = nil
 	c.news.Machines.Add(id)

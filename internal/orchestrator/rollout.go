@@ -52,6 +52,15 @@ func (d *decision) roll() {
 		}
 		return
 	}
+	// Where new copies go shows only when they are placed; they are awaited like any other then.
+	for _, c := range d.plan.Changes {
+		if c.Kind == Create || c.Kind == Renew || c.Kind == Replace && !c.Optional {
+			for _, n := range next {
+				d.wait(n.Key, fmt.Sprintf("revision %d waits for %s to be placed", n.Revision, c.Key))
+			}
+			return
+		}
+	}
 	slices.SortStableFunc(next, func(a, b Change) int { return order(d.isReady(a.Replica), d.isReady(b.Replica)) })
 	d.plan.Roll = next
 }

@@ -105,6 +105,9 @@ func (w *World) checkStatus(v *core.View, s *argosyv1.ReplicaStatus) {
 			w.violate("no lies: %s is called ready on a machine that does not exist", k)
 			return
 		}
+		if s.GetAge().AsDuration() >= state.DefaultUnreachable {
+			w.violate("no lies: %s is called ready, and was seen %s ago", k, s.GetAge().AsDuration())
+		}
 		from := w.now.Add(-s.GetAge().AsDuration() - slack)
 		for _, o := range s.GetObservation().GetMembers() {
 			if o.GetState() == argosyv1.MemberState_MEMBER_STATE_RUNNING && !m.engine.ranWithin(o.GetContainerId(), from, w.now) {
@@ -235,8 +238,24 @@ func (w *World) checkReplica(v *core.View, r *argosyv1.Replica) {
 	case app.GetRevision() != r.GetRevision() && !w.excused(v, k):
 		w.violate("agreement: %s is still at revision %d of %d: %s", k, r.GetRevision(), app.GetRevision(), s.GetMessage())
 	}
-	if r.GetMachine() == "" && s.GetMessage() == "" {
+	if r.GetMachine() == "" && r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
+		w.checkPending(v, k, s)
+	}
+}
+
+// checkPending: what is on no machine says why, and fits none.
+func (w *World) checkPending(v *core.View, k state.Key, s *argosyv1.ReplicaStatus) {
+	if s.GetMessage() == "" {
 		w.violate("no silent refusal: %s is on no machine and nothing says why", k)
+	}
+	ex, err := v.Explain(k)
+	if err != nil {
+		w.violate("%s cannot be explained: %v", k, err)
+	}
+	for _, m := range ex.GetNow() {
+		if m.GetFits() {
+			w.violate("agreement: %s waits (%s) and fits on %s: %s", k, s.GetMessage(), m.GetMachine(), m.GetDetail())
+		}
 	}
 }
 

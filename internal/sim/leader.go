@@ -209,6 +209,9 @@ func (l *leaderProcess) committed(revision int64, t core.Txn) {
 		w.traceOp(op)
 	}
 	l.core.Committed(w.now, revision, t)
+	if w.chance(0.01) {
+		w.checkMirror(l.core.View(w.now))
+	}
 	echo := store.Batch{Revision: revision}
 	for _, op := range t.Ops {
 		echo.Events = append(echo.Events, store.Event{Key: op.Key, Value: op.Value})
@@ -235,7 +238,8 @@ func (l *leaderProcess) echo(b store.Batch) {
 
 // receive is a message from a machine.
 func (l *leaderProcess) receive(c *conn, msg *argosyv1.SessionRequest) {
-	if l.dead || !c.leaderOpen || l.core == nil {
+	// What a session that is over still had on its way reaches the core as well: it must not be believed.
+	if l.dead || l.core == nil || !c.leaderOpen && c.session == nil {
 		return
 	}
 	if hello := msg.GetHello(); hello != nil {
@@ -253,10 +257,12 @@ func (l *leaderProcess) receive(c *conn, msg *argosyv1.SessionRequest) {
 		return
 	}
 	if err := l.core.Receive(l.w.now, c.session, msg); err != nil {
-		l.w.trace("session of %s ends: %v", c.m.Name, err)
-		c.leaderOpen = false
-		l.closed(c)
-		l.w.after(c.delay(&c.down), c.closeMachine)
+		if c.leaderOpen {
+			l.w.trace("session of %s ends: %v", c.m.Name, err)
+			c.leaderOpen = false
+			l.closed(c)
+			l.w.after(c.delay(&c.down), c.closeMachine)
+		}
 	}
 	l.flush()
 	if l.core.Due(l.w.now) {
