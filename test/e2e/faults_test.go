@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -152,7 +153,7 @@ cluster:
   quits: 2
 `)
 	argosy(t, "apply", file)
-	eventually(t, 30*time.Second, "the good ones are ready", func() error {
+	eventually(t, 60*time.Second, "the good ones are ready", func() error {
 		_, err := ready("mixed/good", 3)
 		return err
 	})
@@ -182,5 +183,48 @@ cluster:
 	says("mixed/quits", "3")
 	if out := argosy(t, "logs", "mixed/quits.1/quits"); !strings.Contains(out, "I quit") {
 		t.Errorf("the last words of what exits are lost: %q", out)
+	}
+}
+
+// TestPortTaken: a host port is there once on each machine. Who finds none free
+// waits and says so, and gets one as soon as there is.
+func TestPortTaken(t *testing.T) {
+	removeApp(t, "ports")
+	file := manifest(t, `argosy: v1
+app: ports
+containers:
+  web:
+    image: argosy-example/apache:2.4
+    entrypoint: [sleep, infinity]
+    ports: ["18080:80"]
+    mem_limit: 32m
+    stop_grace_period: 1s
+stacks:
+  web: {containers: [web]}
+cluster:
+  web: 4
+`)
+	argosy(t, "apply", file)
+	eventually(t, 60*time.Second, "three run and the fourth says that the port is taken", func() error {
+		list, err := replicas("ports/web")
+		if err != nil {
+			return err
+		}
+		up, says := 0, false
+		for _, r := range list {
+			if r.State == argosyv1.ReplicaState_REPLICA_STATE_READY {
+				up++
+			} else {
+				says = strings.Contains(r.Message, "18080")
+			}
+		}
+		if up != 3 || len(list) != 4 || !says {
+			return errors.New(w.run(nil, "ps", "ports").out)
+		}
+		return nil
+	})
+	argosy(t, "scale", "ports/web=3", "--wait", "--timeout", "60s")
+	if _, err := ready("ports/web", 3); err != nil {
+		t.Error(err)
 	}
 }
