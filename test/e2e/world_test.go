@@ -27,7 +27,7 @@ import (
 
 var (
 	keep   = flag.Bool("keep", false, "leave the cluster running")
-	name   = flag.String("cluster", "e2e", "name of the local cluster")
+	name   = flag.String("cluster", "proof", "name of the local cluster")
 	binary = flag.String("argosy", "", "the binary to test; default bin/argosy of this repository")
 )
 
