@@ -23,6 +23,8 @@ const (
 	memoryOnce       = 512 << 20 // the server, building images
 	diskPerMachine   = 3 << 29   // 1.5 GiB
 	diskForImage     = 3 << 30   // while it is built: package files, root file system, import
+
+	inotifyPerMachine = 8 // seen: systemd 5, D-Bus 1, containerd 1
 )
 
 // facts are what check needs to know of the host.
@@ -32,6 +34,7 @@ type facts struct {
 	EngineAnswers   bool
 	EngineError     string // why it does not answer
 	EngineRemote    bool   // DOCKER_HOST names another host
+	EngineElsewhere string // the socket that DOCKER_HOST names, when it is not the usual one
 	EngineRootless  bool
 	EngineCanLimit  bool // memory cgroup usable
 	EngineOS        string
@@ -39,6 +42,7 @@ type facts struct {
 	HasIptables     bool
 	HasImage        bool
 	HasMmdebstrap   bool
+	InotifyFree     int // inotify instances that root may still make
 	MemoryAvailable int64
 	DiskAvailable   int64
 	DiskPath        string // where DiskAvailable was measured
@@ -67,6 +71,8 @@ func problems(f facts, n int) []string {
 	case f.EngineAnswers && !f.EngineCanLimit:
 		say("The Docker Engine cannot limit memory here: boot the kernel with the memory cgroup on (cgroup_enable=memory).")
 	case f.EngineAnswers:
+	case f.EngineElsewhere != "":
+		say("No Docker Engine answers at %s, which DOCKER_HOST names (%s): unset DOCKER_HOST, or start the one it names.", f.EngineElsewhere, f.EngineError)
 	case !f.HasDockerd:
 		say("Docker Engine is not installed: apt-get install docker.io")
 	case f.Systemd:
@@ -79,6 +85,9 @@ func problems(f facts, n int) []string {
 	}
 	if !f.HasImage && !f.HasMmdebstrap {
 		say("The machine image is built with mmdebstrap, which is not installed: apt-get install mmdebstrap")
+	}
+	if need := n * inotifyPerMachine; f.InotifyFree < need {
+		say("Too few inotify instances: %d more machines need about %d, and root may make %d more: sysctl fs.inotify.max_user_instances=1024", n, need, f.InotifyFree)
 	}
 	if need := int64(n)*memoryPerMachine + memoryOnce; f.MemoryAvailable < need {
 		say("Too little memory: %d more machines need about %s, and %s is available.", n, size(need), size(f.MemoryAvailable))
@@ -130,7 +139,13 @@ func (l *Local) gather(ctx context.Context) facts {
 	f.HasDockerd = inPath("dockerd") && inPath("containerd")
 	f.HasIptables = inPath("iptables")
 	f.HasMmdebstrap = inPath("mmdebstrap")
-	f.EngineRemote = !strings.HasPrefix(l.docker.DaemonHost(), "unix://")
+	switch host := l.docker.DaemonHost(); {
+	case !strings.HasPrefix(host, "unix://"):
+		f.EngineRemote = true
+	case host != "unix:///var/run/docker.sock" && host != "unix:///run/docker.sock":
+		f.EngineElsewhere = host
+	}
+	f.InotifyFree = inotifyFree()
 	if st, err := os.Stat(l.opts.Binary); err != nil {
 		f.BinaryError = err.Error()
 	} else if !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
@@ -191,6 +206,26 @@ func memoryAvailable() int64 {
 		}
 	}
 	return 0
+}
+
+// inotifyFree is how many inotify instances the kernel lets root make beside
+// those there are. Each is counted as root's, which nearly all are.
+func inotifyFree() int {
+	text, err := os.ReadFile("/proc/sys/fs/inotify/max_user_instances")
+	if err != nil {
+		return 0
+	}
+	free, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0
+	}
+	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*") // an error is a bad pattern
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && to == "anon_inode:inotify" {
+			free--
+		}
+	}
+	return free
 }
 
 // diskAvailable measures at path or, while it does not exist, at the nearest

@@ -19,7 +19,7 @@ import (
 func wellEquipped() facts {
 	return facts{
 		Root: true, EngineAnswers: true, EngineOS: "linux", EngineCanLimit: true,
-		HasDockerd: true, HasIptables: true, HasMmdebstrap: true,
+		HasDockerd: true, HasIptables: true, HasMmdebstrap: true, InotifyFree: 100,
 		MemoryAvailable: 8 << 30, DiskAvailable: 40 << 30, DiskPath: "/var/lib/docker", Binary: "/bin/argosy",
 	}
 }
@@ -38,6 +38,9 @@ func TestProblems(t *testing.T) {
 		{"engine to be started by hand", func(f *facts) { f.EngineAnswers = false }, 3, nil},
 		{"by hand without iptables", func(f *facts) { f.EngineAnswers, f.HasIptables = false, false }, 3, []string{"install iptables"}},
 		{"engine elsewhere", func(f *facts) { f.EngineRemote = true }, 3, []string{"unset DOCKER_HOST"}},
+		{"engine at a place of its own", func(f *facts) { f.EngineElsewhere = "unix:///x" }, 3, nil},
+		{"no engine at a place of its own", func(f *facts) { f.EngineElsewhere, f.EngineAnswers = "unix:///x", false }, 3, []string{"No Docker Engine answers at unix:///x"}},
+		{"inotify", func(f *facts) { f.InotifyFree = 23 }, 3, []string{"need about 24, and root may make 23 more"}},
 		{"rootless", func(f *facts) { f.EngineRootless = true }, 3, []string{"rootless"}},
 		{"no memory cgroup", func(f *facts) { f.EngineCanLimit = false }, 3, []string{"cgroup_enable=memory"}},
 		{"windows", func(f *facts) { f.EngineOS = "windows" }, 3, []string{"windows"}},
@@ -50,7 +53,7 @@ func TestProblems(t *testing.T) {
 		{"binary", func(f *facts) { f.BinaryError = "it is not an executable file" }, 3, []string{"/bin/argosy cannot be used"}},
 		{"all at once", func(f *facts) {
 			*f = facts{DiskPath: "/"}
-		}, 3, []string{"need root", "apt-get install docker.io", "mmdebstrap", "memory", "disk"}},
+		}, 3, []string{"need root", "apt-get install docker.io", "mmdebstrap", "inotify", "memory", "disk"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := wellEquipped()

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -76,6 +77,7 @@ func (l *Local) Up(ctx context.Context, n int) (Cluster, error) {
 		return Cluster{}, err
 	}
 	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(4, 2*runtime.NumCPU())) // booting is work for the processors
 	for number := 1; number <= n; number++ {
 		g.Go(func() error {
 			if err := l.ensureMachine(gctx, number, subnet); err != nil {
