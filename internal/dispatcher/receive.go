@@ -49,6 +49,9 @@ func (c *Core) report(now time.Time, m *machine, r *argosyv1.Report) error {
 		clear(m.gone)
 	}
 	for _, o := range r.GetReplicas() {
+		if o == nil {
+			continue
+		}
 		i := incarnationOf(o)
 		if o.GetState() == argosyv1.ReplicaState_REPLICA_STATE_GONE {
 			c.markGone(m, i)
@@ -107,6 +110,9 @@ func bound(o *argosyv1.ReplicaObservation) {
 		o.Members = o.Members[:maxMembers]
 	}
 	for _, m := range o.Members {
+		if m == nil {
+			continue
+		}
 		m.Message = cut(m.GetMessage(), maxText)
 	}
 }
@@ -127,6 +133,9 @@ func cut(s string, n int) string {
 func (c *Core) transitions(s *Session, t *argosyv1.Transitions) error {
 	m := s.machine
 	for _, tr := range t.GetTransitions() {
+		if tr == nil {
+			continue
+		}
 		// The first of a session may follow anything: what went before it, the machine no longer has. Within a session a
 		// gap would have transitions acknowledged that never came.
 		if next := max(s.outboxAt, s.acked) + 1; s.outboxAt != 0 && tr.GetOutboxSeq() > next {

@@ -1,0 +1,243 @@
+package dispatcher_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/dispatcher"
+	"github.com/argosy-cluster/argosy/internal/state"
+)
+
+// table is a source whose assignments tests set.
+type table map[string]map[state.Key]*argosyv1.Assignment
+
+func (t table) Welcome(machine string) *argosyv1.Welcome {
+	if t[machine] == nil {
+		return nil
+	}
+	return &argosyv1.Welcome{MachineId: machine}
+}
+
+func (t table) Assigned(machine string) []state.Key {
+	var out []state.Key
+	for k := range t[machine] {
+		out = append(out, k)
+	}
+	return out
+}
+
+func (t table) Assignment(machine string, k state.Key) *argosyv1.Assignment { return t[machine][k] }
+
+// mirror is what a machine believes after the messages it got.
+type mirror struct {
+	assigned  map[state.Key]*argosyv1.Assignment
+	peers     map[string]*argosyv1.Peer
+	endpoints map[string]*argosyv1.Endpoint
+}
+
+func newMirror() *mirror {
+	return &mirror{map[state.Key]*argosyv1.Assignment{}, map[string]*argosyv1.Peer{}, map[string]*argosyv1.Endpoint{}}
+}
+
+func endpointName(e *argosyv1.Endpoint) string {
+	return state.KeyOf(e.GetKey()).String() + "/" + e.GetMember()
+}
+
+func (m *mirror) take(msg *argosyv1.SessionResponse) {
+	if a := msg.GetAssignments(); a != nil {
+		if a.GetFull() {
+			clear(m.assigned)
+		}
+		for _, k := range a.GetRemoved() {
+			delete(m.assigned, state.KeyOf(k))
+		}
+		for _, s := range a.GetSet() {
+			m.assigned[state.KeyOf(s.GetKey())] = s
+		}
+	}
+	if n := msg.GetNetwork(); n != nil {
+		if n.GetFull() {
+			clear(m.peers)
+			clear(m.endpoints)
+		}
+		for _, p := range n.GetRemovedPeers() {
+			delete(m.peers, p)
+		}
+		for _, p := range n.GetPeers() {
+			m.peers[p.GetMachine()] = p
+		}
+		for _, e := range n.GetRemovedEndpoints() {
+			delete(m.endpoints, endpointName(e))
+		}
+		for _, e := range n.GetEndpoints() {
+			m.endpoints[endpointName(e)] = e
+		}
+	}
+}
+
+// TestMachinesLearnEverything: however changes and deliveries follow each other, however often machines reconnect, once
+// everything was delivered each machine believes what is.
+func TestMachinesLearnEverything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		src := table{"m1": {}, "m2": {}}
+		c := dispatcher.New(src)
+		now := time.Unix(0, 0)
+		sessions, mirrors := map[string]*dispatcher.Session{}, map[string]*mirror{"m1": newMirror(), "m2": newMirror()}
+		peers, endpoints := map[string]*argosyv1.Peer{}, map[string]*argosyv1.Endpoint{}
+		deliver := func(id string, most int) {
+			for s := sessions[id]; s != nil && most > 0; most-- {
+				msg := c.Next(s)
+				if msg == nil {
+					return
+				}
+				mirrors[id].take(proto.CloneOf(msg))
+			}
+		}
+		for i := range rapid.IntRange(1, 80).Draw(t, "steps") {
+			id := rapid.SampledFrom([]string{"m1", "m2"}).Draw(t, "machine")
+			k := state.Key{Tenant: "t", App: "a", Stack: "s", Number: rapid.Uint32Range(1, 4).Draw(t, "number")}
+			switch rapid.IntRange(0, 6).Draw(t, "what") {
+			case 0:
+				s, refusal := c.Open(now, id, &argosyv1.Hello{SessionId: id}, time.Second)
+				if refusal != nil {
+					t.Fatalf("refused: %v", refusal)
+				}
+				sessions[id] = s
+			case 1:
+				if rapid.Bool().Draw(t, "gone") {
+					delete(src[id], k)
+				} else {
+					src[id][k] = &argosyv1.Assignment{Key: k.Proto(), Revision: uint64(i)}
+				}
+				c.Mark(id, k)
+			case 2:
+				p := fmt.Sprint("p", rapid.IntRange(1, 3).Draw(t, "peer"))
+				delete(peers, p)
+				var next *argosyv1.Peer
+				if rapid.Bool().Draw(t, "there") {
+					next = &argosyv1.Peer{Machine: p, Address: fmt.Sprint(i)}
+					peers[p] = next
+				}
+				c.SetPeer(p, next)
+			case 3:
+				var list []*argosyv1.Endpoint
+				for _, member := range []string{"x", "y"} {
+					e := &argosyv1.Endpoint{Key: k.Proto(), Member: member, Ready: rapid.Bool().Draw(t, "ready")}
+					delete(endpoints, endpointName(e))
+					if rapid.Bool().Draw(t, "there") {
+						list = append(list, e)
+						endpoints[endpointName(e)] = e
+					}
+				}
+				c.SetEndpoints(k, list)
+			case 4:
+				c.Release()
+			default:
+				deliver(id, rapid.IntRange(1, 3).Draw(t, "messages"))
+			}
+		}
+		c.Release()
+		for id, s := range sessions {
+			deliver(id, 1000)
+			if msg := c.Next(s); msg != nil {
+				t.Fatalf("%s is never told everything: %v", id, msg)
+			}
+			m := mirrors[id]
+			if fmt.Sprint(m.assigned) != fmt.Sprint(map[state.Key]*argosyv1.Assignment(src[id])) {
+				t.Fatalf("%s believes %v, is %v", id, m.assigned, src[id])
+			}
+			if fmt.Sprint(m.peers) != fmt.Sprint(peers) || fmt.Sprint(m.endpoints) != fmt.Sprint(endpoints) {
+				t.Fatalf("%s believes %v %v, is %v %v", id, m.peers, m.endpoints, peers, endpoints)
+			}
+		}
+	})
+}
+
+func observation(n uint64, s argosyv1.ReplicaState) *argosyv1.ReplicaObservation {
+	return &argosyv1.ReplicaObservation{Key: &argosyv1.ReplicaKey{Tenant: "t", App: "a", Stack: "s", Number: 1}, Incarnation: n, State: s}
+}
+
+func report(full bool, list ...*argosyv1.ReplicaObservation) *argosyv1.SessionRequest {
+	return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: &argosyv1.Report{Full: full, Replicas: list}}}
+}
+
+var beat = &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{}}}
+
+// TestWhatBeatsConfirm: a beat confirms what its own session reported, and nothing before that.
+func TestWhatBeatsConfirm(t *testing.T) {
+	c := dispatcher.New(table{"m1": {}})
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	k := state.Key{Tenant: "t", App: "a", Stack: "s", Number: 1}
+	confirmed := func(want int) {
+		t.Helper()
+		if _, got, ok := c.Seen("m1", k, 1); !ok || !got.Equal(at(want)) {
+			t.Errorf("seen %v at %v, want %v", ok, got, at(want))
+		}
+	}
+	receive := func(when int, s *dispatcher.Session, m *argosyv1.SessionRequest) {
+		t.Helper()
+		if err := c.Receive(at(when), s, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, _ := c.Open(at(0), "m1", &argosyv1.Hello{SessionId: "x"}, time.Second)
+	if err := c.Receive(at(0), first, report(false)); err == nil {
+		t.Error("a delta before the full report is taken")
+	}
+	receive(1, first, report(true, observation(1, argosyv1.ReplicaState_REPLICA_STATE_READY)))
+	receive(2, first, beat)
+	confirmed(2)
+	second, _ := c.Open(at(3), "m1", &argosyv1.Hello{SessionId: "x"}, time.Second)
+	receive(4, second, beat)
+	confirmed(2)
+	if err := c.Receive(at(5), first, beat); err == nil {
+		t.Error("a session that was replaced is still heard")
+	}
+	receive(6, second, report(true))
+	if _, _, ok := c.Seen("m1", k, 1); ok || !c.Absent("m1", k, 1) {
+		t.Error("what a full report does not name is still seen")
+	}
+	receive(7, second, report(false, observation(1, argosyv1.ReplicaState_REPLICA_STATE_GONE)))
+	if !c.Gone("m1", k, 1) {
+		t.Error("GONE is not noted")
+	}
+}
+
+// TestHostileMachine: what a machine sends is bounded, and never panics.
+func TestHostileMachine(t *testing.T) {
+	c := dispatcher.New(table{"m1": {}})
+	s, _ := c.Open(time.Unix(0, 0), "m1", &argosyv1.Hello{}, time.Second)
+	long := observation(1, argosyv1.ReplicaState_REPLICA_STATE_READY)
+	long.Message = strings.Repeat("é", 100_000)
+	if err := c.Receive(time.Unix(0, 0), s, report(true, long, nil, &argosyv1.ReplicaObservation{})); err != nil {
+		t.Fatal(err)
+	}
+	o, _, _ := c.Seen("m1", state.KeyOf(long.Key), 1)
+	if len(o.GetMessage()) > 4096 || !strings.HasPrefix(o.GetMessage(), "éé") {
+		t.Errorf("a message of %d bytes is kept", len(o.GetMessage()))
+	}
+	var many []*argosyv1.ReplicaObservation
+	for i := range 10_000 {
+		many = append(many, observation(uint64(i), argosyv1.ReplicaState_REPLICA_STATE_READY))
+	}
+	if err := c.Receive(time.Unix(0, 0), s, report(false, many...)); err == nil {
+		t.Error("ten thousand incarnations are taken")
+	}
+	for _, m := range []*argosyv1.SessionRequest{{}, {Message: &argosyv1.SessionRequest_Report{}}, {Message: &argosyv1.SessionRequest_Transitions{}}, {Message: &argosyv1.SessionRequest_Usage{}}} {
+		_ = c.Receive(time.Unix(0, 0), s, m)
+	}
+	var ts []*argosyv1.Transition
+	for i := range 10_000 {
+		ts = append(ts, &argosyv1.Transition{OutboxSeq: uint64(i + 1), Cause: long.Message})
+	}
+	err := c.Receive(time.Unix(0, 0), s, &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Transitions{Transitions: &argosyv1.Transitions{Transitions: ts}}})
+	if err == nil || len(c.Outbox("m1", 100_000)) > 5000 {
+		t.Errorf("%d transitions are kept: %v", len(c.Outbox("m1", 100_000)), err)
+	}
+}
