@@ -81,7 +81,7 @@ const (
 	// callTime bounds calls that the Engine answers at once when it is well.
 	callTime = 30 * time.Second
 	// maxAnswer bounds what is read of one answer that is not a stream.
-	maxAnswer = 64 << 20
+	maxAnswer = 16 << 20
 )
 
 // Open connects to the Engine and asks it who it is.

@@ -18,7 +18,7 @@ import (
 )
 
 // maxContainers bounds what is believed of one machine.
-const maxContainers = 10000
+const maxContainers = 5000
 
 // Glimpse is what a listing shows of a container: enough to know whether a closer look is worth it.
 type Glimpse struct {

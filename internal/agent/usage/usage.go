@@ -1,8 +1,6 @@
 package usage
 
 import (
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,6 +10,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/host"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -76,25 +75,36 @@ func (s *Sampler) Sample(now time.Time, containers []core.Container, disk string
 	return r
 }
 
-// read reads a kernel file of at most 64 KiB; what it returns is valid until the next read.
+// read reads a kernel file of at most 64 KiB; what it returns is valid until the next read. It makes the calls itself: there
+// are hundreds of files in a sample, and os.File would register each with the runtime's poller and take it out again.
 func (s *Sampler) read(name string) (string, error) {
-	f, err := os.Open(name)
+	fd, err := again(func() (int, error) { return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return "", err
+		return "", &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	n := 0
 	for n < len(s.buf) {
-		m, err := f.Read(s.buf[n:])
-		n += m
-		if errors.Is(err, io.EOF) {
+		m, err := again(func() (int, error) { return unix.Read(fd, s.buf[n:]) })
+		if err != nil {
+			return "", &os.PathError{Op: "read", Path: name, Err: err}
+		}
+		if m == 0 {
 			break
 		}
-		if err != nil {
-			return "", err
-		}
+		n += m
 	}
 	return string(s.buf[:n]), nil
+}
+
+// again repeats a call for as long as signals interrupt it.
+func again(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 func (s *Sampler) number(name string) uint64 {
