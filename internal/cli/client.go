@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"io/fs"
 	"net"
 	"net/http"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
+	"github.com/argosy-cluster/argosy/internal/auth"
 )
 
 // defaultSocket is where a server on this machine listens for its administrator.
@@ -82,6 +84,10 @@ func explainError(err error) string {
 	}
 	switch ce.Code() {
 	case connect.CodeUnavailable:
+		if errors.Is(err, fs.ErrPermission) {
+			return "you may not administer the cluster here: " + dialCause(err) +
+				"\nBe root or a member of the group " + auth.LocalGroup + ", or log in with 'argosy login TOKEN' and name that login with --server."
+		}
 		if isDial(err) {
 			return "no server answers: " + dialCause(err) +
 				"\nIs it running? Start one with 'argosy server', try 'argosy cluster up', or name another with --server."

@@ -17,7 +17,7 @@ func (a *app) machinesCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "machines",
 		Aliases: []string{"machine"},
-		Short:   "List, show and label machines",
+		Short:   "List, show, label and remove machines",
 		Example: `  argosy machines
   argosy machines show m2
   argosy machines label m2 rack=r1 disk=ssd`,
