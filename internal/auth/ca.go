@@ -142,7 +142,7 @@ func parseCSR(der []byte) (crypto.PublicKey, error) {
 	}
 	csr, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return nil, fmt.Errorf("the certificate request cannot be read: %w", err)
+		return nil, errors.New("the certificate request cannot be read: it must be PKCS #10, in DER")
 	}
 	switch key := csr.PublicKey.(type) {
 	case ed25519.PublicKey:

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -40,6 +42,8 @@ func SecretContext(kind, tenant, name string, version uint64) []byte {
 // Keyring encrypts what is kept in the store.
 type Keyring struct {
 	aead cipher.AEAD
+	// marks is the key of fingerprints, made from the other.
+	marks []byte
 }
 
 func newKeyring(key []byte) (*Keyring, error) {
@@ -55,7 +59,16 @@ func newKeyring(key []byte) (*Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("using a key: %w", err)
 	}
-	return &Keyring{aead: aead}, nil
+	marks := hmac.New(sha256.New, key)
+	marks.Write([]byte("argosy fingerprints"))
+	return &Keyring{aead: aead, marks: marks.Sum(nil)}, nil
+}
+
+// Fingerprint tells whether two values are the same without telling anything else of them to who has not the key: 32 bytes.
+func (k *Keyring) Fingerprint(value Secret) []byte {
+	h := hmac.New(sha256.New, k.marks)
+	h.Write(value.Reveal())
+	return h.Sum(nil)
 }
 
 // Encrypt hides a value. The context, see [SecretContext], is needed again to decrypt it.
