@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 
 	"connectrpc.com/connect"
 
@@ -13,7 +14,11 @@ import (
 type agentService struct{ *Server }
 
 func (s agentService) Session(ctx context.Context, stream *connect.BidiStream[argosyv1.SessionRequest, argosyv1.SessionResponse]) error {
-	return rpcError(s.leader.Session(ctx, auth.IdentityFrom(ctx).ID, stream))
+	err := rpcError(s.leader.Session(ctx, auth.IdentityFrom(ctx).ID, stream))
+	if connect.CodeOf(err) == connect.CodeInternal {
+		return invalid("%w", errors.Unwrap(err)) // what ends a session from inside is what the machine said
+	}
+	return err
 }
 
 func (s agentService) Attach(ctx context.Context, stream *connect.BidiStream[argosyv1.AttachRequest, argosyv1.AttachResponse]) error {

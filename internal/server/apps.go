@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/manifest"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
@@ -40,10 +42,18 @@ func (s appService) Plan(ctx context.Context, r *connect.Request[argosyv1.PlanRe
 	}
 	res, err := s.leader.Plan(tenant, spec)
 	if err != nil {
-		return nil, rpcError(err)
+		return nil, planError(err)
 	}
 	res.Warnings = append(warnings, res.Warnings...)
 	return connect.NewResponse(res), nil
+}
+
+// planError: what the leader's core refuses to plan is the caller's to change.
+func planError(err error) error {
+	if err = rpcError(err); connect.CodeOf(err) == connect.CodeInternal {
+		return refused("%w", errors.Unwrap(err))
+	}
+	return err
 }
 
 func (s appService) Apply(ctx context.Context, r *connect.Request[argosyv1.ApplyRequest]) (*connect.Response[argosyv1.ApplyResponse], error) {
@@ -57,7 +67,7 @@ func (s appService) Apply(ctx context.Context, r *connect.Request[argosyv1.Apply
 		rpc: "Apply", tenant: tenant, key: r.Msg.IdempotencyKey, request: r.Msg, response: res,
 		decide: func(now time.Time, v *leader.View) (leader.Proposal, error) {
 			if r.Msg.MustNotExist && v.App(tenant, spec.Name) != nil {
-				return leader.Proposal{}, connect.NewError(connect.CodeAlreadyExists, fmt.Errorf("app %s exists already", spec.Name))
+				return leader.Proposal{}, exists("app %s exists already", spec.Name)
 			}
 			res.Warnings = append(warnings, missingSecrets(v, tenant, spec)...)
 			return s.revise(ctx, now, v, tenant, spec, r.Msg.ExpectedRevision, "apply", res)
@@ -122,9 +132,9 @@ func mayChange(app *argosyv1.App, expected uint64) error {
 	case app.GetDeleting():
 		return refused("app %s is being deleted: wait until it is gone ('argosy ps %s')", app.Name, app.Name)
 	case expected != 0 && app == nil:
-		return connect.NewError(connect.CodeAborted, fmt.Errorf("the app does not exist, but was expected at revision %d", expected))
+		return aborted("the app does not exist, but was expected at revision %d", expected)
 	case expected != 0 && app.Revision != expected:
-		return connect.NewError(connect.CodeAborted, fmt.Errorf("app %s is at revision %d, not %d: somebody changed it; look at it again ('argosy plan') and repeat", app.Name, app.Revision, expected))
+		return aborted("app %s is at revision %d, not %d: somebody changed it; look at it again ('argosy plan') and repeat", app.Name, app.Revision, expected)
 	}
 	return nil
 }
@@ -137,7 +147,7 @@ func oldRevisions(v *leader.View, tenant, app string, current uint64) []store.Op
 	}
 	var ops []store.Op
 	for _, r := range v.Revisions(tenant, app) {
-		if r.Number+keptRevisions <= current && !used[r.Number] {
+		if r.Number+keptRevisions <= current && !used[r.Number] && len(ops) < 2*keptRevisions {
 			ops = append(ops, store.Delete(store.RevisionKey(tenant, app, r.Number)))
 		}
 	}
@@ -162,7 +172,7 @@ func missingSecrets(v *leader.View, tenant string, spec *argosyv1.AppSpec) []str
 }
 
 func (s appService) Scale(ctx context.Context, r *connect.Request[argosyv1.ScaleRequest]) (*connect.Response[argosyv1.ApplyResponse], error) {
-	tenant, err := s.tenant(ctx, r.Msg.Tenant)
+	tenant, err := s.named(ctx, r.Msg.Tenant, r.Msg.App)
 	if err != nil {
 		return nil, err
 	}
@@ -180,9 +190,6 @@ func (s appService) Scale(ctx context.Context, r *connect.Request[argosyv1.Scale
 	return respond(res, err)
 }
 
-// maxCount is the largest count of a stack; beyond it a number is a slip of the finger.
-const maxCount = 100_000
-
 func scaled(v *leader.View, tenant string, r *argosyv1.ScaleRequest) (spec *argosyv1.AppSpec, cause string, err error) {
 	app := v.App(tenant, r.App)
 	if app == nil {
@@ -190,14 +197,17 @@ func scaled(v *leader.View, tenant string, r *argosyv1.ScaleRequest) (spec *argo
 	}
 	current := v.AppRevision(tenant, r.App, app.Revision)
 	if current == nil {
-		return nil, "", fmt.Errorf("revision %d of app %s is missing from the store", app.Revision, r.App)
+		return nil, "", refused("revision %d of app %s is missing from the store: apply its manifest again", app.Revision, r.App)
 	}
 	spec = proto.CloneOf(current.Spec)
 	parts := []string{}
 	for _, stack := range slices.Sorted(maps.Keys(r.Counts)) {
 		n := r.Counts[stack]
-		if n > maxCount {
-			return nil, "", invalid("%d replicas of %s are more than the %d allowed", n, stack, maxCount)
+		if err := checkNames(r.App, stack); err != nil {
+			return nil, "", err
+		}
+		if n > manifest.MaxReplicas {
+			return nil, "", invalid("%d replicas of %s are more than the %d allowed", n, stack, manifest.MaxReplicas)
 		}
 		i := slices.IndexFunc(spec.Cluster, func(e *argosyv1.ClusterEntry) bool { return e.Stack == stack })
 		switch {
@@ -227,7 +237,7 @@ func stackNames(spec *argosyv1.AppSpec) string {
 }
 
 func (s appService) Restart(ctx context.Context, r *connect.Request[argosyv1.RestartRequest]) (*connect.Response[argosyv1.RestartResponse], error) {
-	tenant, err := s.tenant(ctx, r.Msg.Tenant)
+	tenant, err := s.named(ctx, r.Msg.Tenant, r.Msg.App)
 	if err != nil {
 		return nil, err
 	}
@@ -247,6 +257,12 @@ func (s *Server) restart(ctx context.Context, v *leader.View, tenant string, r *
 		return leader.Proposal{}, notFound("there is no app %s; see 'argosy apps'", r.App)
 	}
 	if err := mayChange(old, 0); err != nil {
+		return leader.Proposal{}, err
+	}
+	if r.Stack == "" && r.Number != 0 {
+		return leader.Proposal{}, invalid("replica %d of which stack? Name it, for example %s/web.%d", r.Number, r.App, r.Number)
+	}
+	if err := checkNames(r.App, r.Stack); err != nil {
 		return leader.Proposal{}, err
 	}
 	app, stacks := proto.CloneOf(old), map[string]bool{}
@@ -287,7 +303,7 @@ func grown(m map[string]uint64, key string) map[string]uint64 {
 }
 
 func (s appService) DeleteApp(ctx context.Context, r *connect.Request[argosyv1.DeleteAppRequest]) (*connect.Response[argosyv1.DeleteAppResponse], error) {
-	tenant, err := s.tenant(ctx, r.Msg.Tenant)
+	tenant, err := s.named(ctx, r.Msg.Tenant, r.Msg.App)
 	if err != nil {
 		return nil, err
 	}
@@ -337,7 +353,7 @@ func (s appService) ListApps(ctx context.Context, r *connect.Request[argosyv1.Li
 }
 
 func (s appService) GetApp(ctx context.Context, r *connect.Request[argosyv1.GetAppRequest]) (*connect.Response[argosyv1.GetAppResponse], error) {
-	tenant, err := s.tenant(ctx, r.Msg.Tenant)
+	tenant, err := s.named(ctx, r.Msg.Tenant, r.Msg.App)
 	if err != nil {
 		return nil, err
 	}

@@ -6,23 +6,21 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"time"
-
-	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	"regexp"
+	"time"
 
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
-const (
-	// maxIdempotencyKey is the longest key a caller may choose, in bytes.
-	maxIdempotencyKey = 128
-	// outcomeLife is how long the outcome of a change is remembered.
-	outcomeLife = 24 * time.Hour
-)
+// outcomeLife is how long the outcome of a change is remembered.
+const outcomeLife = 24 * time.Hour
+
+// idempotencyKey is what callers may choose for one.
+var idempotencyKey = regexp.MustCompile(`^[A-Za-z0-9._:+=-]{1,128}$`)
 
 // change is an RPC that changes something. The same key with the same request happens once: the second time gets the
 // first one's answer.
@@ -31,7 +29,7 @@ type change struct {
 	tenant string
 	// key is the caller's idempotency key; empty means that the caller does not mind if it happens twice.
 	key string
-	// request is compared with the first one's. It must hold nothing secret.
+	// request is compared with the first one's. It must hold nothing secret, and is read before decide is called.
 	request proto.Message
 	// response is filled by decide before it returns, or from the remembered outcome.
 	response proto.Message
@@ -39,8 +37,8 @@ type change struct {
 }
 
 func (s *Server) change(ctx context.Context, c change) error {
-	if len(c.key) > maxIdempotencyKey {
-		return invalid("the idempotency key is longer than %d bytes", maxIdempotencyKey)
+	if c.key != "" && !idempotencyKey.MatchString(c.key) {
+		return invalid("%q cannot be an idempotency key: use up to 128 letters, digits and . _ : + = -", clip(c.key))
 	}
 	digest, err := requestDigest(c.request)
 	if err != nil {
@@ -53,9 +51,10 @@ func (s *Server) change(ctx context.Context, c change) error {
 			}
 		}
 		p, err := c.decide(now, v)
-		if err != nil || c.key == "" || len(p.Ops) == 0 {
+		if err != nil || c.key == "" {
 			return p, err
 		}
+		// What found nothing to do is remembered too: asked again, after somebody else changed something, it would.
 		op, err := c.outcome(now, digest)
 		if err != nil {
 			return leader.Proposal{}, err
@@ -74,7 +73,7 @@ var errRemembered = errors.New("already done")
 
 func (c *change) remembered(o *storev1.Outcome, digest []byte) error {
 	if o.Rpc != c.rpc || subtle.ConstantTimeCompare(o.RequestDigest, digest) != 1 {
-		return connect.NewError(connect.CodeInvalidArgument, errors.New("this idempotency key was used for another request: use a new key for each request"))
+		return invalid("this idempotency key was used for another request: use a new key for each request")
 	}
 	if err := proto.Unmarshal(o.Response, c.response); err != nil {
 		return fmt.Errorf("reading the remembered outcome: %w", err)

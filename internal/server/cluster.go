@@ -17,8 +17,14 @@ import (
 // clusterService answers argosy.v1.ClusterService; tokens are in tokens.go.
 type clusterService struct{ *Server }
 
+// GetCluster answers without a leader too, with what this server knows by itself: the leader is then empty. Who asks how
+// the cluster is wants to hear that more than an error.
 func (s clusterService) GetCluster(context.Context, *connect.Request[argosyv1.GetClusterRequest]) (*connect.Response[argosyv1.GetClusterResponse], error) {
 	res := &argosyv1.GetClusterResponse{Version: version.Version}
+	if !s.leader.Leading() {
+		res.Settings, res.Servers = s.cluster.Settings(), s.cfg.Advertise
+		return connect.NewResponse(res), nil
+	}
 	err := s.read(func(_ time.Time, v *leader.View) error {
 		res.Settings, res.Generation = v.Settings(), v.Generation()
 		res.Term, res.Leader = v.Term().GetNumber(), v.Term().GetServer()
@@ -41,6 +47,9 @@ func (s clusterService) GetCluster(context.Context, *connect.Request[argosyv1.Ge
 
 func (s clusterService) ListUsage(ctx context.Context, r *connect.Request[argosyv1.ListUsageRequest]) (*connect.Response[argosyv1.ListUsageResponse], error) {
 	tenant, err := s.tenant(ctx, r.Msg.Tenant)
+	if err == nil && r.Msg.App != "" {
+		err = checkNames(r.Msg.App, "")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -76,13 +85,14 @@ func (s clusterService) ListEvents(ctx context.Context, r *connect.Request[argos
 			}
 			q.After = chunk[len(chunk)-1].Seq
 		}
+		// Everything after what was sent, however much happened meanwhile.
+		more := q.Tail == 0 && len(events) == q.Limit
+		q.Tail, q.Limit = 0, maxTail
+		if more {
+			continue
+		}
 		if !r.Msg.Follow {
 			return nil
-		}
-		// Everything after what was sent, however much happened meanwhile.
-		q.Tail, q.Limit = 0, maxTail
-		if len(events) == maxTail {
-			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -101,10 +111,24 @@ func (s *Server) eventQuery(ctx context.Context, r *argosyv1.ListEventsRequest) 
 	if q.Tail == 0 && r.AfterSeq == 0 && r.Since == nil {
 		q.Tail = defaultTail
 	}
+	if q.Tail == 0 {
+		q.Limit = maxTail // at once; what there is more comes after
+	}
+	if r.App != "" {
+		if err := checkNames(r.App, ""); err != nil {
+			return q, err
+		}
+	}
 	if r.Since != nil {
+		if err := r.Since.CheckValid(); err != nil {
+			return q, invalid("this is no time to begin at")
+		}
 		q.Since = r.Since.AsTime()
 	}
 	if r.Replica != nil {
+		if err := wholeKey(r.Replica); err != nil {
+			return q, err
+		}
 		k := state.KeyOf(r.Replica)
 		k.Tenant = tenant
 		q.Replica = &k

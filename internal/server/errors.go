@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 
@@ -17,6 +20,14 @@ func invalid(format string, args ...any) error {
 
 func notFound(format string, args ...any) error {
 	return connect.NewError(connect.CodeNotFound, fmt.Errorf(format, args...))
+}
+
+func exists(format string, args ...any) error {
+	return connect.NewError(connect.CodeAlreadyExists, fmt.Errorf(format, args...))
+}
+
+func aborted(format string, args ...any) error {
+	return connect.NewError(connect.CodeAborted, fmt.Errorf(format, args...))
 }
 
 func refused(format string, args ...any) error {
@@ -37,9 +48,30 @@ func rpcError(err error) error {
 	case errors.Is(err, leader.ErrNotLeading), errors.Is(err, store.ErrDeposed), errors.Is(err, store.ErrUnavailable):
 		return connect.NewError(connect.CodeUnavailable, err)
 	case errors.Is(err, context.Canceled):
-		return connect.NewError(connect.CodeCanceled, err)
+		return connect.NewError(connect.CodeCanceled, errors.New("the caller went away"))
 	case errors.Is(err, context.DeadlineExceeded):
-		return connect.NewError(connect.CodeDeadlineExceeded, err)
+		return connect.NewError(connect.CodeDeadlineExceeded, errors.New("it was not done in the time that the caller gave"))
 	}
 	return connect.NewError(connect.CodeInternal, err)
+}
+
+// clip makes what a caller sent fit to stand in a sentence: short, printable and on one line.
+func clip(s string) string {
+	const most = 80
+	cut := ""
+	if len(s) > most {
+		s, cut = s[:most], "…"
+		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
+			s = s[:len(s)-1]
+		}
+		if r, _ := utf8.DecodeLastRuneInString(s); r == utf8.RuneError && len(s) > 0 {
+			s = s[:len(s)-1]
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '·'
+	}, strings.ToValidUTF8(s, "·")) + cut
 }

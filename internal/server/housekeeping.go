@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
-	"connectrpc.com/connect"
-
-	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/image"
 	"github.com/argosy-cluster/argosy/internal/image/remote"
@@ -19,6 +18,8 @@ const (
 	housekeepingEvery = 10 * time.Minute
 	// keepImages is how long an image stays that nothing refers to.
 	keepImages = 24 * time.Hour
+	// scrubEvery is how often all images are read to see whether the disk still has them as they were.
+	scrubEvery = 7 * 24 * time.Hour
 )
 
 // housekeeping forgets what is no longer needed: outcomes, images, and its own certificate before it expires.
@@ -39,6 +40,9 @@ func (s *Server) housekeeping(ctx context.Context) error {
 				s.source.Set(fresh.Current())
 			}
 		}
+		if err := s.scrubImages(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			s.log.Warn("the images are not read through yet", "error", err)
+		}
 		if !s.leader.Leading() {
 			continue
 		}
@@ -49,6 +53,28 @@ func (s *Server) housekeeping(ctx context.Context) error {
 			s.log.Warn("images that nothing needs are not removed yet", "error", err)
 		}
 	}
+}
+
+// scrubImages throws away what the disk has changed, once in scrubEvery. When it was done last is the time of a file, so
+// that restarts neither forget nor hasten it.
+func (s *Server) scrubImages(ctx context.Context, now time.Time) error {
+	stamp := filepath.Join(s.cfg.DataDir, "images-scrubbed")
+	switch st, err := os.Stat(stamp); {
+	case err == nil && now.Sub(st.ModTime()) < scrubEvery:
+		return nil
+	case errors.Is(err, os.ErrNotExist): // a new server: nothing has had time to rot
+		return os.WriteFile(stamp, nil, 0o600)
+	case err != nil:
+		return err
+	}
+	rotten, err := s.images.Scrub(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range rotten {
+		s.log.Error("the disk has changed a part of an image, which is thrown away: send the image again", "digest", r.Digest, "tenants", r.Tenants)
+	}
+	return os.Chtimes(stamp, now, now)
 }
 
 type tenantDigest struct {
@@ -96,17 +122,4 @@ func (s *Server) resolveRemote(ctx context.Context, tenant string, ref image.Ref
 		return "", fmt.Errorf("its registry did not answer within %s", pinTime)
 	}
 	return digest, err
-}
-
-// checked reads the tenant and the spec of a request. A spec from outside is as hostile as any input: it is checked here
-// again, whoever parsed it.
-func (s *Server) checked(ctx context.Context, asked string, spec *argosyv1.AppSpec) (string, *argosyv1.AppSpec, error) {
-	tenant, err := s.tenant(ctx, asked)
-	if err != nil {
-		return "", nil, err
-	}
-	if err := checkSpec(spec); err != nil {
-		return "", nil, connect.NewError(connect.CodeInvalidArgument, err)
-	}
-	return tenant, spec, nil
 }

@@ -22,8 +22,13 @@ import (
 // joinService answers argosy.v1.JoinService.
 type joinService struct{ *Server }
 
-// maxRoutes is how many routes a joining machine may report.
-const maxRoutes = 10_000
+// What a joining machine may say of itself. Sums over all machines must not overflow.
+const (
+	maxRoutes       = 10_000
+	maxBootID       = 64
+	maxMachineCPU   = 100_000_000    // thousandths
+	maxMachineBytes = int64(1) << 50 // a pebibyte
+)
 
 func (s joinService) Join(ctx context.Context, r *connect.Request[argosyv1.JoinRequest]) (*connect.Response[argosyv1.JoinResponse], error) {
 	token, err := parseAnyToken(r.Msg.Token)
@@ -131,23 +136,28 @@ func checkMachine(v *leader.View, r *argosyv1.JoinRequest) error {
 		return invalid("%q cannot name a machine: it is a DNS label that starts with a letter; give one with --name", clip(r.Name))
 	}
 	if other := v.FindMachine(r.Name); other != nil {
-		return connect.NewError(connect.CodeAlreadyExists, fmt.Errorf("a machine called %s is in the cluster already: give this one another name with --name, or remove the old one with 'argosy machines remove %s'", r.Name, r.Name))
+		return exists("a machine called %s is in the cluster already: give this one another name with --name, or remove the old one with 'argosy machines remove %s'", r.Name, r.Name)
 	}
 	addr, err := netip.ParseAddr(r.Address)
-	if err != nil || addr.IsUnspecified() || addr.IsMulticast() {
+	if err != nil || addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "" {
 		return invalid("%q is not an address that other machines can reach: give one with --address", clip(r.Address))
 	}
+	addr = addr.Unmap()
+	r.Address = addr.String() // as it is compared and handed on
 	for _, other := range v.Machines() {
 		if other.Address == addr.String() {
-			return connect.NewError(connect.CodeAlreadyExists, fmt.Errorf("machine %s has the address %s already: if it was this machine before, remove that one first with 'argosy machines remove %s'", other.Name, addr, other.Name))
+			return exists("machine %s has the address %s already: if it was this machine before, remove that one first with 'argosy machines remove %s'", other.Name, addr, other.Name)
 		}
 	}
 	c := r.GetCapacity()
 	if c.GetCpuMilli() <= c.GetReserveCpuMilli() || c.GetMemory() <= c.GetReserveMemory() || c.GetReserveCpuMilli() < 0 || c.GetReserveMemory() < 0 {
 		return invalid("the machine declares %d thousandths of a cpu and %d bytes of memory, and keeps %d and %d for itself: nothing would be left to run on it", c.GetCpuMilli(), c.GetMemory(), c.GetReserveCpuMilli(), c.GetReserveMemory())
 	}
-	if len(r.Labels) > maxLabels {
-		return invalid("a machine has at most %d labels", maxLabels)
+	if c.GetCpuMilli() > maxMachineCPU || c.GetMemory() > maxMachineBytes || c.GetDiskTotal() < 0 {
+		return invalid("the machine declares %d thousandths of a cpu and %d bytes of memory, more than a machine can have", c.GetCpuMilli(), c.GetMemory())
+	}
+	if len(r.BootId) > maxBootID {
+		return invalid("the boot id is longer than %d bytes", maxBootID)
 	}
 	if err := checkLabels(r.Labels); err != nil {
 		return err

@@ -72,7 +72,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle(argosyv1connect.NewAgentServiceHandler(agentService{s}, opts...))
 	images := registry.NewHandler(s.images, registry.Options{Authorize: authorizeImages, Log: s.log})
 	mux.Handle("/v2/", authn.RequireHTTP(auth.AllowMachinesAndViewers, "images", images))
-	return authn.Middleware(mux)
+	return authn.Middleware(withDeadlines(mux))
 }
 
 // recovered reports a bug of a handler without ending the server: one bad request harms only itself.

@@ -46,7 +46,10 @@ func findMachine(v *leader.View, idOrName string) (*argosyv1.Machine, error) {
 	if m := v.FindMachine(idOrName); m != nil {
 		return m, nil
 	}
-	return nil, notFound("no machine is called %q; see 'argosy machines'", idOrName)
+	if idOrName == "" {
+		return nil, invalid("no machine is named: say which one")
+	}
+	return nil, notFound("no machine is called %q; see 'argosy machines'", clip(idOrName))
 }
 
 // naturalCompare orders m2 before m10.
@@ -72,6 +75,9 @@ func (s machineService) LabelMachine(ctx context.Context, r *connect.Request[arg
 	if err := checkLabels(r.Msg.Set); err != nil {
 		return nil, err
 	}
+	if len(r.Msg.Set)+len(r.Msg.Remove) == 0 {
+		return nil, invalid("no label is named: say which to set or to remove")
+	}
 	err := s.change(ctx, change{
 		rpc: "LabelMachine", key: r.Msg.IdempotencyKey, request: r.Msg, response: res,
 		decide: func(_ time.Time, v *leader.View) (leader.Proposal, error) {
@@ -86,12 +92,12 @@ func (s machineService) LabelMachine(ctx context.Context, r *connect.Request[arg
 			maps.Copy(m.Labels, r.Msg.Set)
 			for _, k := range r.Msg.Remove {
 				if _, ok := m.Labels[k]; !ok {
-					return leader.Proposal{}, notFound("machine %s has no label %s", m.Name, k)
+					return leader.Proposal{}, notFound("machine %s has no label %s", m.Name, clip(k))
 				}
 				delete(m.Labels, k)
 			}
-			if len(m.Labels) > maxLabels {
-				return leader.Proposal{}, invalid("a machine has at most %d labels", maxLabels)
+			if err := checkLabels(m.Labels); err != nil {
+				return leader.Proposal{}, err
 			}
 			proto.Merge(res, v.MachineStatus(old))
 			res.Machine = m
@@ -107,12 +113,15 @@ func (s machineService) LabelMachine(ctx context.Context, r *connect.Request[arg
 }
 
 func checkLabels(labels map[string]string) error {
+	if len(labels) > maxLabels {
+		return invalid("a machine has at most %d labels", maxLabels)
+	}
 	for k, v := range labels {
 		if !labelKey.MatchString(k) || k == "machine" {
-			return invalid("%q cannot be a label's key: it starts with a letter, has letters, digits and _ . / - only, at most 63, and is not \"machine\"", k)
+			return invalid("%q cannot be a label's key: it starts with a letter, has letters, digits and _ . / - only, at most 63, and is not \"machine\"", clip(k))
 		}
 		if !labelValue.MatchString(v) {
-			return invalid("%q cannot be the value of label %s: letters, digits and _ . : / @ - only, at most 63", v, k)
+			return invalid("%q cannot be the value of label %s: letters, digits and _ . : / @ - only, at most 63", clip(v), k)
 		}
 	}
 	return nil
@@ -155,10 +164,13 @@ func removal(v *leader.View, m *argosyv1.Machine, force bool, actor string) (lea
 	for _, vol := range volumes {
 		ops = append(ops, store.Delete(store.VolumeKey(vol.GetReplica(), vol.Name)))
 	}
-	cause := "removed"
+	if len(ops) > store.MaxTxnOps/2 {
+		return leader.Proposal{}, refused("machine %s holds the data of %d volumes, more than can be given up at once: delete apps with --volumes first", m.Name, len(volumes))
+	}
+	cause := m.Name + " is gone for good"
 	if len(volumes) > 0 {
-		cause = fmt.Sprintf("removed, giving up %d volumes", len(volumes))
+		cause += fmt.Sprintf(", and the data of %d volumes with it", len(volumes))
 	}
 	return leader.Proposal{Ops: ops, Transitions: []*argosyv1.Transition{{Kind: argosyv1.TransitionKind_TRANSITION_KIND_MACHINE,
-		Machine: m.Name, To: "removed", Cause: cause, Actor: actor}}}, nil
+		Machine: m.Id, To: "removed", Cause: cause, Actor: actor}}}, nil
 }

@@ -20,6 +20,11 @@ type selector struct {
 }
 
 func (s *Server) selector(ctx context.Context, r *argosyv1.ListReplicasRequest) (selector, error) {
+	if r.App != "" || r.Stack != "" {
+		if err := checkNames(r.App, r.Stack); err != nil {
+			return selector{}, err
+		}
+	}
 	if r.AllTenants {
 		return selector{r: r}, mayAllTenants(ctx)
 	}
@@ -39,9 +44,9 @@ func (sel *selector) has(r *argosyv1.Replica) bool {
 // list reads the narrowest index that holds all that is chosen.
 func (sel *selector) list(v *leader.View) ([]*argosyv1.Replica, error) {
 	if sel.r.Machine != "" {
-		m := v.FindMachine(sel.r.Machine)
-		if m == nil {
-			return nil, notFound("no machine is called %q; see 'argosy machines'", sel.r.Machine)
+		m, err := findMachine(v, sel.r.Machine)
+		if err != nil {
+			return nil, err
 		}
 		sel.machine = m.Id
 	}
@@ -156,11 +161,30 @@ func (s *Server) replicaChanges(sel *selector, c leader.Change, sent map[state.K
 	return res, nil
 }
 
+// wholeKey refuses a key that does not name one replica.
+func wholeKey(k *argosyv1.ReplicaKey) error {
+	if k.GetStack() == "" || k.GetNumber() == 0 {
+		return invalid("this is not one replica: name app, stack and number, for example %s/web.1", clip(k.GetApp()))
+	}
+	return checkNames(k.GetApp(), k.GetStack())
+}
+
+// noReplica says which part of a key names nothing.
+func noReplica(v *leader.View, k state.Key) error {
+	if _, err := v.Explain(k); err != nil {
+		return notFound("%w; see 'argosy ps'", err)
+	}
+	return notFound("there is no replica %s; see 'argosy ps'", k)
+}
+
 // explainHistory is how many past transitions an explanation shows.
 const explainHistory = 20
 
 func (s appService) Explain(ctx context.Context, r *connect.Request[argosyv1.ExplainRequest]) (*connect.Response[argosyv1.ExplainResponse], error) {
-	tenant, err := s.tenant(ctx, r.Msg.GetKey().GetTenant())
+	tenant, err := s.named(ctx, r.Msg.GetKey().GetTenant(), r.Msg.GetKey().GetApp())
+	if err == nil {
+		err = wholeKey(r.Msg.GetKey())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +193,7 @@ func (s appService) Explain(ctx context.Context, r *connect.Request[argosyv1.Exp
 	var res *argosyv1.ExplainResponse
 	err = s.read(func(_ time.Time, v *leader.View) (err error) {
 		if v.Replica(key) == nil {
-			return notFound("there is no replica %s; see 'argosy ps %s'", key, key.App)
+			return noReplica(v, key)
 		}
 		res, err = v.Explain(key)
 		return err

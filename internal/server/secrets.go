@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"strings"
@@ -21,12 +22,8 @@ import (
 // maxSecret is the largest value of a secret, in bytes.
 const maxSecret = 512 << 10
 
-var (
-	// A name is a DNS label that starts with a letter.
-	dnsLabel = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	// A registry is a host with an optional port.
-	registryName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
-)
+// A registry is a host with an optional port.
+var registryName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
 
 // secretService answers argosy.v1.SecretService.
 type secretService struct{ *Server }
@@ -47,7 +44,7 @@ func (s secretService) SetSecret(ctx context.Context, r *connect.Request[argosyv
 	res := &argosyv1.SecretInfo{}
 	err = s.change(ctx, change{
 		rpc: "SetSecret", tenant: tenant, key: r.Msg.IdempotencyKey, response: res,
-		request: &argosyv1.SetSecretRequest{Tenant: tenant, Name: r.Msg.Name}, // not the value: the digest is kept
+		request: &argosyv1.SetSecretRequest{Tenant: tenant, Name: r.Msg.Name, Value: s.mark(r.Msg.Value)},
 		decide: func(now time.Time, v *leader.View) (leader.Proposal, error) {
 			next := &storev1.Secret{Tenant: tenant, Name: r.Msg.Name, Version: v.Secret(tenant, r.Msg.Name).GetVersion() + 1, ChangedAt: timestamppb.New(now)}
 			s.encrypt(auth.KindSecret, next, r.Msg.Value)
@@ -58,6 +55,12 @@ func (s secretService) SetSecret(ctx context.Context, r *connect.Request[argosyv
 		},
 	})
 	return respond(res, err)
+}
+
+// mark stands for a secret value where it has to be told from others and not kept: an outcome remembers the digest of its
+// request, from which a short value could be guessed.
+func (s *Server) mark(value []byte) []byte {
+	return s.cluster.Keyring().Fingerprint(auth.NewSecret(value))
 }
 
 func secretInfo(s *storev1.Secret) *argosyv1.SecretInfo {
@@ -133,7 +136,8 @@ func (s secretService) SetRegistryCredential(ctx context.Context, r *connect.Req
 	res := &argosyv1.RegistryCredentialInfo{}
 	err = s.change(ctx, change{
 		rpc: "SetRegistryCredential", tenant: tenant, key: r.Msg.IdempotencyKey, response: res,
-		request: &argosyv1.SetRegistryCredentialRequest{Tenant: tenant, Registry: registry, Username: r.Msg.Username},
+		request: &argosyv1.SetRegistryCredentialRequest{Tenant: tenant, Registry: registry, Username: r.Msg.Username,
+			Password: hex.EncodeToString(s.mark([]byte(r.Msg.Password)))},
 		decide: func(now time.Time, v *leader.View) (leader.Proposal, error) {
 			next := &storev1.Secret{Tenant: tenant, Name: registry, Username: r.Msg.Username,
 				Version: v.Credential(tenant, registry).GetVersion() + 1, ChangedAt: timestamppb.New(now)}
@@ -181,12 +185,4 @@ func (s secretService) DeleteRegistryCredential(ctx context.Context, r *connect.
 		},
 	})
 	return respond(res, err)
-}
-
-// clip keeps what a caller sent from filling an error.
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "…"
-	}
-	return s
 }

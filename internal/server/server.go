@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,12 @@ type Config struct {
 	Name string
 	// Settings hold for a cluster that is made now; an existing one keeps its own.
 	Settings *argosyv1.ClusterSettings
-	Log      *slog.Logger
+	// Ready is called once when the server answers everything. May be nil.
+	Ready func()
+	Log   *slog.Logger
+
+	// patience is how long a machine may take to attach; 0 means attachTime.
+	patience time.Duration
 }
 
 // DefaultSettings are those of a new cluster.
@@ -101,7 +107,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("starting the store: %w", err)
 	}
 	defer member.Stop()
-	s := &Server{cfg: cfg, id: id, log: cfg.Log, store: etcd.New(member.Client()), attachments: attachments{work: map[string]*waiting{}}}
+	s := &Server{cfg: cfg, id: id, log: cfg.Log, store: etcd.New(member.Client()), attachments: attachments{patience: cmp.Or(cfg.patience, attachTime)}}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -182,7 +188,11 @@ func serverID(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
+	// Written aside, so that a crash leaves an id or none, and not half of one.
+	if err := os.WriteFile(path+".new", []byte(id+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("writing the server's id: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
 		return "", fmt.Errorf("writing the server's id: %w", err)
 	}
 	return id, nil
@@ -336,6 +346,9 @@ func (s *Server) register(ctx context.Context) error {
 	}
 	s.log.Info("the server is ready", "cluster", s.cluster.ID(), "server", s.id, "addresses", s.cfg.Advertise, "socket", s.cfg.Socket)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // fails only where no systemd waits for it
+	if s.cfg.Ready != nil {
+		s.cfg.Ready()
+	}
 	<-ctx.Done()
 	return nil
 }

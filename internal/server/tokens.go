@@ -53,11 +53,14 @@ func serverAddresses(v *leader.View) []string {
 	return out
 }
 
+// staleBatch is how many tokens are forgotten when one is made: two for one would do.
+const staleBatch = 64
+
 // staleTokens forgets tokens that ended more than a week ago; until then `argosy token list` shows who used them.
 func staleTokens(now time.Time, v *leader.View) []store.Op {
 	var ops []store.Op
 	for _, t := range v.Tokens() {
-		if now.Sub(t.GetInfo().GetExpiresAt().AsTime()) > 7*24*time.Hour {
+		if len(ops) < staleBatch && now.Sub(t.GetInfo().GetExpiresAt().AsTime()) > 7*24*time.Hour {
 			ops = append(ops, store.Delete(store.TokenKey(t.GetInfo().GetId())))
 		}
 	}
