@@ -123,7 +123,8 @@ func (d *decision) remove(r *argosyv1.Replica, why string) {
 
 func (d *decision) removeVolumes() bool { return d.in.App.GetDeleting() && d.in.App.GetDeleteVolumes() }
 
-// removing looks after a replica on its way out.
+// removing looks after a replica on its way out. One whose volumes are to go only now goes without them first: its machine
+// may have finished already. They are cleared afterwards, under an incarnation of their own.
 func (d *decision) removing(r *argosyv1.Replica) {
 	k := state.KeyOf(r.GetKey())
 	past := d.pastLeft(r)
@@ -132,8 +133,6 @@ func (d *decision) removing(r *argosyv1.Replica) {
 	switch {
 	case !here && len(past) == 0:
 		d.change(Change{Kind: Forget, Key: k, Replica: r, RemoveVolumes: r.GetRemoveVolumes(), Why: "nothing is left of it"})
-	case here && !r.GetRemoveVolumes() && d.removeVolumes():
-		d.change(Change{Kind: Remove, Key: k, Replica: r, RemoveVolumes: true, Why: "the app is being deleted with its volumes"})
 	case len(past) < len(r.GetPast()):
 		d.change(Change{Kind: Settle, Key: k, Replica: r, Past: past, Why: "nothing is left of earlier incarnations"})
 	case !here:

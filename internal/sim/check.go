@@ -156,7 +156,7 @@ func (w *World) checkRoll(v *core.View, units []core.Unit) {
 			rolled[k.StackKey()] = k
 			for _, r := range v.StackReplicas(k.StackKey()) {
 				m := v.Condition(r.GetMachine())
-				if ok := state.KeyOf(r.GetKey()); ok == k || r.GetMachine() == "" || m == argosyv1.MachineCondition_MACHINE_CONDITION_LOST ||
+				if ok := state.KeyOf(r.GetKey()); ok == k || v.Machine(r.GetMachine()) == nil || m == argosyv1.MachineCondition_MACHINE_CONDITION_LOST ||
 					r.GetRevision() != next.GetRevision() || r.GetRestart()>>32 != next.GetRestart()>>32 || r.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
 					continue
 				}
