@@ -1,12 +1,15 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -95,11 +98,20 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	opts := []client.Opt{client.FromEnv, client.WithUserAgent("argosy-agent"), client.WithResponseHook(boundAnswer)}
-	if cfg.Host != "" {
-		opts = append(opts, client.WithHost(cfg.Host))
+	host := cmp.Or(cfg.Host, os.Getenv(client.EnvOverrideHost), client.DefaultDockerHost)
+	socket, ok := strings.CutPrefix(host, "unix://")
+	if !ok {
+		return nil, fmt.Errorf("the Docker Engine at %s is not reached through a Unix socket; an agent drives the Engine of its own machine", plain(host))
 	}
-	api, err := client.New(opts...)
+	transport := bounding{&http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		},
+		DisableCompression: true, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
+	}}
+	// The order matters: naming the host would replace what the transport does.
+	api, err := client.New(client.WithHost(host), client.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}), client.WithUserAgent("argosy-agent"))
 	if err != nil {
 		return nil, fmt.Errorf("docker: %w", err)
 	}
@@ -150,21 +162,27 @@ func (e *Engine) Ping(ctx context.Context) error {
 	return nil
 }
 
-// boundAnswer makes an endless answer an error instead of the end of memory. Streams are bounded where they are read.
-func boundAnswer(resp *http.Response) {
-	if resp.Body == nil || resp.Request == nil || resp.StatusCode == http.StatusSwitchingProtocols {
-		return
-	}
-	path := resp.Request.URL.Path
-	for _, stream := range []string{"/events", "/logs", "/images/create", "/attach", "/stats"} {
-		if strings.HasSuffix(path, stream) {
-			return
-		}
-	}
-	if strings.Contains(path, "/exec/") && strings.HasSuffix(path, "/start") {
-		return
+// bounding makes an endless answer an error instead of the end of memory. Streams are bounded where they are read.
+type bounding struct {
+	*http.Transport
+}
+
+func (b bounding) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.Transport.RoundTrip(r)
+	if err != nil || resp.StatusCode == http.StatusSwitchingProtocols || resp.StatusCode < 400 && isStream(r.URL.Path) {
+		return resp, err
 	}
 	resp.Body = &bounded{ReadCloser: resp.Body, left: maxAnswer}
+	return resp, nil
+}
+
+func isStream(path string) bool {
+	for _, end := range []string{"/events", "/logs", "/images/create", "/images/load", "/attach", "/stats"} {
+		if strings.HasSuffix(path, end) {
+			return true
+		}
+	}
+	return strings.Contains(path, "/exec/") && strings.HasSuffix(path, "/start")
 }
 
 type bounded struct {
@@ -172,14 +190,19 @@ type bounded struct {
 	left int64
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
+// Read fills p as far as it can: a decoder that gets an answer in thousands of crumbs moves what it has for each of them.
+func (b *bounded) Read(p []byte) (n int, err error) {
 	if b.left <= 0 {
 		return 0, fmt.Errorf("the Engine's answer is longer than %d MiB", maxAnswer>>20)
 	}
 	if int64(len(p)) > b.left {
 		p = p[:b.left]
 	}
-	n, err := b.ReadCloser.Read(p)
+	for n < len(p) && err == nil {
+		var m int
+		m, err = b.ReadCloser.Read(p[n:])
+		n += m
+	}
 	b.left -= int64(n)
 	return n, err
 }
