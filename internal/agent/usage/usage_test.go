@@ -29,22 +29,22 @@ func tree(t *testing.T, files map[string]string) string {
 }
 
 const (
-	net = "Inter-|   Receive  | Transmit\n    lo: 7 1 0 0 0 0 0 0 7 1 0 0 0 0 0 0\n  eth0: 100 1 0 0 0 0 0 0 200 1 0 0 0 0 0 0\n"
-	run = 42
+	devs = "Inter-|   Receive  | Transmit\n    lo: 7 1 0 0 0 0 0 0 7 1 0 0 0 0 0 0\n  eth0: 100 1 0 0 0 0 0 0 200 1 0 0 0 0 0 0\n"
+	pid  = 42
 )
 
 func TestSample(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"cgroup v2": {
 			"sys/fs/cgroup/cgroup.controllers": "cpu memory io",
-			"proc/42/cgroup":                   "0::/docker/abc\n", "proc/42/net/dev": net,
+			"proc/42/cgroup":                   "0::/docker/abc\n", "proc/42/net/dev": devs,
 			"sys/fs/cgroup/docker/abc/cpu.stat":       "usage_usec 1000000\nuser_usec 1\n",
 			"sys/fs/cgroup/docker/abc/memory.current": "5000\n",
 			"sys/fs/cgroup/docker/abc/memory.stat":    "anon 1\ninactive_file 1000\n",
 			"sys/fs/cgroup/docker/abc/io.stat":        "8:0 rbytes=10 wbytes=20 rios=1\n8:1 rbytes=1 wbytes=2\n",
 		},
 		"cgroup v1": {
-			"proc/42/cgroup": "4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n2:blkio:/docker/abc\n1:name=systemd:/x\n", "proc/42/net/dev": net,
+			"proc/42/cgroup": "4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n2:blkio:/docker/abc\n1:name=systemd:/x\n", "proc/42/net/dev": devs,
 			"sys/fs/cgroup/cpuacct/docker/abc/cpuacct.usage":                 "1000000000\n",
 			"sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes":          "5000\n",
 			"sys/fs/cgroup/memory/docker/abc/memory.stat":                    "inactive_file 1\ntotal_inactive_file 1000\n",
@@ -54,9 +54,9 @@ func TestSample(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := tree(t, files)
 			s, at := New(root), time.Unix(1000, 0)
-			running := core.Container{ContainerID: "c", Member: "web", State: core.Running, PID: run}
+			running := core.Container{ContainerID: "c", Member: "web", State: core.Running, PID: pid}
 			gone := core.Container{ContainerID: "d", State: core.Running, PID: 43}
-			ended := core.Container{ContainerID: "e", State: core.Exited, PID: run}
+			ended := core.Container{ContainerID: "e", State: core.Exited, PID: pid}
 			list := []core.Container{running, gone, ended}
 			if first := s.Sample(at, list, root); len(first.Members) != 1 || first.Members[0].CpuMilli != 0 {
 				t.Fatalf("the first sample is %v", first)
