@@ -22,7 +22,7 @@ type broker struct {
 
 func newBroker(t *testing.T, app string) *broker {
 	t.Helper()
-	c := own(t, shortDir(t), func(cfg *Config) { cfg.patience = 2 * time.Second })
+	c := own(t, shortDir(t), func(cfg *Config) { cfg.opened = func(s *Server) { s.attachments.patience = 2 * time.Second } })
 	b := &broker{c, c.machine(t, facts())}
 	b.agent.connect(t)
 	c.apply(t, spec(app, 1))

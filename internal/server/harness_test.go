@@ -3,6 +3,8 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +44,7 @@ type cluster struct {
 	dir, socket, addr string
 	log               *syncBuffer
 	local             *clients // the administrator on the socket
+	server            *Server
 	cancel            context.CancelFunc
 	ended             chan error
 }
@@ -135,6 +138,13 @@ func startIn(dir string, change func(*Config)) (*cluster, error) {
 		Ready: func() { close(ready) }}
 	if change != nil {
 		change(&cfg)
+	}
+	opened := cfg.opened
+	cfg.opened = func(s *Server) {
+		c.server = s
+		if opened != nil {
+			opened(s)
+		}
 	}
 	var ctx context.Context
 	ctx, c.cancel = context.WithCancel(context.Background())
@@ -420,4 +430,17 @@ func shortDir(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
+}
+
+// writePending leaves a key in a directory as a join leaves it that was not answered.
+func writePending(t *testing.T, dir string, cred *auth.Credential) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(cred.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	if err := os.WriteFile(filepath.Join(dir, "joining.key"), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

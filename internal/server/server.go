@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,8 +57,8 @@ type Config struct {
 	Ready func()
 	Log   *slog.Logger
 
-	// patience is how long a machine may take to attach; 0 means attachTime.
-	patience time.Duration
+	// opened, when not nil, is called with the server before it serves: tests change what nobody else may.
+	opened func(*Server)
 }
 
 // DefaultSettings are those of a new cluster.
@@ -107,7 +106,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("starting the store: %w", err)
 	}
 	defer member.Stop()
-	s := &Server{cfg: cfg, id: id, log: cfg.Log, store: etcd.New(member.Client()), attachments: attachments{patience: cmp.Or(cfg.patience, attachTime)}}
+	s := &Server{cfg: cfg, id: id, log: cfg.Log, store: etcd.New(member.Client()), attachments: attachments{patience: attachTime}}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -120,6 +119,9 @@ func Run(ctx context.Context, cfg Config) error {
 			return s.seal(auth.KindRegistry, m, sec)
 		},
 	})
+	if cfg.opened != nil {
+		cfg.opened(s)
+	}
 	return s.serve(ctx, member.Failed())
 }
 
