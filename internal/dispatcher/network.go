@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -29,6 +30,9 @@ type network struct {
 	// log[i] is change number first+i; what it names may have changed again since.
 	log   []netChange
 	first uint64
+	// peerList and endpointList are all of them, sorted; nil when that has to be done again.
+	peerList     []*argosyv1.Peer
+	endpointList []*argosyv1.Endpoint
 	// delta is the last delta that was made, since most sessions lack the same.
 	delta           *argosyv1.NetworkUpdate
 	deltaAt, upTo   uint64
@@ -58,6 +62,11 @@ func (n *network) record(ch netChange) {
 		n.first += uint64(cut)
 	}
 	n.log = append(n.log, ch)
+	if ch.peer != "" {
+		n.peerList = nil
+	} else {
+		n.endpointList = nil
+	}
 }
 
 // SetPeer says how the network reaches a machine; nil takes it away.
@@ -144,7 +153,7 @@ func (c *Core) networkUpdate(s *Session) *argosyv1.NetworkUpdate {
 		// While full updates are held back, what is known is sent without taking anything away, and a full one stays owed.
 		s.netAt, s.netFull = next, c.held
 		u := c.net.everything(s.machine.id, !c.held)
-		if !u.Full && len(u.Peers)+len(u.Endpoints) == 0 {
+		if !u.Full && len(u.Peers) == 0 {
 			return nil
 		}
 		return u
@@ -156,20 +165,38 @@ func (c *Core) networkUpdate(s *Session) *argosyv1.NetworkUpdate {
 	return u
 }
 
+// everything is the whole network for one machine. Lists are sorted once for each state of the network and shared, since
+// many sessions begin at the same time. What takes nothing away leaves endpoints to the full update that follows.
 func (n *network) everything(self string, full bool) *argosyv1.NetworkUpdate {
-	u := &argosyv1.NetworkUpdate{Full: full}
-	for id, p := range n.peers {
-		if id != self {
-			u.Peers = append(u.Peers, p)
-		}
+	u := &argosyv1.NetworkUpdate{Full: full, Peers: n.allPeers()}
+	if i := slices.IndexFunc(u.Peers, func(p *argosyv1.Peer) bool { return p.GetMachine() == self }); i >= 0 {
+		u.Peers = slices.Delete(slices.Clone(u.Peers), i, i+1)
 	}
-	for _, members := range n.endpoints {
-		for _, e := range members {
-			u.Endpoints = append(u.Endpoints, e)
-		}
+	if full {
+		u.Endpoints = n.allEndpoints()
 	}
-	n.sort(u)
 	return u
+}
+
+func (n *network) allPeers() []*argosyv1.Peer {
+	if n.peerList == nil {
+		u := &argosyv1.NetworkUpdate{Peers: slices.Collect(maps.Values(n.peers))}
+		n.sort(u)
+		n.peerList = u.Peers
+	}
+	return n.peerList
+}
+
+func (n *network) allEndpoints() []*argosyv1.Endpoint {
+	if n.endpointList == nil {
+		u := &argosyv1.NetworkUpdate{}
+		for _, members := range n.endpoints {
+			u.Endpoints = slices.AppendSeq(u.Endpoints, maps.Values(members))
+		}
+		n.sort(u)
+		n.endpointList = u.Endpoints
+	}
+	return n.endpointList
 }
 
 func (n *network) sort(u *argosyv1.NetworkUpdate) {

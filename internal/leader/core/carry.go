@@ -25,7 +25,9 @@ type job struct {
 
 // carry carries out a change, or makes a job of it when it needs a machine.
 func (s *stepping) carry(ch orchestrator.Change) {
-	s.changed.Add(ch.Key)
+	if ch.Kind != orchestrator.DropVolume {
+		s.changed.Add(ch.Key)
+	}
 	switch ch.Kind {
 	case orchestrator.Create:
 		s.create(ch)
