@@ -11,6 +11,7 @@ import (
 	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/state"
 )
 
 // Defaults of a Config.
@@ -123,10 +124,8 @@ func (c Config) capacity(seen *argosyv1.Capacity) *argosyv1.Capacity {
 	d := c.Declared
 	out := &argosyv1.Capacity{
 		CpuMilli: cmp.Or(d.CPUMilli, seen.GetCpuMilli()), Memory: cmp.Or(d.Memory, seen.GetMemory()), DiskTotal: seen.GetDiskTotal(),
+		ReserveCpuMilli: d.ReserveCPUMilli, ReserveMemory: d.ReserveMemory,
 	}
-	// The machine's own part: a tenth of a cpu, and a twentieth of memory between 64 MiB and 1 GiB.
-	const mib = 1 << 20
-	out.ReserveCpuMilli = cmp.Or(d.ReserveCPUMilli, min(100, out.CpuMilli/10))
-	out.ReserveMemory = cmp.Or(d.ReserveMemory, min(max(out.Memory/20, 64*mib), 1024*mib, out.Memory/2))
+	state.FillReserve(out)
 	return out
 }

@@ -12,13 +12,7 @@ import (
 	"strings"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
-)
-
-// Shares of a machine that it keeps for itself when nobody says otherwise: a twentieth, at least this much.
-const (
-	reserveShare    = 20
-	minReserveCPU   = 100       // thousandths
-	minReserveBytes = 128 << 20 // bytes
+	"github.com/argosy-cluster/argosy/internal/state"
 )
 
 // Capacity is the machine's, in the amounts that the membership declares and, where it declares none, as this host shows
@@ -35,12 +29,7 @@ func (m *Membership) Capacity() (*argosyv1.Capacity, error) {
 		}
 		c.Memory = total
 	}
-	if c.ReserveCpuMilli == 0 {
-		c.ReserveCpuMilli = max(minReserveCPU, c.CpuMilli/reserveShare)
-	}
-	if c.ReserveMemory == 0 {
-		c.ReserveMemory = max(minReserveBytes, c.Memory/reserveShare)
-	}
+	state.FillReserve(c)
 	return c, nil
 }
 
