@@ -113,7 +113,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer s.images.Close()
 	defer s.history.Close()
 	s.leader = leader.New(leader.Config{
-		Store: s.store, Election: member, ServerID: id, Log: cfg.Log, Diff: manifest.Diff,
+		Store: s.store, Election: member, ServerID: id, Log: cfg.Log, Diff: manifest.Diff, Stored: s.stored,
 		SealSecret: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) { return s.seal(auth.KindSecret, m, sec) },
 		SealCredential: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) {
 			return s.seal(auth.KindRegistry, m, sec)
@@ -256,6 +256,16 @@ func (s *Server) seal(kind string, m *argosyv1.Machine, sec *storev1.Secret) ([]
 		value = auth.NewSecret(credentialText(sec.Username, value.Reveal()))
 	}
 	return auth.SealTo(m.SealingKey, value, where)
+}
+
+// stored is the number up to which history is in the database of every server, which is this one: the member that it
+// embeds has no peers. What the store holds beyond need is then trimmed.
+func (s *Server) stored() uint64 {
+	seq, err := s.history.Last()
+	if err != nil {
+		return 0
+	}
+	return seq
 }
 
 // credentialText is how a machine gets a registry's user name and password: user:password, as in HTTP.

@@ -42,6 +42,8 @@ type slogCore struct {
 var beside = []string{
 	"simple token is not cryptographically signed",
 	"Running http and grpc server on single port",
+	// Said once by every new member, before it knows its cluster's version; it tries again by itself.
+	"failed to update storage version",
 }
 
 func level(l zapcore.Level) slog.Level {
