@@ -105,8 +105,13 @@ func (l *leader) Session(ctx context.Context, s *connect.BidiStream[argosyv1.Ses
 	l.note()
 	l.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	sender := make(chan struct{})
+	defer func() { // the stream may not be used any more once this has returned
+		cancel()
+		<-sender
+	}()
 	go func() {
+		defer close(sender)
 		for {
 			select {
 			case m := <-out:
@@ -190,10 +195,7 @@ func (l *leader) Attach(ctx context.Context, s *connect.BidiStream[argosyv1.Atta
 	}
 	a := &attached{first: m, stream: s, done: make(chan struct{})}
 	ch <- a
-	select {
-	case <-a.done:
-	case <-ctx.Done():
-	}
+	<-a.done // the stream is the test's until it says so
 	return nil
 }
 
