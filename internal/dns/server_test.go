@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -251,7 +252,7 @@ func TestOneContainerKeepsNoOtherFromAsking(t *testing.T) {
 			t.Fatal("refused too early")
 		}
 	}
-	if _, err := f.exchange(ctx, slow, greedy, false); err != errBusy {
+	if _, err := f.exchange(ctx, slow, greedy, false); !errors.Is(err, errBusy) {
 		t.Errorf("the greedy one: %v", err)
 	}
 	if _, err := f.exchange(ctx, new(dns.Msg).SetQuestion("fast.example.com.", dns.TypeA), modest, false); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 	"google.golang.org/protobuf/proto"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
@@ -52,7 +53,7 @@ func Open(path string) (*DB, error) { return open(path, MaxKept) }
 
 func open(path string, kept int) (*DB, error) {
 	b, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTime})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("the history %s is in use by another server: stop it first", path)
 	}
 	if err != nil {

@@ -207,7 +207,7 @@ func (n *node) condition() string {
 // machine may hold both kinds of quotes, an expression's value never does.
 func spell(v string) string {
 	bare := v != ""
-	for i := 0; i < len(v); i++ {
+	for i := range len(v) {
 		bare = bare && isWordByte(v[i])
 	}
 	switch {

@@ -154,7 +154,7 @@ func TestAnswers(t *testing.T) {
 	s := serve(t, Options{}, blobs.Options{MaxBlob: 1000})
 	content := "0123456789"
 	d := string(image.Sum([]byte(content)))
-	if resp := s.ask(t, "POST", "/v2/default/a/blobs/uploads/?digest="+d, content); resp.StatusCode != http.StatusCreated {
+	if resp := s.ask(t, "POST", "/v2/default/a/blobs/uploads/?digest="+d, content); resp.StatusCode != http.StatusCreated { //nolint:bodyclose // ask closes it when the test ends
 		t.Fatal(resp.Status)
 	}
 	none := "sha256:" + strings.Repeat("0", 64)
@@ -195,7 +195,7 @@ func TestAnswers(t *testing.T) {
 		{method: "PUT", path: "/v2/default/a/manifests/" + none, body: "{}", status: 400, says: "DIGEST_INVALID"},
 		{method: "TRACE", path: "/v2/default/a/tags/list", status: 405},
 	} {
-		resp := s.ask(t, c.method, c.path, c.body, c.head...)
+		resp := s.ask(t, c.method, c.path, c.body, c.head...) //nolint:bodyclose // ask closes it when the test ends
 		got, err := io.ReadAll(resp.Body)
 		if err != nil {
 			t.Fatal(err)
@@ -206,7 +206,7 @@ func TestAnswers(t *testing.T) {
 	}
 	closed := NewHandler(s.store, Options{Log: slog.Default()})
 	rec := httptest.NewRecorder()
-	closed.ServeHTTP(rec, httptest.NewRequest("GET", "/v2/default/a/blobs/"+d, nil))
+	closed.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/v2/default/a/blobs/"+d, nil))
 	if rec.Code != http.StatusForbidden {
 		t.Errorf("without Authorize the handler answers %d", rec.Code)
 	}

@@ -73,7 +73,7 @@ func dead(*http.Request) (*http.Response, error) { return nil, errors.New("conne
 
 // hangs answers and then sends nothing.
 func hangs(r *http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: 200, ContentLength: 5, Header: http.Header{"Accept-Ranges": {"bytes"}},
+	return &http.Response{StatusCode: http.StatusOK, ContentLength: 5, Header: http.Header{"Accept-Ranges": {"bytes"}},
 		Body: io.NopCloser(reader(func([]byte) (int, error) {
 			<-r.Context().Done()
 			return 0, r.Context().Err()
@@ -218,7 +218,7 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 	for _, password := range []string{"", "guess"} {
 		rec := httptest.NewRecorder()
-		req := httptest.NewRequest("GET", blobPath, nil)
+		req := httptest.NewRequest(http.MethodGet, blobPath, nil)
 		req.SetBasicAuth(user, password)
 		r.ServeHTTP(rec, req)
 		if rec.Code != http.StatusUnauthorized {

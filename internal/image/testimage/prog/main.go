@@ -255,7 +255,7 @@ func spin([]string) (int, error) {
 		select {
 		case s := <-caught:
 			return 128 + int(s.(syscall.Signal)), nil
-		default:
+		default: //nolint:staticcheck // using a cpu up is what it is for
 		}
 	}
 }
