@@ -2,7 +2,6 @@ package dispatcher
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -55,7 +54,7 @@ type News struct {
 	Hellos map[string]*argosyv1.Hello
 	// Outboxes are machines with transitions to commit.
 	Outboxes state.Set[string]
-	// Intruders are sessions that were refused because the machine has one.
+	// Intruders are sessions that were refused because the machine has one, which has shown since that it is alive.
 	Intruders []Intruder
 }
 
@@ -83,8 +82,9 @@ type machine struct {
 	members  map[memberKey]*argosyv1.MemberUsage
 	// outbox holds transitions that were received and not yet committed, in order.
 	outbox []*argosyv1.Transition
-	// intruder is the session id that was last refused and reported.
-	intruder string
+	// intruder is the session id that was last refused. suspect says why, until the session that was first shows that it is
+	// alive, which is when the other is reported: after a quick reboot the first one is only not noticed to be dead.
+	intruder, suspect string
 }
 
 type memberKey struct {
@@ -179,7 +179,7 @@ func (c *Core) Open(now time.Time, id string, hello *argosyv1.Hello, live time.D
 	c.serial++
 	s := &Session{machine: m, serial: c.serial, hello: hello, welcome: true, full: true, netFull: true, dirty: state.Set[state.Key]{}}
 	m.session, m.reported, m.last = s, false, now
-	m.outbox = nil
+	m.outbox, m.suspect = nil, ""
 	c.news.Machines.Add(id)
 	c.news.Hellos[id] = hello
 	c.wake(s)
@@ -193,8 +193,7 @@ func (c *Core) refuseSecond(m *machine, hello *argosyv1.Hello) *argosyv1.Refusal
 	}
 	if m.intruder != hello.GetSessionId() {
 		m.intruder = hello.GetSessionId()
-		c.news.Intruders = append(c.news.Intruders, Intruder{Machine: m.id,
-			Why: fmt.Sprintf("a second session with this machine's identity was refused while the first is alive: %s", what)})
+		m.suspect = "a second session with this machine's identity was refused while the first is alive: " + what
 	}
 	return &argosyv1.Refusal{Reason: "this machine already has a session: " + what +
 		" holds its identity; stop the other one, or join this one under an identity of its own"}

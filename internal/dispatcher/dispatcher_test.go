@@ -149,7 +149,7 @@ func TestMachinesLearnEverything(t *testing.T) {
 				t.Fatalf("%s is never told everything: %v", id, msg)
 			}
 			m := mirrors[id]
-			if fmt.Sprint(m.assigned) != fmt.Sprint(map[state.Key]*argosyv1.Assignment(src[id])) {
+			if fmt.Sprint(m.assigned) != fmt.Sprint(src[id]) {
 				t.Fatalf("%s believes %v, is %v", id, m.assigned, src[id])
 			}
 			if fmt.Sprint(m.peers) != fmt.Sprint(peers) || fmt.Sprint(m.endpoints) != fmt.Sprint(endpoints) {

@@ -22,6 +22,10 @@ func (c *Core) Receive(now time.Time, s *Session, msg *argosyv1.SessionRequest) 
 	}
 	m := s.machine
 	m.last = now
+	if m.suspect != "" {
+		c.news.Intruders = append(c.news.Intruders, Intruder{Machine: m.id, Why: m.suspect})
+		m.suspect = ""
+	}
 	switch what := msg.GetMessage().(type) {
 	case *argosyv1.SessionRequest_Beat:
 		if m.reported {

@@ -68,10 +68,17 @@ func run(t *testing.T, test func(c *cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		defer func() { cancel(); synctest.Wait() }()
+		ended := make(chan error, 1)
+		defer func() {
+			cancel()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("leading ended with %v", err)
+			}
+			synctest.Wait()
+		}()
 		s := memory.New()
 		l := leader.New(leader.Config{Store: s, Election: store.Alone{}, ServerID: "s1", Log: slog.New(slog.DiscardHandler)})
-		go l.Run(ctx)
+		go func() { ended <- l.Run(ctx) }()
 		synctest.Wait()
 		if !l.Leading() {
 			t.Fatal("it does not lead")
@@ -232,6 +239,7 @@ func TestSecondSession(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("the refused session ended with %v", err)
 		}
+		first.up <- report(true)
 		synctest.Wait()
 		snap, err := c.store.List(c.ctx, store.History)
 		if err != nil || len(snap.KVs) != 1 {

@@ -166,21 +166,25 @@ func (l *Leader) propose(ctx context.Context, p *proposal) error {
 		p.result <- p.ctx.Err()
 		return nil
 	}
-	txns, err := l.decide(p)
-	if err != nil || len(txns) == 0 {
-		p.result <- err
-		return nil
+	t, err := l.decide(p)
+	if err == nil && t != nil {
+		if err = l.commit(ctx, *t); inDoubt(err) {
+			p.result <- err
+			return err
+		}
 	}
-	err = l.commit(ctx, txns[0])
 	p.result <- err
-	var conflict *store.ConflictError
-	if errors.As(err, &conflict) {
-		return nil
-	}
-	return err
+	return nil
 }
 
-func (l *Leader) decide(p *proposal) ([]core.Txn, error) {
+// inDoubt reports whether an error of a commit leaves open what is in the store, or who leads.
+func inDoubt(err error) bool {
+	var conflict *store.ConflictError
+	return err != nil && !errors.As(err, &conflict)
+}
+
+// decide is the transaction that a proposal comes to, nil when it changes nothing.
+func (l *Leader) decide(p *proposal) (*core.Txn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u, err := l.reign.core.Propose(l.cfg.Now(), p.decide)
@@ -188,12 +192,10 @@ func (l *Leader) decide(p *proposal) ([]core.Txn, error) {
 		return nil, err
 	}
 	txns := l.reign.core.Pack([]core.Unit{u})
-	for _, t := range txns {
-		if err := t.Check(); err != nil {
-			return nil, err
-		}
+	if len(txns) == 0 {
+		return nil, nil
 	}
-	return txns, nil
+	return &txns[0], txns[0].Check()
 }
 
 func (l *Leader) step() []core.Txn {

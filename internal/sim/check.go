@@ -83,7 +83,7 @@ func (w *World) check() {
 		return
 	}
 	for _, s := range v.Statuses("", "") {
-		w.checkStatus(v, s)
+		w.checkStatus(s)
 	}
 	for _, m := range w.machines {
 		if m.agent != nil {
@@ -96,7 +96,7 @@ func (w *World) check() {
 const slack = 2100 * time.Millisecond
 
 // checkStatus looks for lies, and for waiting without a word.
-func (w *World) checkStatus(v *core.View, s *argosyv1.ReplicaStatus) {
+func (w *World) checkStatus(s *argosyv1.ReplicaStatus) {
 	k := state.KeyOf(s.GetReplica().GetKey())
 	switch s.GetState() {
 	case argosyv1.ReplicaState_REPLICA_STATE_READY:
@@ -197,6 +197,12 @@ func (w *World) CheckSettled() {
 	v := w.View()
 	if v == nil {
 		w.violate("agreement: nobody leads")
+		return
+	}
+	if w.leader.busy {
+		// A transaction is on its way: nobody can tell yet.
+		w.Run(10 * time.Millisecond)
+		w.CheckSettled()
 		return
 	}
 	w.checkMirror(v)

@@ -214,7 +214,7 @@ func (l *leaderProcess) committed(revision int64, t core.Txn) {
 	}
 	echo := store.Batch{Revision: revision}
 	for _, op := range t.Ops {
-		echo.Events = append(echo.Events, store.Event{Key: op.Key, Value: op.Value})
+		echo.Events = append(echo.Events, store.Event(op))
 	}
 	at := w.now.Add(w.span(0, 20*time.Millisecond))
 	if at.Before(l.echoed) {

@@ -44,8 +44,6 @@ type agentProcess struct {
 	conn   *conn
 	dirty  map[agent.ID]bool
 	dead   bool
-	// acting: assignments are known to be whole, so steps may be taken.
-	acting bool
 }
 
 // startAgent starts the agent, if it does not run.

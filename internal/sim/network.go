@@ -21,11 +21,11 @@ type conn struct {
 	// stuck: nothing gets through, and nobody has noticed yet.
 	stuck bool
 	// dry: something was lost on the way up, so nothing later arrives.
-	dry          bool
-	up, down     time.Time // when the last message of each direction arrives
-	reported     bool      // the machine has sent its full report
-	beats        uint64
-	sent, wanted uint64 // transitions
+	dry      bool
+	up, down time.Time // when the last message of each direction arrives
+	reported bool      // the machine has sent its full report
+	beats    uint64
+	sent     uint64 // last transition
 }
 
 // noticeAfter is when a side of a stuck connection gives it up.

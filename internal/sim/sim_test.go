@@ -24,8 +24,8 @@ func TestSim(t *testing.T) {
 		play(t, *seed)
 		return
 	}
-	begin, virtual, n := time.Now(), time.Duration(0), uint64(0)
-	for n = 1; time.Since(begin) < *simTime && !t.Failed(); n++ {
+	begin, virtual, n := time.Now(), time.Duration(0), uint64(1)
+	for ; time.Since(begin) < *simTime && !t.Failed(); n++ {
 		virtual += play(t, n)
 	}
 	t.Logf("%d scenarios, %s of virtual time", n-1, virtual.Round(time.Second))

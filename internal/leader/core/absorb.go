@@ -13,7 +13,7 @@ import (
 )
 
 // absorb draws the conclusions from changed records.
-func (c *Core) absorb(now time.Time, ch state.Changes) {
+func (c *Core) absorb(ch state.Changes) {
 	if ch.Settings || ch.All {
 		c.settings()
 	}
@@ -23,7 +23,7 @@ func (c *Core) absorb(now time.Time, ch state.Changes) {
 		}
 	}
 	for _, id := range sortedSet(ch.Machines, strings.Compare) {
-		c.machineChanged(now, id)
+		c.machineChanged(id)
 	}
 	for _, k := range sortedSet(ch.Apps, state.AppKey.Compare) {
 		c.appChanged(k)
@@ -50,7 +50,7 @@ func (c *Core) settings() {
 }
 
 // machineChanged follows a machine's record.
-func (c *Core) machineChanged(now time.Time, id string) {
+func (c *Core) machineChanged(id string) {
 	c.change.Machines.Add(id)
 	c.judgeAt = time.Time{}
 	m := c.st.Machine(id)
@@ -257,7 +257,7 @@ func schedulerStack(k state.StackKey) scheduler.Stack {
 }
 
 // hear draws the conclusions from what machines showed.
-func (c *Core) hear(now time.Time, n dispatcher.News) {
+func (c *Core) hear(n dispatcher.News) {
 	for k := range n.Replicas {
 		c.endpoints.Add(k)
 		c.change.Replicas.Add(k)

@@ -126,7 +126,7 @@ func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 	c.since = now
 	c.seq = c.st.LastSeq()
 	c.judge(now)
-	c.settle(now)
+	c.settle()
 	return c
 }
 
@@ -136,19 +136,19 @@ func (c *Core) Term() int64 { return c.cfg.Term }
 // Apply takes in a batch of the watch.
 func (c *Core) Apply(now time.Time, b store.Batch) {
 	c.st.Apply(b)
-	c.settle(now)
+	c.settle()
 }
 
 // Revision is the store's revision that the core has reached.
 func (c *Core) Revision() int64 { return c.st.Revision() }
 
 // settle follows up on whatever just changed: everything that needs no commit.
-func (c *Core) settle(now time.Time) {
+func (c *Core) settle() {
 	if ch := c.st.Take(); !ch.Empty() {
-		c.absorb(now, ch)
+		c.absorb(ch)
 	}
-	c.hear(now, c.disp.Take())
-	c.refreshEndpoints(now)
+	c.hear(c.disp.Take())
+	c.refreshEndpoints()
 }
 
 // Open begins a machine's session.
@@ -158,7 +158,7 @@ func (c *Core) Open(now time.Time, machine string, hello *argosyv1.Hello) (*disp
 			"check the address the machine dials", clip(hello.GetClusterId()), cluster)}
 	}
 	s, refusal := c.disp.Open(now, machine, hello, c.timing.Unreachable)
-	c.settle(now)
+	c.settle()
 	return s, refusal
 }
 
@@ -169,14 +169,14 @@ func (c *Core) Receive(now time.Time, s *dispatcher.Session, msg *argosyv1.Sessi
 	case condUnknown, condUnreachable, condLost:
 		c.judgeAt = time.Time{}
 	}
-	c.settle(now)
+	c.settle()
 	return err
 }
 
 // Close ends a session.
 func (c *Core) Close(now time.Time, s *dispatcher.Session) {
 	c.disp.Close(now, s)
-	c.settle(now)
+	c.settle()
 }
 
 // Next is the next message for a session, nil when it has been told everything.

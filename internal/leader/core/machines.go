@@ -165,12 +165,12 @@ func takeHello(m *argosyv1.Machine, h *argosyv1.Hello) {
 }
 
 // refreshEndpoints derives the addresses of replicas that something happened to.
-func (c *Core) refreshEndpoints(now time.Time) {
+func (c *Core) refreshEndpoints() {
 	if len(c.endpoints) == 0 {
 		return
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(c.endpoints), state.Key.Compare) {
-		c.disp.SetEndpoints(k, c.endpointsOf(now, k))
+		c.disp.SetEndpoints(k, c.endpointsOf(k))
 	}
 	clear(c.endpoints)
 }

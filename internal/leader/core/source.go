@@ -3,7 +3,6 @@ package core
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"net/netip"
 
@@ -150,7 +149,7 @@ func (c *Core) sealTo(m *argosyv1.Machine, s *storev1.Secret, credential bool) *
 
 // endpointsOf derives where a replica's members are reached from what its machine last showed. While the machine is silent
 // they are not ready; unless so many are silent at once that it is not theirs.
-func (c *Core) endpointsOf(_ time.Time, k state.Key) []*argosyv1.Endpoint {
+func (c *Core) endpointsOf(k state.Key) []*argosyv1.Endpoint {
 	r := c.st.Replica(k)
 	if r == nil || r.GetMachine() == "" {
 		return nil

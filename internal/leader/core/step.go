@@ -14,10 +14,10 @@ import (
 
 // Step decides everything that is due and returns what is to be committed, in order.
 func (c *Core) Step(now time.Time) []Unit {
-	c.settle(now)
+	c.settle()
 	if !now.Before(c.judgeAt) {
 		c.judge(now)
-		c.settle(now)
+		c.settle()
 	}
 	units := c.machineUnits(now)
 	s := &stepping{c: c, now: now, floors: map[state.AppKey]uint64{}, changed: state.Set[state.Key]{}}

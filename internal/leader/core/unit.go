@@ -71,7 +71,7 @@ func (c *Core) Committed(now time.Time, revision int64, t Txn) {
 	for _, a := range t.acks {
 		c.disp.Ack(a.machine, a.seq)
 	}
-	c.settle(now)
+	c.settle()
 }
 
 // Propose asks for a change of the state as it is: the unit that decide's proposal comes to.
