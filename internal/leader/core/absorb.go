@@ -277,8 +277,13 @@ func (c *Core) hear(n dispatcher.News) {
 			c.stacks.Add(state.KeyOf(r.GetKey()).StackKey())
 		}
 		for _, r := range c.st.MachineReplicas(id) {
-			c.change.Replicas.Add(state.KeyOf(r.GetKey()))
-			c.endpoints.Add(state.KeyOf(r.GetKey()))
+			k := state.KeyOf(r.GetKey())
+			c.change.Replicas.Add(k)
+			c.endpoints.Add(k)
+			// A full report makes fresh what it repeats, and a rolling update may wait for just that.
+			if c.rolling.Has(k.StackKey()) {
+				c.stacks.Add(k.StackKey())
+			}
 		}
 	}
 	for id, hello := range n.Hellos {
