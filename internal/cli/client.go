@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"io/fs"
 	"net"
@@ -29,9 +28,6 @@ type connection struct {
 	base     string
 	// where is what a person would call the server: a socket's path or an address.
 	where string
-	// certificate and renew are set for logins, whose certificate renews itself when it is used near its end.
-	certificate *x509.Certificate
-	renew       func(context.Context) error
 }
 
 func newConnection(hc *http.Client, base, where string) *connection {

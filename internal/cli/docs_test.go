@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -133,7 +132,8 @@ func writeFlags(b *strings.Builder, flags *pflag.FlagSet) {
 }
 
 func testRoot() *cobra.Command {
-	return newRoot(IO{In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: &bytes.Buffer{}, LookupEnv: func(string) (string, bool) { return "", false }})
+	root, _ := newRoot(IO{In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: &bytes.Buffer{}, LookupEnv: func(string) (string, bool) { return "", false }})
+	return root
 }
 
 func TestDocsAreCurrent(t *testing.T) {
@@ -163,10 +163,13 @@ func TestCommandsExplainThemselves(t *testing.T) {
 		if c.Long != "" && !strings.HasSuffix(c.Long, ".") {
 			t.Errorf("%s: Long does not end with a full stop", c.CommandPath())
 		}
-		if !c.HasParent() || c.Parent().HasParent() || slices.Contains([]string{"help", "completion"}, c.Name()) {
-			// The parents of subcommands show how those are used.
-		} else if c.Example == "" {
-			t.Errorf("%s has no example", c.CommandPath())
+		if c.Example == "" {
+			t.Errorf("%s has no example: show how it is typed, each line after two spaces", c.CommandPath())
+		}
+		for l := range strings.Lines(c.Example) {
+			if !strings.HasPrefix(l, "  ") || !strings.Contains(l, "argosy ") {
+				t.Errorf("%s: the example %q begins with no two spaces or does not call argosy", c.CommandPath(), l)
+			}
 		}
 		c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
 			if f.Usage == "" || strings.HasSuffix(f.Usage, ".") || f.Usage[:1] != strings.ToLower(f.Usage[:1]) {

@@ -110,18 +110,12 @@ func (a *app) applied(ctx context.Context, c *connection, res *argosyv1.ApplyRes
 	for _, warning := range res.Warnings {
 		a.note("warning: %s", warning)
 	}
-	if a.output == "json" {
-		if err := a.printJSON(res); err != nil {
-			return err
-		}
-	}
+	word := "unchanged"
 	if res.Changed {
-		a.done("%s is now at revision %d", res.App.Name, res.App.Revision)
-	} else {
-		a.done("%s is unchanged at revision %d", res.App.Name, res.App.Revision)
+		word = "now"
 	}
-	if !w.wait {
-		return nil
+	if err := a.answer(res, []string{res.App.GetName()}, "%s is %s at revision %d", res.App.GetName(), word, res.App.GetRevision()); err != nil || !w.wait {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
@@ -138,7 +132,10 @@ func (a *app) follow(ctx context.Context, c *connection, name string, done goal)
 	}
 	err := a.watchUntil(ctx, c, p, show, done)
 	end()
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &exitError{exitInterrupted, fmt.Sprintf("interrupted: only the waiting has ended\nIt goes on by itself; look again with 'argosy ps %s'.", name)}
+	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return &exitError{exitTimeout, fmt.Sprintf("%s did not get there in time: %s\nIt goes on by itself; look again with 'argosy ps %s' or 'argosy explain'.", name, p.blockers(), name)}
 	}
 	if err != nil {
@@ -185,7 +182,13 @@ func (a *app) watchOnce(ctx context.Context, c *connection, p *progress, show sh
 	}
 	defer stream.Close()
 	for stream.Receive() {
-		show(p.apply(stream.Msg()))
+		changed, removed := p.apply(stream.Msg())
+		if len(p.replicas) != int(p.wanted) { // somebody else may have scaled, or a machine come for what runs on each
+			if app, err := c.apps.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: p.app})); err == nil {
+				p.wanted = app.Msg.GetStatus().GetWanted()
+			}
+		}
+		show(changed, removed)
 		if done(p) {
 			return nil
 		}
@@ -283,7 +286,7 @@ func (l *live) render(now time.Time) string {
 		height = 24
 	}
 	paint := func(s style, text string) string {
-		if !l.color || s == plain {
+		if !l.color || s == plain || text == "" {
 			return text
 		}
 		return string(s) + text + "\x1b[0m"
@@ -313,7 +316,8 @@ func (l *live) render(now time.Time) string {
 		}
 		name, machine := replicaName(r.GetReplica().GetKey()), orDash(r.MachineName)
 		message := clip(oneLine(r.Message), width-2-24-11-11-2)
-		fmt.Fprintf(&b, "%s %-23s %s %-10s %s\n", paint(st.style, mark), clip(name, 23), paint(st.style, fmt.Sprintf("%-10s", st.text)), clip(machine, 10), paint(dim, message))
+		fmt.Fprintf(&b, "%s %-23s %s %s\n", paint(st.style, mark), clip(name, 23), paint(st.style, fmt.Sprintf("%-10s", st.text)),
+			strings.TrimRight(fmt.Sprintf("%-10s %s", clip(machine, 10), paint(dim, message)), " "))
 		shown++
 	}
 	return b.String()

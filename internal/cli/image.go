@@ -1,15 +1,20 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
+	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/image"
 	"github.com/argosy-cluster/argosy/internal/image/load"
 	"github.com/argosy-cluster/argosy/internal/image/registry"
 )
@@ -20,11 +25,13 @@ func (a *app) imageCmd() *cobra.Command {
 		Aliases: []string{"images"},
 		Short:   "Images that the cluster keeps itself, without a registry",
 		Example: `  argosy image load shop/web:1.4
-  docker save shop/web:1.4 | argosy image load -`,
+  docker save shop/web:1.4 | argosy image load -
+  argosy image list
+  argosy image remove shop/web:1.3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.imageLoadCmd())
+	cmd.AddCommand(a.imageLoadCmd(), a.imageListCmd(), a.imageRemoveCmd())
 	return cmd
 }
 
@@ -62,13 +69,9 @@ interrupted load goes on where it stopped.`,
 }
 
 func (a *app) loadImage(ctx context.Context, c *connection, arg, as string) error {
-	tenant := a.tenant
-	if tenant == "" {
-		tenant = "default"
-	}
 	show, end := a.loadProgress(arg)
 	defer end()
-	opts := load.Options{Client: registry.NewClient(c.base, c.http), Tenant: tenant, As: as, Progress: show}
+	opts := load.Options{Client: registry.NewClient(c.base, c.http), Tenant: a.imageTenant(), As: as, Progress: show}
 	started := time.Now()
 	var res load.Result
 	var err error
@@ -100,6 +103,95 @@ func (a *app) loadImage(ctx context.Context, c *connection, arg, as string) erro
 	}
 	a.done("%s is in the cluster: %d of %d layers sent, %s in %s", res.Ref.Familiar(), res.LayersSent, res.Layers, size(res.BytesSent), span(time.Since(started)))
 	return nil
+}
+
+// imageTenant is whose images are meant. Images are no RPCs, so nobody fills in the caller's own.
+func (a *app) imageTenant() string { return cmp.Or(a.tenant, auth.DefaultTenant) }
+
+func (a *app) imageListCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the images that the cluster keeps", Args: cobra.NoArgs,
+		Example: "  argosy image list\n  argosy image list -o name",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			images, err := registry.NewClient(c.base, c.http).Images(cmd.Context(), a.imageTenant())
+			if err != nil {
+				return imageError(err)
+			}
+			if a.output == "json" {
+				if images == nil {
+					images = []registry.Image{}
+				}
+				return a.writeJSON(map[string]any{"images": images})
+			}
+			t, names := &table{header: []string{"IMAGE", "DIGEST", "SIZE", "SINCE"}}, []string(nil)
+			for _, i := range images {
+				names = append(names, i.Name+":"+i.Tag)
+				amount := "-"
+				if i.Size >= 0 {
+					amount = size(i.Size)
+				}
+				t.add(text(i.Name+":"+i.Tag), text(i.Digest.Short()), text(amount), text(span(time.Since(i.Since))+" ago"))
+			}
+			if len(images) == 0 && a.output == "table" {
+				a.note("The cluster keeps no images. Send one: argosy image load IMAGE")
+				return nil
+			}
+			return a.show(nil, t, names)
+		},
+	}
+}
+
+func (a *app) imageRemoveCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "remove IMAGE...", Aliases: []string{"rm"}, Short: "Take the name from an image that the cluster keeps",
+		Long: `Take the name from an image that the cluster keeps.
+
+Apps that run the image keep it: a revision pins it by its digest. Its layers are removed a day after nothing needs them.`,
+		Example: "  argosy image remove shop/web:1.3",
+		Args:    cobra.MinimumNArgs(1), ValidArgsFunction: a.completeImages,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			for _, arg := range args {
+				ref, err := image.ParseRef(arg)
+				if err != nil {
+					return usageError("%s", err)
+				}
+				if ref.Tag == "" {
+					return usageError("%q is no name: write NAME:TAG, as 'argosy image list' does", arg)
+				}
+				if err := registry.NewClient(c.base, c.http).Untag(cmd.Context(), registry.Repo{Tenant: a.imageTenant(), Name: ref.Name}, ref.Tag); err != nil {
+					if registry.IsUnknown(err) {
+						return fmt.Errorf("the cluster has no image called %s; see 'argosy image list'", ref.Familiar())
+					}
+					return imageError(err)
+				}
+				if a.output == "name" {
+					fmt.Fprintln(a.sys.Out, ref.Familiar())
+				}
+				a.done("%s is no longer the name of an image in the cluster", ref.Familiar())
+			}
+			return nil
+		},
+	}
+}
+
+// imageError says what a server answered, without the words of the protocol.
+func imageError(err error) error {
+	var answered *registry.Error
+	if errors.As(err, &answered) {
+		return errors.New(answered.Message)
+	}
+	if isDial(err) {
+		return connect.NewError(connect.CodeUnavailable, err)
+	}
+	return err
 }
 
 // loadProgress shows how far a load is, on a terminal only.

@@ -28,7 +28,7 @@ func (d *declared) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&d.cpus, "cpus", "", "cpus that the machine offers, for example 3.5 (default: all it has)")
 	flags.StringVar(&d.memory, "memory", "", "memory that the machine offers, for example 8GiB (default: all it has)")
-	flags.StringVar(&d.reserveCPUs, "reserve-cpus", "", "cpus that the machine keeps for itself (default: a twentieth)")
+	flags.StringVar(&d.reserveCPUs, "reserve-cpus", "", "cpus that the machine keeps for itself (default: a twentieth, at least 0.1)")
 	flags.StringVar(&d.reserveMemory, "reserve-memory", "", "memory that the machine keeps for itself (default: a twentieth, at least 128MiB)")
 }
 

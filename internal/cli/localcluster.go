@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
@@ -49,6 +47,7 @@ func (a *app) clusterUpCmd() *cobra.Command {
 	var n int
 	cmd := &cobra.Command{
 		Use: "up", Short: "Start a local cluster, or bring one back", Args: cobra.NoArgs,
+		Example: "  argosy cluster up\n  argosy cluster up --name big --machines 5 --memory 2GiB",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts := a.localOptions(name)
 			if memory != "" {
@@ -68,7 +67,7 @@ func (a *app) clusterUpCmd() *cobra.Command {
 				return err
 			}
 			if a.output == "json" {
-				return json.NewEncoder(a.sys.Out).Encode(c)
+				return a.writeJSON(c)
 			}
 			a.done("%d machines are up. Use them: export ARGOSY_SERVER=%s", len(c.Machines), c.Server)
 			return nil
@@ -85,6 +84,7 @@ func (a *app) clusterDownCmd() *cobra.Command {
 	var images bool
 	cmd := &cobra.Command{
 		Use: "down", Short: "Remove a local cluster with everything in it", Args: cobra.NoArgs,
+		Example: "  argosy cluster down\n  argosy cluster down --name big --images",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := localcluster.New(a.localOptions(name))
 			if err != nil {
@@ -106,13 +106,14 @@ func (a *app) clusterDownCmd() *cobra.Command {
 func (a *app) clusterListCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List local clusters", Args: cobra.NoArgs,
+		Example: "  argosy cluster list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			clusters, err := localcluster.List(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if a.output == "json" {
-				return json.NewEncoder(a.sys.Out).Encode(clusters)
+				return a.writeJSON(clusters)
 			}
 			t := &table{header: []string{"CLUSTER", "MACHINES", "SERVER"}}
 			var names []string
@@ -124,13 +125,7 @@ func (a *app) clusterListCmd() *cobra.Command {
 				}
 				t.add(text(c.Name), text(strings.Join(ms, ", ")), text(c.Server))
 			}
-			if a.output == "name" {
-				for _, n := range names {
-					fmt.Fprintln(a.sys.Out, n)
-				}
-				return nil
-			}
-			return t.write(a.sys.Out, a.colorful(a.sys.Out))
+			return a.show(nil, t, names)
 		},
 	}
 }

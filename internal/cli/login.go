@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
-	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/join"
 )
@@ -38,7 +36,8 @@ func (a *app) loginCmd() *cobra.Command {
 		Long: `Log in to a cluster from anywhere, with a token from its administrator ('argosy token create --user NAME').
 
 The key is made here and never leaves this host; the token is spent for a certificate of 90 days, which renews itself when
-used in its last 30.`,
+used in its last 30, or after. It is kept below ~/.config/argosy (or XDG_CONFIG_HOME). Where a server runs on this very
+host, its socket is used unless --server or ARGOSY_SERVER names a login.`,
 		Example: `  argosy login argosy-login-…
   argosy login --name prod --token-file token
   argosy --server prod ps`,
@@ -127,33 +126,19 @@ func (a *app) namedLogin(name string) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return loginConnection(dir, m)
-}
-
-func loginConnection(dir string, m *join.Membership) (*connection, error) {
-	files := auth.Files{Dir: dir}
-	cred, err := files.Load()
+	l, err := openLogin(dir, m)
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := cred.Verifier()
-	if err != nil {
-		return nil, err
+	a.login = l
+	if time.Now().After(l.source.Current().Certificate.NotAfter) {
+		// Nothing else is possible with an expired certificate, and this is.
+		ctx, cancel := context.WithTimeout(context.Background(), renewTime)
+		defer cancel()
+		if err := l.renew(ctx); err != nil {
+			return nil, fmt.Errorf("the certificate of the login %q has expired and could not be renewed: %w", name, err)
+		}
+		l.hc.CloseIdleConnections() // made with the old one
 	}
-	source := auth.NewSource(cred)
-	hc := &http.Client{Transport: join.NewTransport(auth.ClientTLS(source, verifier))}
-	base := "https://" + m.Servers[0]
-	c := newConnection(hc, base, m.Servers[0])
-	c.renew = func(ctx context.Context) error {
-		r := auth.Renewer{Source: source, Files: files, Renew: func(ctx context.Context, csr []byte) (cert, ca []byte, err error) {
-			res, err := argosyv1connect.NewJoinServiceClient(hc, base).Renew(ctx, connect.NewRequest(&argosyv1.RenewRequest{Csr: csr}))
-			if err != nil {
-				return nil, nil, err
-			}
-			return res.Msg.Certificate, res.Msg.Ca, nil
-		}, Log: quiet()}
-		return r.Once(ctx)
-	}
-	c.certificate = cred.Certificate
-	return c, nil
+	return l.connection(), nil
 }

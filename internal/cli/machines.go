@@ -25,7 +25,8 @@ func (a *app) machinesCmd() *cobra.Command {
 		RunE: a.listMachines,
 	}
 	cmd.AddCommand(
-		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List machines", Args: cobra.NoArgs, RunE: a.listMachines},
+		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List machines", Args: cobra.NoArgs, RunE: a.listMachines,
+			Example: "  argosy machines list\n  argosy machines list -o name"},
 		a.machineShowCmd(), a.machineLabelCmd(), a.machineRemoveCmd(),
 	)
 	return cmd
@@ -166,11 +167,7 @@ func (a *app) machineLabelCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.done("%s: %s", res.Msg.Machine.Name, orDash(labelList(res.Msg.Machine.Labels)))
-			if a.output == "json" {
-				return a.printJSON(res.Msg)
-			}
-			return nil
+			return a.answer(res.Msg, []string{res.Msg.Machine.Name}, "%s: %s", res.Msg.Machine.Name, orDash(labelList(res.Msg.Machine.Labels)))
 		},
 	}
 }
@@ -195,12 +192,12 @@ A machine that still answers, or that holds replicas' data, is only removed with
 			if err != nil {
 				return err
 			}
-			if _, err := c.machines.RemoveMachine(cmd.Context(), connect.NewRequest(&argosyv1.RemoveMachineRequest{
-				Machine: args[0], Force: force, IdempotencyKey: requestKey()})); err != nil {
+			res, err := c.machines.RemoveMachine(cmd.Context(), connect.NewRequest(&argosyv1.RemoveMachineRequest{
+				Machine: args[0], Force: force, IdempotencyKey: requestKey()}))
+			if err != nil {
 				return err
 			}
-			a.done("%s is no longer part of the cluster", args[0])
-			return nil
+			return a.answer(res.Msg, args, "%s is no longer part of the cluster", args[0])
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "also when it still answers or holds data")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 )
 
@@ -18,6 +19,8 @@ const (
 	exitChanges = 2
 	exitTimeout = 3
 	exitUsage   = 64
+	// exitInterrupted is what shells make of Ctrl-C.
+	exitInterrupted = 130
 )
 
 // exitError carries an exit code. An empty message prints nothing: what there was to say has been said.
@@ -53,9 +56,12 @@ func System() IO {
 
 // Main runs one command and returns the exit code of the process.
 func Main(ctx context.Context, args []string, sys IO) int {
-	root := newRoot(sys)
+	root, a := newRoot(sys)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if ctx.Err() == nil {
+		a.renewLogin(ctx)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -66,9 +72,9 @@ func Main(ctx context.Context, args []string, sys IO) int {
 		}
 		return exit.code
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || connect.CodeOf(err) == connect.CodeCanceled) {
 		fmt.Fprintln(sys.Err, "argosy: interrupted")
-		return 130
+		return exitInterrupted
 	}
 	msg := err.Error()
 	if isUsage(msg) {
@@ -97,6 +103,8 @@ type app struct {
 	tenant string
 	output string
 	color  string
+	// login is the one that the command was carried out as, nil where it needed none.
+	login *login
 }
 
 const rootLong = `Argosy turns a set of Linux machines into one place to run stacks of containers.
@@ -112,7 +120,7 @@ const rootExample = `  argosy validate examples/lamp/lamp.yaml
   argosy logs -f shop/lamp.3/apache
   argosy explain shop/lamp.3`
 
-func newRoot(sys IO) *cobra.Command {
+func newRoot(sys IO) (*cobra.Command, *app) {
 	a := &app{sys: sys}
 	root := &cobra.Command{
 		Use:           "argosy",
@@ -143,7 +151,7 @@ func newRoot(sys IO) *cobra.Command {
 	)
 	for group, commands := range map[string][]*cobra.Command{
 		"apps":    {a.validateCmd(), a.schemaCmd(), a.planCmd(), a.applyCmd(), a.scaleCmd(), a.restartCmd(), a.deleteCmd(), a.secretCmd(), a.imageCmd(), a.registryCmd()},
-		"look":    {a.psCmd(), a.appsCmd(), a.explainCmd(), a.logsCmd(), a.execCmd(), a.eventsCmd()},
+		"look":    {a.psCmd(), a.appsCmd(), a.explainCmd(), a.logsCmd(), a.execCmd(), a.eventsCmd(), a.revisionsCmd()},
 		"cluster": {a.machinesCmd(), a.tokenCmd(), a.loginCmd(), a.statusCmd(), a.localClusterCmd()},
 		"run":     {a.serverCmd(), a.agentCmd(), a.joinCmd()},
 	} {
@@ -153,7 +161,7 @@ func newRoot(sys IO) *cobra.Command {
 		}
 	}
 	root.AddCommand(a.versionCmd())
-	return root
+	return root, a
 }
 
 func (a *app) checkFlags() error {

@@ -116,11 +116,8 @@ func (a *app) restartCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.done("%s: %s will restart, one of each stack at a time. Watch: argosy events -f %s", args[0], plural(res.Msg.Replicas, "replica"), t.app)
-			if a.output == "json" {
-				return a.printJSON(res.Msg)
-			}
-			return nil
+			return a.answer(res.Msg, []string{args[0]}, "%s: %s will restart, one of each stack at a time. Watch: argosy events -f %s",
+				args[0], plural(res.Msg.Replicas, "replica"), t.app)
 		},
 	}
 	return cmd
@@ -161,14 +158,8 @@ Volumes stay and are taken again when the app is applied anew, unless --volumes 
 			if err != nil {
 				return err
 			}
-			if a.output == "json" {
-				if err := a.printJSON(res.Msg); err != nil {
-					return err
-				}
-			}
-			a.done("%s: %s being removed", t.app, plural(res.Msg.Replicas, "replica"))
-			if !w.wait {
-				return nil
+			if err := a.answer(res.Msg, []string{t.app}, "%s: %s being removed", t.app, plural(res.Msg.Replicas, "replica")); err != nil || !w.wait {
+				return err
 			}
 			return a.waitGone(cmd.Context(), c, t.app, w.timeout)
 		},

@@ -113,7 +113,11 @@ func (a *app) printJSON(m proto.Message) error {
 		return fmt.Errorf("writing JSON: %w", err)
 	}
 	// protojson varies its white space on purpose; programs and people get it indented the same each time.
-	var v json.RawMessage = b
+	return a.writeJSON(json.RawMessage(b))
+}
+
+// writeJSON writes what is no message of the protocol as JSON.
+func (a *app) writeJSON(v any) error {
 	enc := json.NewEncoder(a.sys.Out)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
@@ -140,6 +144,19 @@ func (a *app) show(m proto.Message, t *table, names []string) error {
 		return nil
 	}
 	return t.write(a.sys.Out, a.colorful(a.sys.Out))
+}
+
+// answer says what a command did: a sentence for people, the protocol's answer or the names of what it was done to for
+// programs.
+func (a *app) answer(m proto.Message, names []string, format string, args ...any) error {
+	switch a.output {
+	case "json":
+		return a.printJSON(m)
+	case "name":
+		return a.show(nil, nil, names)
+	}
+	a.done(format, args...)
+	return nil
 }
 
 // note tells a person something beside the answer; programs that read JSON or names are not disturbed by it.

@@ -50,6 +50,7 @@ func (a *app) secretSetCmd() *cobra.Command {
 	var random, keepNewline, ifMissing bool
 	cmd := &cobra.Command{
 		Use: "set NAME", Short: "Set a secret; containers that use it see the new value", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeSecrets,
 		Example: `  argosy secret set db-root
   pass show db | argosy secret set db-root --file -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -64,8 +65,7 @@ func (a *app) secretSetCmd() *cobra.Command {
 				}
 				for _, s := range res.Msg.Secrets {
 					if s.Name == args[0] {
-						a.done("secret %s is set already (version %d)", s.Name, s.Version)
-						return nil
+						return a.answer(s, args, "secret %s is set already (version %d)", s.Name, s.Version)
 					}
 				}
 			}
@@ -80,11 +80,7 @@ func (a *app) secretSetCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.done("secret %s set (version %d)", res.Msg.Name, res.Msg.Version)
-			if a.output == "json" {
-				return a.printJSON(res.Msg)
-			}
-			return nil
+			return a.answer(res.Msg, []string{res.Msg.Name}, "secret %s set (version %d)", res.Msg.Name, res.Msg.Version)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "read the value from a file, '-' for standard input")
@@ -138,6 +134,7 @@ func readBounded(r io.Reader) ([]byte, error) {
 func (a *app) secretListCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List secrets, never their values", Args: cobra.NoArgs,
+		Example: "  argosy secret list\n  argosy secret list -o name",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()
 			if err != nil {
@@ -161,17 +158,18 @@ func (a *app) secretListCmd() *cobra.Command {
 func (a *app) secretDeleteCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "delete NAME", Aliases: []string{"rm"}, Short: "Delete a secret that no app names any more", Args: cobra.ExactArgs(1),
+		Example: "  argosy secret delete db-root", ValidArgsFunction: a.completeSecrets,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
-			if _, err := c.secrets.DeleteSecret(cmd.Context(), connect.NewRequest(&argosyv1.DeleteSecretRequest{
-				Tenant: a.tenant, Name: args[0], IdempotencyKey: requestKey()})); err != nil {
+			res, err := c.secrets.DeleteSecret(cmd.Context(), connect.NewRequest(&argosyv1.DeleteSecretRequest{
+				Tenant: a.tenant, Name: args[0], IdempotencyKey: requestKey()}))
+			if err != nil {
 				return err
 			}
-			a.done("secret %s deleted", args[0])
-			return nil
+			return a.answer(res.Msg, args, "secret %s deleted", args[0])
 		},
 	}
 }
@@ -189,6 +187,7 @@ func (a *app) registryCmd() *cobra.Command {
 	var user, file string
 	login := &cobra.Command{
 		Use: "login REGISTRY", Short: "Store a credential that machines pull with", Args: cobra.ExactArgs(1),
+		Example: "  argosy registry login registry.example.com --username ci\n  argosy registry login registry.example.com -u ci --password-file pw",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			password, err := a.readSecret("Password: ", file, false)
 			if err != nil {
@@ -203,8 +202,7 @@ func (a *app) registryCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.done("images of %s are pulled as %s", res.Msg.Registry, res.Msg.Username)
-			return nil
+			return a.answer(res.Msg, []string{res.Msg.Registry}, "images of %s are pulled as %s", res.Msg.Registry, res.Msg.Username)
 		},
 	}
 	login.Flags().StringVarP(&user, "username", "u", "", "user name")
@@ -212,6 +210,7 @@ func (a *app) registryCmd() *cobra.Command {
 	_ = login.MarkFlagRequired("username")
 	list := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List credentials, never their passwords", Args: cobra.NoArgs,
+		Example: "  argosy registry list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()
 			if err != nil {
@@ -232,17 +231,18 @@ func (a *app) registryCmd() *cobra.Command {
 	}
 	logout := &cobra.Command{
 		Use: "logout REGISTRY", Short: "Forget a credential", Args: cobra.ExactArgs(1),
+		Example: "  argosy registry logout registry.example.com",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
-			if _, err := c.secrets.DeleteRegistryCredential(cmd.Context(), connect.NewRequest(&argosyv1.DeleteRegistryCredentialRequest{
-				Tenant: a.tenant, Registry: args[0], IdempotencyKey: requestKey()})); err != nil {
+			res, err := c.secrets.DeleteRegistryCredential(cmd.Context(), connect.NewRequest(&argosyv1.DeleteRegistryCredentialRequest{
+				Tenant: a.tenant, Registry: args[0], IdempotencyKey: requestKey()}))
+			if err != nil {
 				return err
 			}
-			a.done("the credential for %s is forgotten", args[0])
-			return nil
+			return a.answer(res.Msg, args, "the credential for %s is forgotten", args[0])
 		},
 	}
 	cmd.AddCommand(login, list, logout)

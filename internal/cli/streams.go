@@ -180,6 +180,8 @@ func (a *app) exec(ctx context.Context, c *connection, work *argosyv1.ExecWork) 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream := c.streams.Exec(ctx)
+	// net/http looks at the context only when the request's body has ended.
+	defer context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })()
 	var mu sync.Mutex
 	send := func(m *argosyv1.ExecRequest) error {
 		mu.Lock()
@@ -201,6 +203,9 @@ func (a *app) exec(ctx context.Context, c *connection, work *argosyv1.ExecWork) 
 	}
 	for {
 		m, err := stream.Receive()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				return errors.New("the connection ended before the command did")

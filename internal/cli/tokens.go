@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -53,6 +54,9 @@ certificate authority, and is kept by the cluster only as a hash: it is shown no
 			if a.output == "json" {
 				return a.printJSON(res.Msg)
 			}
+			if a.output == "name" {
+				return a.show(nil, nil, []string{res.Msg.Info.GetId()})
+			}
 			// The token alone on standard output, so that scripts can take it as it is.
 			fmt.Fprintln(a.sys.Out, res.Msg.Token)
 			if isTerminal(a.sys.Out) {
@@ -73,7 +77,8 @@ certificate authority, and is kept by the cluster only as a hash: it is shown no
 
 func (a *app) tokenListCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List tokens", Args: cobra.NoArgs,
+		Use: "list", Aliases: []string{"ls"}, Short: "List tokens: for what, and who used them", Args: cobra.NoArgs,
+		Example: "  argosy token list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()
 			if err != nil {
@@ -108,23 +113,27 @@ func (a *app) tokenListCmd() *cobra.Command {
 func (a *app) tokenRevokeCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke ID", Short: "Make a token useless", Args: cobra.ExactArgs(1),
+		Example: "  argosy token revoke 3f2a90c1d8e4b756", ValidArgsFunction: a.completeTokens,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
-			if _, err := c.cluster.RevokeToken(cmd.Context(), connect.NewRequest(&argosyv1.RevokeTokenRequest{Id: args[0], IdempotencyKey: requestKey()})); err != nil {
+			res, err := c.cluster.RevokeToken(cmd.Context(), connect.NewRequest(&argosyv1.RevokeTokenRequest{Id: args[0], IdempotencyKey: requestKey()}))
+			if err != nil {
 				return err
 			}
-			a.done("token %s can no longer be used", args[0])
-			return nil
+			return a.answer(res.Msg, args, "token %s can no longer be used", args[0])
 		},
 	}
 }
 
 func (a *app) statusCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "Show the cluster: id, servers, leader, counts", Example: "  argosy status", Args: cobra.NoArgs,
+		Use: "status", Short: "Show the cluster: id, servers, leader, counts", Example: "  argosy status\n  argosy status -o json", Args: cobra.NoArgs,
+		Long: `Show the cluster: id, servers, leader, counts.
+
+A server that has no leader to ask says so and what it knows itself; the exit code is then 1. Machines keep what they run.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()
 			if err != nil {
@@ -135,21 +144,29 @@ func (a *app) statusCmd() *cobra.Command {
 				return err
 			}
 			m := res.Msg
+			var away error
+			if m.Leader == "" {
+				away = &exitError{exitFailed, "no server leads now: nothing can be changed or placed until one does, and machines keep what they run"}
+			}
 			if a.output != "table" {
-				return a.show(m, nil, []string{m.GetSettings().GetClusterId()})
+				return errors.Join(a.show(m, nil, []string{m.GetSettings().GetClusterId()}), away)
 			}
 			line := func(name, format string, args ...any) {
 				fmt.Fprintf(a.sys.Out, "%-9s %s\n", name, fmt.Sprintf(format, args...))
 			}
-			line("Cluster", "%s (generation %d)", m.GetSettings().GetClusterId(), m.Generation)
+			line("Cluster", "%s", m.GetSettings().GetClusterId())
 			line("Servers", "%s", strings.Join(m.Servers, ", "))
-			line("Leader", "%s since term %d", m.Leader, m.Term)
-			line("Machines", "%d", m.Machines)
-			line("Apps", "%d", m.Apps)
+			if away == nil {
+				line("Leader", "%s since term %d, generation %d", m.Leader, m.Term, m.Generation)
+				line("Machines", "%d", m.Machines)
+				line("Apps", "%d", m.Apps)
+			} else {
+				line("Leader", "none")
+			}
 			line("Network", "%s, names under %s", m.GetSettings().GetNetworkRange(), m.GetSettings().GetDomain())
 			line("Lost", "after %s without a sign", m.GetSettings().GetLiveness().AsDuration())
 			line("Version", "%s", m.Version)
-			return nil
+			return away
 		},
 	}
 }

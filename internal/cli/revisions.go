@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+)
+
+func (a *app) revisionsCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "revisions APP",
+		Short: "List an app's revisions: when, by whom and why",
+		Long: `List an app's revisions: when, by whom and why.
+
+The last 50 are kept, and those that replicas still run. With -o json each has the whole specification.`,
+		Example: `  argosy revisions shop
+  argosy revisions shop -o json`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeTargets,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := parseTarget(args[0])
+			if err != nil {
+				return err
+			}
+			if t.stack != "" {
+				return usageError("%q: revisions are those of a whole app: write %s", args[0], t.app)
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			res, err := c.apps.GetApp(cmd.Context(), connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: t.app, AllRevisions: true}))
+			if err != nil {
+				return err
+			}
+			rows := &table{header: []string{"REVISION", "CREATED", "AUTHOR", "CAUSE", ""}}
+			var names []string
+			now := time.Now()
+			for _, r := range res.Msg.Revisions {
+				names = append(names, fmt.Sprint(r.Number))
+				current := text("")
+				if r.Number == res.Msg.GetStatus().GetApp().GetRevision() {
+					current = cell{"current", green}
+				}
+				rows.add(text(fmt.Sprint(r.Number)), text(since(r.CreatedAt, now)+" ago"), text(orDash(r.Author)), text(oneLine(r.Cause)), current)
+			}
+			return a.show(res.Msg, rows, names)
+		},
+	}
+}
