@@ -53,6 +53,17 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func TestAmount(t *testing.T) {
+	for v, want := range map[float64]string{
+		0.0042: "0.004", 0.5: "0.500", 2: "2", 3.14159: "3.14", 50: "50", 47.23: "47.2", 237.6: "238", 9999.4: "9999",
+		500_000: "500,000", 1_445_400: "1,445,000", 2_000_499: "2,000,000", 12_034_567_000: "12,034,567,000", -6.23: "-6.23",
+	} {
+		if got := amount(v, ""); got != want {
+			t.Errorf("%v is written %s, want %s", v, got, want)
+		}
+	}
+}
+
 func TestMedian(t *testing.T) {
 	for _, tc := range []struct {
 		values []float64
@@ -84,11 +95,11 @@ PASS
 }
 
 func TestParseStat(t *testing.T) {
-	got, err := parseStat("425 (a) b (c) S 1 425 425 0 -1 4194560 9000 0 3 0 198 136 0 0 20 0 10 0 12345 1300000000 9800")
-	if err != nil || got != 3340*time.Millisecond {
+	got, err := parseStat("425 (a) b (c) S 1 425 425 0 -1 4194560 9000 0 3 0 198 136 7 3 20 0 10 0 12345 1300000000 9800")
+	if err != nil || got != 3440*time.Millisecond {
 		t.Errorf("%v, %v", got, err)
 	}
-	for _, bad := range []string{"", "425", "425 (a) S 1 2", "425 (a) S 1 1 1 0 -1 0 0 0 0 0 x y 0"} {
+	for _, bad := range []string{"", "425", "425 (a) S 1 2", "425 (a) S 1 1 1 0 -1 0 0 0 0 0 x y 0 0 20"} {
 		if _, err := parseStat(bad); err == nil {
 			t.Errorf("%q was understood", bad)
 		}

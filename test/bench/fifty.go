@@ -10,6 +10,12 @@ import (
 
 const fifty = 50
 
+// How often both are run: at least fewest times, and up to most times while it takes no longer than patience.
+const (
+	fewest, most = 3, 6
+	patience     = 100 * time.Second
+)
+
 var fiftyContainers = measurement{
 	name:    "fifty",
 	machine: true,
@@ -19,13 +25,13 @@ var fiftyContainers = measurement{
 		{name: "the bare loop", unit: "s"},
 	},
 	run: func(ctx context.Context, b *bench, want []figure) ([]figure, error) {
-		const rounds = 3
 		image, err := b.m.localImage(ctx)
 		if err != nil {
 			return nil, err
 		}
 		var bare, ours, ratios []float64
-		for i := range rounds {
+		begun := time.Now()
+		for i := 0; i < fewest || i < most && time.Since(begun) < patience; i++ {
 			var one, other float64
 			// Each goes first in turn, since an Engine gets slower as it goes.
 			for _, first := range []bool{i%2 == 0, i%2 != 0} {
@@ -42,7 +48,7 @@ var fiftyContainers = measurement{
 			b.say("  bare %.2f s, argosy %.2f s", one, other)
 		}
 		want[0].value, want[1].value, want[2].value = median(ours)/median(bare), median(ours), median(bare)
-		want[0].note = fmt.Sprintf("of the medians of %d alternating runs; ratios of the pairs from %s", rounds, spread(ratios, "×"))
+		want[0].note = fmt.Sprintf("of the medians of %d alternating runs; ratios of the pairs from %s", len(ratios), spread(ratios, "×"))
 		want[1].note = "from " + spread(ours, "s")
 		want[2].note = "until the last docker run has returned; from " + spread(bare, "s")
 		return want, nil

@@ -65,7 +65,7 @@ func amount(v float64, unit string) string {
 	var s string
 	switch a := math.Abs(v); {
 	case a >= 10000:
-		s = fmt.Sprintf("%.0f,000", v/1000)
+		s = thousands(math.Round(v/1000)) + ",000"
 	case a >= 100 || v == math.Trunc(v):
 		s = fmt.Sprintf("%.0f", v)
 	case a >= 10:
@@ -76,6 +76,14 @@ func amount(v float64, unit string) string {
 		s = fmt.Sprintf("%.3f", v)
 	}
 	return strings.TrimSpace(s + " " + unit)
+}
+
+// thousands writes a whole number with a comma before every three digits.
+func thousands(v float64) string {
+	if v < 1000 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%s,%03.0f", thousands(math.Floor(v/1000)), math.Mod(v, 1000))
 }
 
 // writeTable prints all figures under one another, with notes on lines of their own.

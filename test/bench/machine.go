@@ -220,7 +220,7 @@ func (m *machine) process(ctx context.Context, unit string) (process, error) {
 // ticksPerSecond is the unit of /proc/<pid>/stat on Linux, whatever the kernel's own.
 const ticksPerSecond = 100
 
-// cpuTime is what all threads of the process have used since it began.
+// cpuTime is what all threads of the process have used since it began, and the processes that it started and that ended.
 func (p process) cpuTime(ctx context.Context) (time.Duration, error) {
 	out, err := p.m.on(ctx, "cat", fmt.Sprintf("/proc/%d/stat", p.pid))
 	if err != nil {
@@ -229,16 +229,16 @@ func (p process) cpuTime(ctx context.Context) (time.Duration, error) {
 	return parseStat(out)
 }
 
-// parseStat reads user and system time. The name in parentheses may hold anything, so fields count from its end.
+// parseStat reads user and system time, a process's own and its children's. The name in parentheses may hold anything, so fields count from its end.
 func parseStat(text string) (time.Duration, error) {
 	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	const utime, stime = 14 - 3, 15 - 3
-	if len(f) <= stime {
+	const utime, cstime = 14 - 3, 17 - 3
+	if len(f) <= cstime {
 		return 0, fmt.Errorf("%q is no process's stat", text)
 	}
 	var total int64
-	for _, i := range []int{utime, stime} {
-		n, err := strconv.ParseInt(f[i], 10, 64)
+	for _, field := range f[utime : cstime+1] {
+		n, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
 			return 0, fmt.Errorf("stat: %w", err)
 		}
