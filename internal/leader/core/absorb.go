@@ -144,9 +144,9 @@ func schedulerCondition(v argosyv1.MachineCondition) scheduler.Condition {
 func (c *Core) appChanged(k state.AppKey) {
 	c.change.Apps.Add(k)
 	c.apps.Add(k)
+	delete(c.derived, k)
 	for _, sk := range c.st.StackKeys(k) {
 		c.stacks.Add(sk)
-		c.trimCaches(sk)
 	}
 	rev := c.st.AppRevision(k.Tenant, k.App, 0)
 	for _, s := range rev.GetSpec().GetStacks() {
@@ -165,24 +165,6 @@ func (c *Core) appChanged(k state.AppKey) {
 	}
 	for _, r := range c.st.AppReplicas(k) {
 		c.change.Replicas.Add(state.KeyOf(r.GetKey()))
-	}
-}
-
-// trimCaches drops what was derived from revisions that are no longer there.
-func (c *Core) trimCaches(k state.StackKey) {
-	for n := range c.shapes[k] {
-		if c.st.AppRevision(k.Tenant, k.App, n) == nil {
-			delete(c.shapes[k], n)
-		}
-	}
-	for n := range c.definitions[k] {
-		if c.st.AppRevision(k.Tenant, k.App, n) == nil {
-			delete(c.definitions[k], n)
-		}
-	}
-	if c.st.App(k.Tenant, k.App) == nil {
-		delete(c.shapes, k)
-		delete(c.definitions, k)
 	}
 }
 
@@ -301,6 +283,12 @@ func (c *Core) hear(n dispatcher.News) {
 
 // secretsChanged has assignments sent again that name a changed secret or credential.
 func (c *Core) secretsChanged(secrets, credentials state.Set[state.SecretKey]) {
+	// A secret that was deleted and set again may have the version of the old one.
+	for k := range c.seals {
+		if !k.credential && secrets.Has(k.secret) || k.credential && credentials.Has(k.secret) {
+			delete(c.seals, k)
+		}
+	}
 	tenants := state.Set[string]{}
 	for k := range secrets {
 		tenants.Add(k.Tenant)

@@ -63,11 +63,12 @@ type Core struct {
 	capacity bool
 	retryAt  time.Time
 
-	placed      map[state.Key][]scheduler.Placed
-	shapes      map[state.StackKey]map[uint64]shape
-	definitions map[state.StackKey]map[uint64]string
-	seals       map[sealKey]sealed
-	given       map[string]scheduler.Machine
+	placed map[state.Key][]scheduler.Placed
+	// derived holds what follows from an app's revisions; it is dropped whenever the app's record or revisions change, so
+	// that nothing outlives an app and is taken for part of another of the same name.
+	derived map[state.AppKey]*derived
+	seals   map[sealKey]sealed
+	given   map[string]scheduler.Machine
 
 	waits     map[state.StackKey]map[state.Key]wait
 	endpoints state.Set[state.Key]
@@ -116,8 +117,8 @@ func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 		stacks: state.Set[state.StackKey]{}, apps: state.Set[state.AppKey]{},
 		pending: state.Set[state.Key]{}, stuck: state.Set[state.StackKey]{}, rolling: state.Set[state.StackKey]{},
 		each:   state.Set[state.StackKey]{},
-		placed: map[state.Key][]scheduler.Placed{}, shapes: map[state.StackKey]map[uint64]shape{},
-		definitions: map[state.StackKey]map[uint64]string{}, seals: map[sealKey]sealed{},
+		placed: map[state.Key][]scheduler.Placed{}, derived: map[state.AppKey]*derived{},
+		seals: map[sealKey]sealed{},
 		given: map[string]scheduler.Machine{}, waits: map[state.StackKey]map[state.Key]wait{},
 		endpoints: state.Set[state.Key]{}, change: NewChange(),
 	}

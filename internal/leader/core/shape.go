@@ -22,10 +22,33 @@ type shape struct {
 	fault string
 }
 
+// derived is what follows from the revisions of one app.
+type derived struct {
+	shapes      map[stackRevision]shape
+	definitions map[stackRevision]string
+}
+
+type stackRevision struct {
+	stack  string
+	number uint64
+}
+
+func (c *Core) derivedOf(k state.AppKey) *derived {
+	d := c.derived[k]
+	if d == nil {
+		d = &derived{shapes: map[stackRevision]shape{}, definitions: map[stackRevision]string{}}
+		c.derived[k] = d
+	}
+	return d
+}
+
 // shapeAt is the shape of a stack at a revision, empty when the store does not have it.
 func (c *Core) shapeAt(k state.StackKey, revision uint64) shape {
-	if sh, ok := c.shapes[k][revision]; ok {
-		return sh
+	at := stackRevision{k.Stack, revision}
+	if d := c.derived[k.AppKey()]; d != nil {
+		if sh, ok := d.shapes[at]; ok {
+			return sh
+		}
 	}
 	rev := c.st.AppRevision(k.Tenant, k.App, revision)
 	spec, containers := c.st.StackOf(k, revision)
@@ -33,10 +56,7 @@ func (c *Core) shapeAt(k state.StackKey, revision uint64) shape {
 		return shape{fault: fmt.Sprintf("revision %d of %s is not in the store", revision, k)}
 	}
 	sh := shapeOf(k, spec, containers, state.Entry(rev.GetSpec(), k.Stack))
-	if c.shapes[k] == nil {
-		c.shapes[k] = map[uint64]shape{}
-	}
-	c.shapes[k][revision] = sh
+	c.derivedOf(k.AppKey()).shapes[at] = sh
 	return sh
 }
 
@@ -110,20 +130,20 @@ func stackNamed(k state.StackKey, name string) scheduler.Stack {
 
 // definition identifies what a stack's containers are at a revision: equal definitions mean that no container notices.
 func (c *Core) definition(k state.StackKey, revision uint64) string {
-	if d, ok := c.definitions[k][revision]; ok {
-		return d
+	at := stackRevision{k.Stack, revision}
+	if d := c.derived[k.AppKey()]; d != nil {
+		if text, ok := d.definitions[at]; ok {
+			return text
+		}
 	}
 	rev := c.st.AppRevision(k.Tenant, k.App, revision)
 	spec, containers := c.st.StackOf(k, revision)
 	if rev == nil || spec == nil {
 		return fmt.Sprintf("missing %d", revision)
 	}
-	d := definitionOf(containers, rev.GetSpec().GetConfigs())
-	if c.definitions[k] == nil {
-		c.definitions[k] = map[uint64]string{}
-	}
-	c.definitions[k][revision] = d
-	return d
+	text := definitionOf(containers, rev.GetSpec().GetConfigs())
+	c.derivedOf(k.AppKey()).definitions[at] = text
+	return text
 }
 
 func definitionOf(containers []*argosyv1.ContainerSpec, configs map[string][]byte) string {
