@@ -263,15 +263,20 @@ func (l *leader) until(t testing.TB, what string, within time.Duration, ok func(
 		select {
 		case <-changed:
 		case <-deadline:
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			for k, o := range l.seen {
-				t.Logf("%s: %s %s", k, o.GetState(), o.GetMessage())
-				for _, m := range o.GetMembers() {
-					t.Logf("  %s: %s %s", m.GetName(), m.GetState(), m.GetMessage())
-				}
-			}
+			l.show(t)
 			t.Fatalf("not within %s: %s", within, what)
+		}
+	}
+}
+
+func (l *leader) show(t testing.TB) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k, o := range l.seen {
+		t.Logf("%s: %s %s", k, o.GetState(), o.GetMessage())
+		for _, m := range o.GetMembers() {
+			t.Logf("  %s: %s %s", m.GetName(), m.GetState(), m.GetMessage())
 		}
 	}
 }

@@ -109,7 +109,7 @@ func (m *member) decide(now time.Time) Step {
 	}
 	switch m.c.State {
 	case Created:
-		return m.start(s, now)
+		return m.start(s)
 	case Running, Paused:
 		return m.keep(s)
 	case Exited:
@@ -205,7 +205,7 @@ func (m *member) stopsAfter() string {
 }
 
 // start starts a container that never ran, once everything is there.
-func (m *member) start(s Step, now time.Time) Step {
+func (m *member) start(s Step) Step {
 	if w := m.obstacle(); w != "" {
 		return s.wait(time.Time{}, w)
 	}

@@ -22,7 +22,6 @@ type model struct {
 	next       int
 	// fail gives an error for a step, or nil.
 	fail func(core.Step) error
-	log  []string
 	// starts lists what was started, for properties.
 	starts []core.Container
 }

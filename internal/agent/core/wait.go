@@ -72,7 +72,8 @@ func (m *member) awaits(d *argosyv1.Dependency) string {
 			over = o.ended() + " and is not started again"
 		}
 	}
-	met, waiting := false, ""
+	var met bool
+	var waiting string
 	switch d.GetCondition() {
 	case argosyv1.Condition_CONDITION_HEALTHY:
 		met, waiting = o.c.State == Running && o.c.Health == Healthy, "to be healthy"

@@ -3,6 +3,7 @@ package docker
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -117,8 +118,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	e := &Engine{cfg: cfg, api: api, images: map[string]*pulling{}}
 	if e.info, err = e.ask(ctx); err != nil {
-		api.Close()
-		return nil, err
+		return nil, errors.Join(err, api.Close())
 	}
 	return e, nil
 }

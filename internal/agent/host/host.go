@@ -227,7 +227,7 @@ func Disk(dir string) (total, used int64, err error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, 0, fmt.Errorf("look how full the disk of %s is: %w", dir, err)
 	}
-	size := int64(st.Bsize)
+	size := st.Bsize
 	// What only root may still use counts as used: that is where others get "no space left".
 	return int64(st.Blocks) * size, (int64(st.Blocks) - int64(st.Bavail)) * size, nil
 }
