@@ -60,17 +60,11 @@ func (x *Executor) lose(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.asked = true
-	trouble := "the Docker Engine of this machine does not answer"
-	if err != nil {
-		trouble = err.Error()
-	}
-	if !x.known && x.trouble == trouble {
+	if !x.known && x.trouble != "" {
 		return
 	}
-	if x.known || x.trouble == "" {
-		x.cfg.Log.Warn("the container engine is lost from sight", "error", err)
-	}
-	x.known, x.trouble = false, trouble
+	x.cfg.Log.Warn("the container engine is lost from sight", "error", err)
+	x.known, x.trouble = false, "the Docker Engine of this machine does not answer, so nobody knows what runs on it"
 	x.everything()
 }
 
