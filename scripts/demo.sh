@@ -86,7 +86,8 @@ up() {
 	$argosy apply examples/lamp/lamp.yaml --wait
 
 	say "Every replica through each balancer"
-	addresses=$($argosy cluster list -o json | grep -o "\"name\":\"$cluster\",[^]]*" | grep -o '"address":"[^"]*"' | cut -d'"' -f4)
+	addresses=$($argosy cluster list -o json | tr -d '[:space:]' |
+		grep -o "\"name\":\"$cluster\",[^]]*" | grep -o '"address":"[^"]*"' | cut -d'"' -f4)
 	local answers= deadline=$((SECONDS + 60))
 	until served "$answers"; do
 		if [ $SECONDS -ge $deadline ]; then
