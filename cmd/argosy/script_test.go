@@ -1,12 +1,21 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -35,9 +44,11 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server": startServer,
-			"stop":   stopServer,
-			"within": within,
+			"server":   startServer,
+			"stop":     stopServer,
+			"within":   within,
+			"archive":  archive,
+			"replicas": replicas,
 		},
 	})
 }
@@ -81,7 +92,7 @@ func startServer(ts *testscript.TestScript, neg bool, _ []string) {
 		case err := <-done:
 			done <- err
 			b, _ := os.ReadFile(ts.MkAbs("server.log"))
-			return fatal{fmt.Errorf("the server ended: %v\n%s", err, b)}
+			return fatal{fmt.Errorf("the server ended: %w\n%s", err, b)}
 		default:
 		}
 		return ts.Exec("argosy", "status")
@@ -120,7 +131,7 @@ func poll(limit time.Duration, f func() error) error {
 		if err == nil {
 			return nil
 		}
-		if _, ok := err.(fatal); ok {
+		if errors.As(err, &fatal{}) {
 			return err
 		}
 		select {
@@ -139,6 +150,9 @@ func within(ts *testscript.TestScript, neg bool, args []string) {
 	limit, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	err = poll(limit, func() error {
+		if args[1] == "replicas" {
+			return haveReplicas(ts, args[2:])
+		}
 		err := ts.Exec(args[1], args[2:]...)
 		if neg {
 			if err == nil {
@@ -151,4 +165,55 @@ func within(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil {
 		ts.Fatalf("%v: %v", args, err)
 	}
+}
+
+// replicas asks whether an app has so many replicas: replicas shop 2.
+func replicas(ts *testscript.TestScript, neg bool, args []string) {
+	if err := haveReplicas(ts, args); (err == nil) == neg {
+		ts.Fatalf("replicas %v: %v", args, err)
+	}
+}
+
+func haveReplicas(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		ts.Fatalf("usage: replicas APP NUMBER")
+	}
+	if err := ts.Exec("argosy", "ps", args[0], "-o", "name"); err != nil {
+		return err
+	}
+	if n := len(strings.Fields(ts.ReadFile("stdout"))); fmt.Sprint(n) != args[1] {
+		return fmt.Errorf("app %s has %d replicas", args[0], n)
+	}
+	return nil
+}
+
+// archive writes a small image as `docker save` does: archive FILE NAME:TAG.
+func archive(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: archive FILE NAME:TAG")
+	}
+	var layer bytes.Buffer
+	ts.Check(writeTar(&layer, map[string][]byte{"hello": []byte("world")}))
+	sum := sha256.Sum256(layer.Bytes())
+	config, err := json.Marshal(map[string]any{"architecture": "amd64", "os": "linux",
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{fmt.Sprintf("sha256:%x", sum)}}})
+	ts.Check(err)
+	manifest, err := json.Marshal([]map[string]any{{"Config": "config.json", "RepoTags": []string{args[1]}, "Layers": []string{"layer.tar"}}})
+	ts.Check(err)
+	var out bytes.Buffer
+	ts.Check(writeTar(&out, map[string][]byte{"config.json": config, "layer.tar": layer.Bytes(), "manifest.json": manifest}))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o600))
+}
+
+func writeTar(w io.Writer, files map[string][]byte) error {
+	t := tar.NewWriter(w)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
+			return err
+		}
+		if _, err := t.Write(files[name]); err != nil {
+			return err
+		}
+	}
+	return t.Close()
 }

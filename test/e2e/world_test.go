@@ -115,7 +115,7 @@ func (w *world) prepare() error {
 
 func randomText() string {
 	b := make([]byte, 20)
-	rand.Read(b) //nolint:errcheck // documented never to fail
+	rand.Read(b) // documented never to fail
 	return hex.EncodeToString(b)
 }
 
