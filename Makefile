@@ -48,8 +48,9 @@ check: ## formatting, vet, protocol, generated code
 	@scripts/check-protocol.sh
 
 .PHONY: unit
-unit: ## all tests that need no machines
+unit: ## all tests that need no machines, and a minute of simulation
 	@go test ./...
+	@go test -count=1 ./internal/sim -run TestSim -simtime 60s
 
 .PHONY: e2e
 e2e: build ## end to end on three machines in containers (root); RUN=pattern chooses
