@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,11 +30,12 @@ type renewer struct {
 	argosyv1connect.UnimplementedClusterServiceHandler
 	argosyv1connect.UnimplementedJoinServiceHandler
 	cluster *auth.Cluster
+	leader  string
 	renewed int
 }
 
-func (*renewer) GetCluster(context.Context, *connect.Request[argosyv1.GetClusterRequest]) (*connect.Response[argosyv1.GetClusterResponse], error) {
-	return connect.NewResponse(&argosyv1.GetClusterResponse{Version: "1", Leader: "s1"}), nil
+func (r *renewer) GetCluster(context.Context, *connect.Request[argosyv1.GetClusterRequest]) (*connect.Response[argosyv1.GetClusterResponse], error) {
+	return connect.NewResponse(&argosyv1.GetClusterResponse{Version: "1", Leader: r.leader}), nil
 }
 
 func (r *renewer) Renew(ctx context.Context, req *connect.Request[argosyv1.RenewRequest]) (*connect.Response[argosyv1.RenewResponse], error) {
@@ -73,7 +75,7 @@ func world(t *testing.T, age time.Duration) (r *renewer, home string) {
 	own, err := auth.NewCredential(serverKey, der, cluster.CA())
 	check(err)
 	authn := auth.NewAuthenticator(cluster.Verifier(), auth.NewDirectory(s))
-	r = &renewer{cluster: cluster}
+	r = &renewer{cluster: cluster, leader: "s1"}
 	mux := http.NewServeMux()
 	mux.Handle(argosyv1connect.NewClusterServiceHandler(r, connect.WithInterceptors(authn.Interceptor())))
 	mux.Handle(argosyv1connect.NewJoinServiceHandler(r, connect.WithInterceptors(authn.Interceptor())))
@@ -124,5 +126,43 @@ func TestLoginsRenewThemselves(t *testing.T) {
 				t.Errorf("renewed %d times, want %d", r.renewed, c.renewed)
 			}
 		})
+	}
+}
+
+// TestStatusWithoutLeader: what the server knows is shown, and that it is not enough.
+func TestStatusWithoutLeader(t *testing.T) {
+	r, home := world(t, day)
+	r.leader = ""
+	code, out, problems := run(t, home, "--server", "here", "status")
+	if code != exitFailed || !strings.Contains(out, "Leader    none") || !strings.Contains(problems, "no server leads now") {
+		t.Errorf("exit code %d\n%s%s", code, out, problems)
+	}
+}
+
+// TestInterrupted: a command that is stopped says so, with the exit code that shells expect.
+func TestInterrupted(t *testing.T) {
+	_, home := world(t, day)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, args := range [][]string{{"status"}, {"ps"}, {"events", "-f"}, {"logs", "-f", "shop"}, {"exec", "shop/web.1/web", "true"}} {
+		var out, problems bytes.Buffer
+		code := Main(ctx, append([]string{"--server", "here"}, args...), IO{In: &bytes.Buffer{}, Out: &out, Err: &problems,
+			LookupEnv: func(name string) (string, bool) { return home, name == "XDG_CONFIG_HOME" }})
+		if code != exitInterrupted || problems.String() != "argosy: interrupted\n" {
+			t.Errorf("%v: exit code %d, %q", args, code, problems.String())
+		}
+	}
+}
+
+// TestColour: only for terminals, and never against NO_COLOR, unless it is asked for.
+func TestColour(t *testing.T) {
+	for _, c := range []struct {
+		flag, noColor string
+		want          bool
+	}{{"auto", "", false}, {"auto", "1", false}, {"always", "1", true}, {"never", "", false}} {
+		a := &app{color: c.flag, sys: IO{Out: &bytes.Buffer{}, LookupEnv: func(name string) (string, bool) { return c.noColor, name == "NO_COLOR" }}}
+		if got := a.colorful(a.sys.Out); got != c.want {
+			t.Errorf("--color %s with NO_COLOR=%s: %t", c.flag, c.noColor, got)
+		}
 	}
 }

@@ -29,8 +29,8 @@ func (s clusterService) GetCluster(context.Context, *connect.Request[argosyv1.Ge
 		res.Settings, res.Generation = v.Settings(), v.Generation()
 		res.Term, res.Leader = v.Term().GetNumber(), v.Term().GetServer()
 		res.Machines = uint32(v.MachineCount())
+		res.Servers = s.addresses(v)
 		for _, srv := range v.Servers() {
-			res.Servers = append(res.Servers, srv.Addresses...)
 			if srv.Id == res.Leader {
 				res.Leader = srv.Name
 			}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"connectrpc.com/connect"
 
@@ -60,13 +59,7 @@ func clip(s string) string {
 	const most = 80
 	cut := ""
 	if len(s) > most {
-		s, cut = s[:most], "…"
-		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
-			s = s[:len(s)-1]
-		}
-		if r, _ := utf8.DecodeLastRuneInString(s); r == utf8.RuneError && len(s) > 0 {
-			s = s[:len(s)-1]
-		}
+		s, cut = strings.ToValidUTF8(s[:most], ""), "…" // without the half of a character at its end
 	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -41,7 +41,7 @@ func (s joinService) Join(ctx context.Context, r *connect.Request[argosyv1.JoinR
 	}
 	res := &argosyv1.JoinResponse{Ca: s.cluster.CA(), Settings: s.cluster.Settings()}
 	err = s.leader.Propose(ctx, func(now time.Time, v *leader.View) (leader.Proposal, error) {
-		res.Servers = serverAddresses(v)
+		res.Servers = s.addresses(v)
 		kept := v.Token(token.ID())
 		if err := s.cluster.VerifyToken(kept, token, now); err != nil {
 			if again, issueErr := s.joinedAlready(v, err, r.Msg.Csr, digest, res, now); again {

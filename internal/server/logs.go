@@ -103,7 +103,7 @@ func (s streamService) Logs(ctx context.Context, r *connect.Request[argosyv1.Log
 	for m := range lines {
 		if err := out.Send(m); err != nil {
 			cancel()
-			for range lines { //nolint:revive // let the readers end
+			for range lines { // the readers have to end
 			}
 			return err
 		}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ func (s clusterService) CreateToken(ctx context.Context, r *connect.Request[argo
 	}
 	err := s.leader.Propose(ctx, func(now time.Time, v *leader.View) (leader.Proposal, error) {
 		token, kept, err := s.cluster.NewToken(auth.TokenRequest{
-			Purpose: r.Msg.Purpose, Life: r.Msg.ExpiresIn.AsDuration(), Servers: serverAddresses(v),
+			Purpose: r.Msg.Purpose, Life: r.Msg.ExpiresIn.AsDuration(), Servers: s.addresses(v),
 			User: r.Msg.User, Role: r.Msg.Role, Tenant: tenant,
 		}, now)
 		if err != nil {
@@ -45,10 +46,14 @@ func (s clusterService) CreateToken(ctx context.Context, r *connect.Request[argo
 	return respond(res, rpcError(err))
 }
 
-func serverAddresses(v *leader.View) []string {
-	var out []string
+// addresses are those of all servers. This one's are among them even in the instant in which it leads and has not written
+// its own record yet.
+func (s *Server) addresses(v *leader.View) []string {
+	out := slices.Clone(s.cfg.Advertise)
 	for _, srv := range v.Servers() {
-		out = append(out, srv.Addresses...)
+		if srv.Id != s.id {
+			out = append(out, srv.Addresses...)
+		}
 	}
 	return out
 }

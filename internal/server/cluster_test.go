@@ -1,0 +1,70 @@
+package server
+
+import (
+	"testing"
+
+	"connectrpc.com/connect"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/leader"
+)
+
+// TestClusterWithoutLeader: a server that has nobody to ask says so, and what it knows itself.
+func TestClusterWithoutLeader(t *testing.T) {
+	c := shared(t)
+	alone := clusterService{&Server{cfg: Config{Advertise: []string{"192.0.2.1:7400"}}, cluster: c.server.cluster, leader: leader.New(leader.Config{})}}
+	res, err := alone.GetCluster(t.Context(), connect.NewRequest(&argosyv1.GetClusterRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := res.Msg; m.Leader != "" || m.GetSettings().GetClusterId() != c.server.cluster.ID() || len(m.Servers) != 1 {
+		t.Errorf("got %v", m)
+	}
+	_, err = alone.ListTokens(t.Context(), connect.NewRequest(&argosyv1.ListTokensRequest{}))
+	wantError(t, err, connect.CodeUnavailable, "lead")
+}
+
+func TestClip(t *testing.T) {
+	for in, want := range map[string]string{
+		"shop": "shop", "a\nb\x1b[31m\x00": "a·b·[31m·", "\xff\xfe": "·", "é": "é", "\u202e": "·",
+	} {
+		if got := clip(in); got != want {
+			t.Errorf("clip(%q) is %q, want %q", in, got, want)
+		}
+	}
+	long := ""
+	for range 200 {
+		long += "é"
+	}
+	if got := clip(long); got != long[:80]+"…" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestEvents: history comes whole, in parts that are bounded, and goes on with what happens.
+func TestEvents(t *testing.T) {
+	c := shared(t)
+	c.apply(t, spec("events", 1))
+	s, err := c.local.cluster.ListEvents(t.Context(), connect.NewRequest(&argosyv1.ListEventsRequest{App: "events", Follow: true}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	seen := map[string]bool{}
+	last := uint64(0)
+	for !seen["revision 1"] || !seen["revision 2"] {
+		if !s.Receive() {
+			t.Fatal(s.Err())
+		}
+		for _, e := range s.Msg().Events {
+			if e.Seq <= last {
+				t.Errorf("number %d comes after %d", e.Seq, last)
+			}
+			last = e.Seq
+			seen[e.To] = true
+			if e.To == "revision 1" {
+				c.apply(t, spec("events", 2))
+			}
+		}
+	}
+}
