@@ -281,7 +281,20 @@ func (w *World) excused(v *core.View, k state.Key) bool {
 	if doomed(containers) {
 		return true
 	}
-	return strings.Contains(v.Status(v.Replica(k)).GetMessage(), "does not fit")
+	if !strings.Contains(v.Status(v.Replica(k)).GetMessage(), "does not fit") {
+		return false
+	}
+	// What says that it does not fit must not fit.
+	plan, err := v.Plan(k.Tenant, v.AppRevision(k.Tenant, k.App, 0).GetSpec())
+	if err != nil {
+		w.violate("%s cannot be planned: %v", k, err)
+	}
+	for _, c := range plan.GetChanges() {
+		if state.KeyOf(c.GetKey()) == k && c.GetKind() != argosyv1.ChangeKind_CHANGE_KIND_WAIT {
+			w.violate("agreement: %s waits (%s), and a plan would %s it: %s", k, v.Status(v.Replica(k)).GetMessage(), c.GetKind(), c.GetReason().GetSummary())
+		}
+	}
+	return true
 }
 
 // checkEngine: a machine runs what the store wants of it, nothing besides and nothing twice.
