@@ -225,7 +225,7 @@ func TestPollKeepsTheCause(t *testing.T) {
 			t.Errorf("it gave up with %v", err)
 		}
 		final := errors.New("the door is gone")
-		if err := poll(t.Context(), time.Second, func(context.Context) error { return final }); err != final {
+		if err := poll(t.Context(), time.Second, func(context.Context) error { return final }); !errors.Is(err, final) {
 			t.Errorf("a final error became %v", err)
 		}
 	})

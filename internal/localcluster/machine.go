@@ -264,7 +264,7 @@ func (l *Local) copyIn(ctx context.Context, machine string, files ...file) error
 		w.CloseWithError(t.Close())
 	}()
 	_, err := l.docker.CopyToContainer(ctx, l.containerName(machine), client.CopyToContainerOptions{DestinationPath: "/", Content: r})
-	r.Close()
+	_ = r.Close()
 	if err != nil {
 		return fmt.Errorf("copy files to %s: %w", machine, err)
 	}

@@ -206,7 +206,7 @@ func readBinary(path string) (*binary, error) {
 	h := sha256.New()
 	n, err := io.Copy(h, f)
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return &binary{file: f, size: n, hash: hex.EncodeToString(h.Sum(nil))}, nil
@@ -297,7 +297,7 @@ func tryLock() (func(), error) {
 		return nil, rootError(err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
+		_ = f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, notYet("another `argosy cluster up` or `down` is at work on this host")
 		}
@@ -308,11 +308,11 @@ func tryLock() (func(), error) {
 		// A Down removes the file with its directory: what is locked must be
 		// what the next one will find.
 		if there, statErr := os.Stat(path); statErr == nil && os.SameFile(held, there) {
-			return func() { f.Close() }, nil
+			return func() { _ = f.Close() }, nil
 		}
 		err = notYet("the lock was removed meanwhile")
 	}
-	f.Close()
+	_ = f.Close()
 	return nil, err
 }
 

@@ -57,6 +57,6 @@ func answers(socket string) bool {
 	if err != nil {
 		return false
 	}
-	c.Close()
+	_ = c.Close()
 	return true
 }

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -140,7 +141,8 @@ func command() shape[*argosyv1.Command] {
 			}
 			if err != nil {
 				f := r.faultIn(v, offset, 1, "%s: %s", v.what(), err)
-				if better, ok := err.(*betterError); ok {
+				var better *betterError
+				if errors.As(err, &better) {
 					f.hint("%s", better.hint)
 				}
 				return nil, false

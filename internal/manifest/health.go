@@ -139,7 +139,6 @@ func dependencyTable() *object[*argosyv1.Dependency] {
 // deploy is Compose's deploy section, as far as it says something about one container.
 type deploy struct {
 	limits, reservations resourceSection
-	restart              placed[*argosyv1.RestartPolicy]
 	policy               restartSection
 }
 

@@ -73,11 +73,10 @@ func parsePorts(s string) (span, error) {
 
 // publication is an entry of ports before its ranges are counted out.
 type publication struct {
-	ip, name  string
-	host      span // 0 when not said
-	target    span
-	protocol  argosyv1.Protocol
-	hasTarget bool
+	ip, name string
+	host     span // 0 when not said
+	target   span
+	protocol argosyv1.Protocol
 }
 
 // parsePublication reads Compose's short syntax: `[[IP:]HOST:]CONTAINER[/PROTOCOL]`.
@@ -90,9 +89,10 @@ func parsePublication(s string) (*publication, error) {
 			return nil, err
 		}
 	}
-	left, target := "", rest
+	target := rest
 	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
-		left, target = rest[:i], rest[i+1:]
+		left := rest[:i]
+		target = rest[i+1:]
 		port := left
 		if i := strings.LastIndexByte(left, ':'); i >= 0 {
 			port = left[i+1:]

@@ -218,13 +218,12 @@ func (w *world) checkNear(t *rapid.T, r Request, d Decision) {
 	if !any {
 		return
 	}
-	_, ratio := shortage(amount{}, amount{})
 	need := demandAmount(r.Shape.Need)
 	short := demandAmount(near[0].Short)
 	if near[0].Cause != CauseCPU && near[0].Cause != CauseMemory {
 		t.Fatalf("%s: nearest is %s although a machine is only %d short", r.Replica, near[0], smallest)
 	}
-	_, ratio = shortage(amount{need.cpu - short.cpu, need.mem - short.mem}, need)
+	_, ratio := shortage(amount{need.cpu - short.cpu, need.mem - short.mem}, need)
 	if ratio != smallest {
 		t.Fatalf("%s: nearest is %s (%d), want %d", r.Replica, near[0], ratio, smallest)
 	}

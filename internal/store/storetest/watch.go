@@ -171,7 +171,7 @@ func testWatchStops(t *testing.T, ctx context.Context, subject Subject) {
 		}
 		cancel() // the next change never comes; the watch ends all the same
 	}
-	for range s.Watch(stop, "/w", rev) {
+	for range s.Watch(stop, "/w", rev) { //nolint:errcheck // that it goes on at all is the fault
 		t.Fatal("a watch went on after its context had ended")
 	}
 	// A reader may leave and come again at the same place.
