@@ -58,6 +58,12 @@ func (r *replica) clean(now time.Time) Step {
 	if mm.RetryAt.After(now) {
 		return s.wait(mm.RetryAt, mm.Fault)
 	}
+	// A step that was begun while it was still wanted may yet make a volume or a container.
+	for other, om := range r.group.mem.Members {
+		if other.ID == r.id && om.Doing != 0 {
+			return s.wait(time.Time{}, "a step of it is still under way")
+		}
+	}
 	s.Kind, s.Reason = Clean, "its containers are gone"
 	for _, o := range r.group.replicas {
 		if o != r && len(o.members) > 0 && r.a.GetRemoveVolumes() && o.a == nil {
