@@ -183,6 +183,45 @@ func TestEveryRPCTakesAnything(t *testing.T) {
 	}
 }
 
+// TestSpecsThatPassCanBePlanned: what the check of specs lets through makes no trouble further in.
+func TestSpecsThatPassCanBePlanned(t *testing.T) {
+	c := shared(t)
+	var plan protoreflect.MethodDescriptor
+	for _, m := range methods() {
+		if m.Name() == "Plan" {
+			plan = m
+		}
+	}
+	passed := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		s := spec("plan", 2)
+		s.Stacks[0].Volumes = []*argosyv1.VolumeSpec{{Name: "data"}}
+		s.Stacks[0].Placement = &argosyv1.Placement{}
+		for _, m := range []proto.Message{s, s.Containers[0], s.Stacks[0], s.Stacks[0].Placement, s.Cluster[0], s.Containers[0].Resources} {
+			if rapid.IntRange(0, 3).Draw(rt, "leave") > 0 {
+				continue
+			}
+			fields := m.ProtoReflect().Descriptor().Fields()
+			f := fields.Get(rapid.IntRange(0, fields.Len()-1).Draw(rt, "field"))
+			fresh := m.ProtoReflect().New()
+			drawField(rt, fresh, f, 3)
+			if fresh.Has(f) {
+				m.ProtoReflect().Set(f, fresh.Get(f))
+			}
+		}
+		a := call(rt, c.local, plan, encode(rt, &argosyv1.PlanRequest{Spec: s}))
+		switch {
+		case a.code == "":
+			passed++
+		case a.code != "invalid_argument" || a.fault() != "":
+			rt.Fatalf("%s: %s\n%v", a.code, a.message, s)
+		}
+	})
+	if passed < 10 {
+		t.Errorf("only %d specs passed: draw better ones", passed)
+	}
+}
+
 func messageFor(d protoreflect.MessageDescriptor) proto.Message {
 	mt, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())
 	if err != nil {
@@ -250,26 +289,30 @@ func draw(t *rapid.T, m protoreflect.Message, depth int) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
-		if rapid.IntRange(0, 9).Draw(t, "leave out") < 3 || f.Message() != nil && !f.IsMap() && depth == 0 {
-			continue
+		if rapid.IntRange(0, 9).Draw(t, "leave out") >= 3 {
+			drawField(t, m, f, depth)
 		}
-		switch {
-		case f.IsMap():
-			for range rapid.IntRange(0, 2).Draw(t, "entries") {
-				mp := m.Mutable(f).Map()
-				if f.MapValue().Message() != nil && depth == 0 {
-					continue
-				}
-				mp.Set(drawValue(t, f.MapKey(), nil, 0).MapKey(), drawValue(t, f.MapValue(), mp.NewValue, depth-1))
+	}
+}
+
+func drawField(t *rapid.T, m protoreflect.Message, f protoreflect.FieldDescriptor, depth int) {
+	switch {
+	case f.Message() != nil && !f.IsMap() && depth == 0:
+	case f.IsMap():
+		for range rapid.IntRange(0, 2).Draw(t, "entries") {
+			mp := m.Mutable(f).Map()
+			if f.MapValue().Message() != nil && depth == 0 {
+				continue
 			}
-		case f.IsList():
-			for range rapid.IntRange(0, 2).Draw(t, "elements") {
-				l := m.Mutable(f).List()
-				l.Append(drawValue(t, f, l.NewElement, depth-1))
-			}
-		default:
-			m.Set(f, drawValue(t, f, func() protoreflect.Value { return m.NewField(f) }, depth-1))
+			mp.Set(drawValue(t, f.MapKey(), nil, 0).MapKey(), drawValue(t, f.MapValue(), mp.NewValue, depth-1))
 		}
+	case f.IsList():
+		for range rapid.IntRange(0, 2).Draw(t, "elements") {
+			l := m.Mutable(f).List()
+			l.Append(drawValue(t, f, l.NewElement, depth-1))
+		}
+	default:
+		m.Set(f, drawValue(t, f, func() protoreflect.Value { return m.NewField(f) }, depth-1))
 	}
 }
 
