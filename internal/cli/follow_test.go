@@ -76,7 +76,7 @@ func TestLiveView(t *testing.T) {
 		text := strings.ReplaceAll(f.live.render(start.Add(f.at)), "\x1b", "␛")
 		fmt.Fprintf(&out, "# %s\n%s\n", f.name, text)
 		if f.live.width >= 40 {
-			for l := range strings.Lines(regexp.MustCompile("␛\\[[0-9;]*m").ReplaceAllString(text, "")) {
+			for l := range strings.Lines(regexp.MustCompile(`␛\[[0-9;]*m`).ReplaceAllString(text, "")) {
 				if n := len([]rune(strings.TrimRight(l, "\n "))); n > f.live.width {
 					t.Errorf("%s: a line of %d characters in a terminal of %d: %q", f.name, n, f.live.width, l)
 				}

@@ -82,7 +82,7 @@ func processKeys() []ckey {
 			assign(func(s *spec, v *argosyv1.Command) { s.Command = v })).like(`command: [httpd, -D, FOREGROUND]`),
 		field("entrypoint", command(), "What to run in place of the image's entrypoint; it clears the image's command too. Empty clears the image's.",
 			assign(func(s *spec, v *argosyv1.Command) { s.Entrypoint = v })).like(`entrypoint: [/bin/start]`),
-		field("environment", pairs("="), "Environment variables. One without a value is taken from the environment of `argosy`, and left out when it is not set there.",
+		field("environment", pairs(), "Environment variables. One without a value is taken from the environment of `argosy`, and left out when it is not set there.",
 			func(_ *reader, c *container, v []pair, _ value) { c.env = v }).like("environment: {MARIADB_DATABASE: shop}"),
 		field("env_file", envFiles(), "Files with environment variables, at or below the directory of the manifest. Later files win, and `environment` wins over all.",
 			func(r *reader, c *container, v []envFile, _ value) { c.fileEnv = r.readEnvFiles(v) }).like("env_file: db.env"),
@@ -103,7 +103,7 @@ func processKeys() []ckey {
 			"always": argosyv1.PullPolicy_PULL_POLICY_ALWAYS, "never": argosyv1.PullPolicy_PULL_POLICY_NEVER,
 		}), "When a machine fetches the image: `missing` (the default; also `if_not_present`), `always` or `never`.",
 			assign(func(s *spec, v argosyv1.PullPolicy) { s.PullPolicy = v })).like("pull_policy: always"),
-		field("labels", pairs("="), "Labels of the container.", func(_ *reader, c *container, v []pair, _ value) { c.labels = v }).like("labels: {team: shop}"),
+		field("labels", pairs(), "Labels of the container.", func(_ *reader, c *container, v []pair, _ value) { c.labels = v }).like("labels: {team: shop}"),
 		field("label_file", oneOrMore(where(text())), "Files with labels, at or below the directory of the manifest; `labels` wins.",
 			func(r *reader, c *container, v []placed[string], _ value) {
 				files := make([]envFile, len(v))
@@ -112,7 +112,7 @@ func processKeys() []ckey {
 				}
 				c.fileLabels = r.readEnvFiles(files)
 			}).like("label_file: labels.env"),
-		field("annotations", pairs("="), "Annotations for the container's runtime.", func(_ *reader, c *container, v []pair, _ value) {
+		field("annotations", pairs(), "Annotations for the container's runtime.", func(_ *reader, c *container, v []pair, _ value) {
 			c.spec.Annotations = plainPairs(v)
 		}).like("annotations: {org.example.a: b}"),
 	}

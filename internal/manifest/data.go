@@ -181,9 +181,9 @@ func mountTable() *object[*mountDraft] {
 
 func (d *mountDraft) finish(r *reader, v value) bool {
 	m, ok := d.spec, true
-	wrong := func(at value, format string, args ...any) {
+	wrong := func(at value, text string) {
 		ok = false
-		r.fault(at, format, args...)
+		r.fault(at, "%s", text)
 	}
 	if d.tmpfs.at.n != nil && m.Type != argosyv1.MountType_MOUNT_TYPE_TMPFS {
 		wrong(d.tmpfs.at.name(), "tmpfs is for mounts of type tmpfs")

@@ -190,11 +190,10 @@ func quoted(s string) string {
 }
 
 // hint says what to do about the fault. It does nothing on a fault that is not kept.
-func (f *Fault) hint(format string, args ...any) *Fault {
+func (f *Fault) hint(format string, args ...any) {
 	if f != nil {
 		f.Hint = clip(fmt.Sprintf(format, args...))
 	}
-	return f
 }
 
 // meant says what to write instead.

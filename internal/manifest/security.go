@@ -19,7 +19,7 @@ func securityKeys() []ckey {
 					c.spec.SecurityOpt = append(c.spec.SecurityOpt, r.securityOpt(o))
 				}
 			}).like("security_opt: [no-new-privileges]"),
-		field("sysctls", pairs("="), "Kernel parameters of the container's own namespaces: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*.",
+		field("sysctls", pairs(), "Kernel parameters of the container's own namespaces: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*.",
 			func(r *reader, c *container, v []pair, _ value) {
 				for _, p := range v {
 					r.checkSysctl(p)

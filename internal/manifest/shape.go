@@ -417,14 +417,14 @@ type pair struct {
 }
 
 // pairs is Compose's map that may also be a list of `KEY=VALUE`. A key without a value is allowed.
-func pairs(separator string) shape[[]pair] {
+func pairs() shape[[]pair] {
 	list := listOf(text())
 	single := jsonSchema{"type": []string{"string", "number", "boolean", "null"}}
-	return shape[[]pair]{word: "map, or a list of `KEY" + separator + "VALUE`",
+	return shape[[]pair]{word: "map, or a list of `KEY=VALUE`",
 		schema: jsonSchema{"anyOf": []any{jsonSchema{"type": "object", "additionalProperties": single}, list.schema}},
 		read: func(r *reader, v value) ([]pair, bool) {
 			if v.isList() {
-				return listedPairs(r, v, separator)
+				return listedPairs(r, v)
 			}
 			entries, ok := r.entries(v)
 			out := make([]pair, 0, len(entries))
@@ -443,7 +443,7 @@ func pairs(separator string) shape[[]pair] {
 		}}
 }
 
-func listedPairs(r *reader, v value, separator string) ([]pair, bool) {
+func listedPairs(r *reader, v value) ([]pair, bool) {
 	items, ok := r.items(v)
 	out := make([]pair, 0, len(items))
 	first := make(map[string]value, len(items))
@@ -453,11 +453,11 @@ func listedPairs(r *reader, v value, separator string) ([]pair, bool) {
 			continue
 		}
 		p := pair{key: s, at: item}
-		if k, val, has := strings.Cut(s, separator); has {
+		if k, val, has := strings.Cut(s, "="); has {
 			p.key, p.value = k, &val
 		}
 		if p.key == "" {
-			r.fault(item, "a name is missing before %s", quoted(separator))
+			r.fault(item, "a name is missing before %s", quoted("="))
 			continue
 		}
 		if other, twice := first[p.key]; twice {

@@ -118,7 +118,7 @@ func (r *Relay) ask(ctx context.Context, server, method, path string, head http.
 		return fail(err)
 	}
 	req.Header = head
-	a.Response, err = r.opts.Transport.RoundTrip(req)
+	a.Response, err = r.opts.Transport.RoundTrip(req) //nolint:bodyclose // whoever gets the reply closes it
 	if err != nil {
 		return fail(err)
 	}

@@ -110,7 +110,7 @@ func ask(r *Relay, method, path string, head ...string) (rec *httptest.ResponseR
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			if p != http.ErrAbortHandler {
+			if p != http.ErrAbortHandler { //nolint:errorlint // this very value is what the server looks for
 				panic(p)
 			}
 			rec = &httptest.ResponseRecorder{Body: rec.Body}
