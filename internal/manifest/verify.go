@@ -452,7 +452,12 @@ func (v *verifier) placement(s *argosyv1.StackSpec) error {
 		expressions = append(expressions, pref.Expression)
 	}
 	for _, e := range expressions {
-		if _, err := placement.Parse(e); err != nil {
+		_, err := placement.Parse(e)
+		var syntax *placement.SyntaxError
+		if errors.As(err, &syntax) { // its own text has the whole expression in it
+			return fmt.Errorf("placement %s: at character %d: %s", quoted(e), syntax.Offset+1, clip(syntax.Msg))
+		}
+		if err != nil {
 			return fmt.Errorf("placement %s: %w", quoted(e), err)
 		}
 	}
