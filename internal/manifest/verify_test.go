@@ -95,7 +95,9 @@ func TestVerifyRefuses(t *testing.T) {
 		{"an empty stack", "it has 0 containers", func(s *spec) { s.Stacks[0].Containers = nil }},
 		{"a member that is nobody", "not declared", func(s *spec) { s.Stacks[0].Containers = []string{"nobody"} }},
 		{"an expression", "placement", func(s *spec) { s.Stacks[0].Placement = &argosyv1.Placement{Require: []string{"(("}} }},
-		{"a long expression", "placement", func(s *spec) { s.Stacks[0].Placement = &argosyv1.Placement{Require: []string{strings.Repeat("b", 5000)}} }},
+		{"a long expression", "placement", func(s *spec) {
+			s.Stacks[0].Placement = &argosyv1.Placement{Require: []string{strings.Repeat("b", 5000)}}
+		}},
 		{"apart from nobody", "not declared", func(s *spec) { s.Stacks[0].Placement = &argosyv1.Placement{ApartFrom: []string{"nobody"}} }},
 		{"together with itself", "never runs", func(s *spec) { s.Stacks[0].Placement = &argosyv1.Placement{TogetherWith: []string{s.Stacks[0].Name}} }},
 		{"a stack that is not there", "not declared", func(s *spec) { s.Cluster[0].Stack = "nobody" }},
