@@ -11,8 +11,8 @@ import (
 const (
 	// trimAfter is when starting is over, with what an earlier agent left looked at and the first session under way.
 	trimAfter = 15 * time.Second
-	// trimEvery keeps what bursts of work left from staying for good. Trimming costs some milliseconds.
-	trimEvery = 5 * time.Minute
+	// trimEvery keeps what bursts of work left from staying for good. The runtime collects that often in any case.
+	trimEvery = 2 * time.Minute
 )
 
 // trim gives memory back that nothing uses any more: an agent is a guest on its machine.
