@@ -68,6 +68,9 @@ func (v *View) Status(r *argosyv1.Replica) *argosyv1.ReplicaStatus {
 	if w, ok := v.core.waits[k.StackKey()][k]; ok {
 		out.Message = join(w.String(), out.Message)
 	}
+	if r.GetMachine() == "" && out.Message == "" {
+		out.Message = "is being placed"
+	}
 	return out
 }
 
