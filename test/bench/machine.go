@@ -32,39 +32,43 @@ type machine struct {
 
 const machineName = "m1"
 
-// newMachine makes the machine and gives its cluster the image that all measurements use.
-func (b *bench) newMachine(ctx context.Context) (*machine, error) {
+// newMachine makes the machine and gives its cluster the image that all measurements use. What it made when it fails is
+// removed with the rest.
+func (b *bench) newMachine(ctx context.Context) error {
 	local, err := localcluster.New(localcluster.Options{Name: b.name, Binary: b.binary, Progress: func(e localcluster.Event) {
 		if e.Took > 0 {
 			b.say("  %s (%.1fs)", strings.TrimSpace(e.Machine+" "+e.Text), e.Took.Seconds())
 		}
 	}})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if have, err := local.Show(ctx); err == nil && len(have.Machines) > 0 {
-		return nil, fmt.Errorf("a local cluster %s exists already: remove it with 'argosy cluster down --name %s', so that what is measured is new", b.name, b.name)
+		return fmt.Errorf("a local cluster %s exists already: remove it with 'argosy cluster down --name %s', so that what is measured is new", b.name, b.name)
 	}
-	up, err := local.Up(ctx, 1)
-	if err != nil {
-		return nil, err
+	m := &machine{local: local, server: localcluster.ServerURL(b.name)}
+	m.apps = apps(m.server)
+	if _, err := local.Up(ctx, 1); err != nil {
+		if begun, err := local.Show(context.WithoutCancel(ctx)); err == nil && len(begun.Machines) > 0 {
+			b.m = m
+		}
+		return err
 	}
-	m := &machine{local: local, server: up.Server, apps: apps(up.Server)}
-	b.m = m // from here on, release takes it away
+	b.m = m
 	docker, err := client.New(client.FromEnv)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer docker.Close()
 	if m.image, err = testimage.Ensure(ctx, docker); err != nil {
-		return nil, err
+		return err
 	}
 	load := exec.CommandContext(ctx, b.binary, "image", "load", m.image)
 	load.Env = append(os.Environ(), "ARGOSY_SERVER="+m.server)
 	if out, err := load.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%s: %w\n%s", load, err, out)
+		return fmt.Errorf("%s: %w\n%s", load, err, out)
 	}
-	return m, nil
+	return nil
 }
 
 func (m *machine) down(ctx context.Context) error {

@@ -33,7 +33,7 @@ type bench struct {
 	binary string // the argosy to measure
 	name   string // of the local cluster
 	begun  time.Time
-	m      *machine // nil until one is needed
+	m      *machine // nil until one is needed; release removes it
 }
 
 func main() {
@@ -107,7 +107,7 @@ func (b *bench) measure(ctx context.Context, pattern *regexp.Regexp, keep bool) 
 		}
 		b.say("%s", m.name)
 		if m.machine && b.m == nil && machineErr == nil {
-			if b.m, machineErr = b.newMachine(ctx); machineErr != nil {
+			if machineErr = b.newMachine(ctx); machineErr != nil {
 				machineErr = fmt.Errorf("there is no machine to measure on: %w", machineErr)
 			}
 		}
