@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -64,9 +63,6 @@ root, the server's own user and members of the group argosy. Stopping a server s
 				return err
 			}
 			cfg.Settings = server.DefaultSettings()
-			if p, err := netip.ParsePrefix(networkRange); err != nil || !p.Addr().Is4() {
-				return usageError("--network-range %q is not an IPv4 network such as 10.64.0.0/10", networkRange)
-			}
 			cfg.Settings.NetworkRange = networkRange
 			if liveness < 3*time.Second {
 				return usageError("--liveness %s is too short: machines would be lost by a hiccup; use at least 3s", liveness)

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -65,6 +67,37 @@ func TestEvents(t *testing.T) {
 			if e.To == "revision 1" {
 				c.apply(t, spec("events", 2))
 			}
+		}
+	}
+}
+
+// TestConfigIsChecked: what cannot work is said before anything is made.
+func TestConfigIsChecked(t *testing.T) {
+	settings := func(networkRange string) *argosyv1.ClusterSettings {
+		s := DefaultSettings()
+		s.NetworkRange = networkRange
+		return s
+	}
+	for says, cfg := range map[string]Config{
+		`--listen "foo" is not host:port`:         {Listen: "foo"},
+		`--listen "127.0.0.1:99999" is not`:       {Listen: "127.0.0.1:99999"},
+		`--advertise ":7400" is nowhere`:          {Advertise: []string{":7400"}},
+		`--advertise "a:b:c" is nowhere`:          {Advertise: []string{"a:b:c"}},
+		`--advertise "h:0" is nowhere`:            {Advertise: []string{"h:0"}},
+		"is not an IPv4 network":                  {Settings: settings("fd00::/48")},
+		"the network is 10.0.0.0/10":              {Settings: settings("10.1.2.3/10")},
+		"--network-range 10.0.0.0/30 has no room": {Settings: settings("10.0.0.0/30")},
+	} {
+		cfg.DataDir = filepath.Join(t.TempDir(), "data")
+		err := Run(t.Context(), cfg)
+		wantSentence(t, err, says)
+		if _, err := os.Stat(cfg.DataDir); err == nil {
+			t.Errorf("%s: the data directory was made all the same", says)
+		}
+	}
+	for in, want := range map[string]string{"192.0.2.1": "192.0.2.1:7400", "s1.example.org:7": "s1.example.org:7", "fd00::1": "[fd00::1]:7400", "[fd00::1]:9": "[fd00::1]:9"} {
+		if got, err := advertised(in, DefaultPort); got != want || err != nil {
+			t.Errorf("%s: got %s, %v", in, got, err)
 		}
 	}
 }

@@ -7,8 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -130,8 +134,8 @@ func (c Config) complete() (Config, error) {
 		c.Listen = ":" + DefaultPort
 	}
 	_, port, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return c, fmt.Errorf("--listen %q is not host:port: %w", c.Listen, err)
+	if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || n == 0 {
+		return c, fmt.Errorf("--listen %q is not host:port, such as :%s or 192.0.2.10:%s", c.Listen, DefaultPort, DefaultPort)
 	}
 	if c.Socket == "" {
 		c.Socket = DefaultSocket
@@ -141,9 +145,10 @@ func (c Config) complete() (Config, error) {
 			return c, fmt.Errorf("finding this host's name: %w", err)
 		}
 	}
+	c.Advertise = slices.Clone(c.Advertise)
 	for i, a := range c.Advertise {
-		if _, _, err := net.SplitHostPort(a); err != nil {
-			c.Advertise[i] = net.JoinHostPort(strings.Trim(a, "[]"), port)
+		if c.Advertise[i], err = advertised(a, port); err != nil {
+			return c, err
 		}
 	}
 	if len(c.Advertise) == 0 {
@@ -156,8 +161,40 @@ func (c Config) complete() (Config, error) {
 	if c.Settings == nil {
 		c.Settings = DefaultSettings()
 	}
-	return c, nil
+	return c, checkRange(c.Settings.GetNetworkRange())
 }
+
+// advertised is an address as machines dial it: host:port.
+func advertised(a, port string) (string, error) {
+	host, own, err := net.SplitHostPort(a)
+	if err != nil {
+		host, own = strings.Trim(a, "[]"), port
+	}
+	_, ipErr := netip.ParseAddr(host)
+	if n, err := strconv.ParseUint(own, 10, 16); err != nil || n == 0 || ipErr != nil && !hostName.MatchString(host) {
+		return "", fmt.Errorf("--advertise %q is nowhere that machines could reach: write a host or host:port, such as 192.0.2.10", a)
+	}
+	return net.JoinHostPort(host, own), nil
+}
+
+var hostName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?$`)
+
+// checkRange refuses a range that no machine could get a subnet of: it is the cluster's for good.
+func checkRange(text string) error {
+	p, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil || !p.Addr().Is4():
+		return fmt.Errorf("--network-range %q is not an IPv4 network such as 10.64.0.0/10", text)
+	case p != p.Masked():
+		return fmt.Errorf("--network-range %s has bits beyond its length: the network is %s", p, p.Masked())
+	case p.Bits() > largestRange:
+		return fmt.Errorf("--network-range %s has no room: each machine gets a /24 of it, so it is a /%d or larger", p, largestRange)
+	}
+	return nil
+}
+
+// largestRange is the longest prefix of a cluster's range: two machines.
+const largestRange = 23
 
 // ownAddress is the first address of this host that others may reach.
 func ownAddress() (string, error) {
