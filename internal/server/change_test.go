@@ -14,7 +14,7 @@ import (
 // TestSameKeyHappensOnce: a request that is sent again, because its answer was lost, gets the first one's answer, whatever
 // happened meanwhile.
 func TestSameKeyHappensOnce(t *testing.T) {
-	c := shared(t)
+	c := own(t, shortDir(t), nil)
 	apps := c.local.apps
 	apply := func(s *argosyv1.AppSpec, key string) *argosyv1.ApplyResponse {
 		t.Helper()
@@ -58,7 +58,7 @@ func TestSameKeyHappensOnce(t *testing.T) {
 
 // TestKeyOfAnotherRequest: a key that was used for something else is refused, and nothing happens.
 func TestKeyOfAnotherRequest(t *testing.T) {
-	c := shared(t)
+	c := own(t, shortDir(t), nil)
 	ctx := t.Context()
 	c.apply(t, spec("keys", 1))
 	if _, err := c.local.apps.Scale(ctx, connect.NewRequest(&argosyv1.ScaleRequest{App: "keys", Counts: map[string]uint32{"web": 2}, IdempotencyKey: "k"})); err != nil {
@@ -96,7 +96,7 @@ func TestKeyOfAnotherRequest(t *testing.T) {
 
 // TestConcurrentApplies: of many who saw the same revision one wins, and the others are told.
 func TestConcurrentApplies(t *testing.T) {
-	c := shared(t)
+	c := own(t, shortDir(t), nil)
 	c.apply(t, spec("race", 1))
 	const many = 8
 	errs := make([]error, many)
@@ -123,7 +123,7 @@ func TestConcurrentApplies(t *testing.T) {
 
 // TestExpectations: what the caller saw is compared with what is.
 func TestExpectations(t *testing.T) {
-	c := shared(t)
+	c := own(t, shortDir(t), nil)
 	ctx := t.Context()
 	_, err := c.local.apps.Apply(ctx, connect.NewRequest(&argosyv1.ApplyRequest{Spec: spec("expect", 1), ExpectedRevision: 3}))
 	wantError(t, err, connect.CodeAborted, "does not exist, but was expected at revision 3")
