@@ -30,11 +30,15 @@ type planning struct {
 type planLine struct {
 	change  *argosyv1.Change
 	request *scheduler.Request
-	// stay: the request asks whether it fits where it is; free is the request that asks for any other machine, nil when
+	// stay: the request asks whether it fits where it is; free is the one that asks for any other machine, nil when
 	// it may not leave.
 	stay bool
 	free *scheduler.Request
-	why  string
+	// own is what the replica occupies now, and gives up if the request is granted.
+	own []scheduler.Placed
+	why string
+	// kind is what the change is if the request is granted.
+	kind argosyv1.ChangeKind
 }
 
 // Plan says what making a spec the app's next revision would change, where each replica would go and why. It changes
@@ -195,7 +199,7 @@ func (p *planning) kept(k state.Key, r *argosyv1.Replica, from string, sh shape,
 	if free.Pin.Machine == "" && !c.each.Has(k.StackKey()) {
 		l.free = free
 	}
-	p.gone = append(p.gone, c.placed[k]...)
+	l.own = c.placed[k]
 }
 
 // details are the lines of the difference that concern a stack.
@@ -210,46 +214,58 @@ func (p *planning) details(stack string) []string {
 	return out
 }
 
-// place asks the scheduler for all requests at once. What does not fit where it is asks again for any machine.
+// place asks the scheduler for all requests at once. What does not fit where it is keeps what it has and asks again for any
+// machine, or waits; what others asked for is then decided again, since they have less room.
 func (p *planning) place() {
-	decisions := p.decide()
-	again := false
-	for l, d := range decisions {
-		if l.stay && !d.Placed() && l.free != nil {
-			l.change.Kind, l.request, l.stay = argosyv1.ChangeKind_CHANGE_KIND_MOVE, l.free, false
-			l.why = fmt.Sprintf("no longer fits on %s", l.change.FromMachine)
-			again = true
-		}
+	for _, l := range p.lines {
+		l.kind = l.change.Kind
 	}
-	if again {
-		decisions = p.decide()
-	}
-	for l, d := range decisions {
-		l.change.Reason = p.v.core.reasonOf(l.why, &d)
-		switch {
-		case d.Placed():
-			l.change.ToMachine = p.v.MachineName(d.MachineID)
-			if l.stay {
-				l.change.Reason = &argosyv1.Reason{Summary: l.why + "; what it reserves changes and fits"}
+	for again := true; again; {
+		again = false
+		for l, d := range p.decide() {
+			switch {
+			case d.Placed() || !l.stay:
+				p.settle(l, &d)
+			case l.free != nil:
+				l.kind, l.request, l.stay, l.own = argosyv1.ChangeKind_CHANGE_KIND_MOVE, l.free, false, nil
+				l.why = fmt.Sprintf("no longer fits on %s", l.change.FromMachine)
+				again = true
+			default:
+				p.settle(l, &d)
+				l.request, l.own = nil, nil
+				again = true
 			}
-		default:
-			l.change.Kind = argosyv1.ChangeKind_CHANGE_KIND_WAIT
-			l.change.ToMachine = ""
 		}
+	}
+}
+
+// settle puts a decision into its line.
+func (p *planning) settle(l *planLine, d *scheduler.Decision) {
+	l.change.Reason, l.change.Kind = p.v.core.reasonOf(l.why, d), l.kind
+	switch {
+	case !d.Placed():
+		l.change.Kind, l.change.ToMachine = argosyv1.ChangeKind_CHANGE_KIND_WAIT, ""
+	case l.stay:
+		l.change.ToMachine = l.change.FromMachine
+		l.change.Reason = &argosyv1.Reason{Summary: l.why + "; what it reserves changes and fits"}
+	default:
+		l.change.ToMachine = p.v.MachineName(d.MachineID)
 	}
 }
 
 func (p *planning) decide() map[*planLine]scheduler.Decision {
 	var batch []scheduler.Request
 	var asked []*planLine
+	gone := slices.Clone(p.gone)
 	for _, l := range p.lines {
 		if l.request != nil {
 			batch = append(batch, *l.request)
 			asked = append(asked, l)
+			gone = append(gone, l.own...)
 		}
 	}
 	out := make(map[*planLine]scheduler.Decision, len(batch))
-	for i, d := range p.v.core.sched.WhatIf(p.v.now, p.gone, batch) {
+	for i, d := range p.v.core.sched.WhatIf(p.v.now, gone, batch) {
 		out[asked[i]] = d
 	}
 	return out
