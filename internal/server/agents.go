@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 
 	"connectrpc.com/connect"
 
@@ -14,7 +15,11 @@ import (
 type agentService struct{ *Server }
 
 func (s agentService) Session(ctx context.Context, stream *connect.BidiStream[argosyv1.SessionRequest, argosyv1.SessionResponse]) error {
-	err := rpcError(s.leader.Session(ctx, auth.IdentityFrom(ctx).ID, stream))
+	err := s.leader.Session(ctx, auth.IdentityFrom(ctx).ID, stream)
+	if errors.Is(err, io.EOF) {
+		return nil // the machine has said all it wanted to
+	}
+	err = rpcError(err)
 	if connect.CodeOf(err) == connect.CodeInternal {
 		return invalid("%w", errors.Unwrap(err)) // what ends a session from inside is what the machine said
 	}
