@@ -39,6 +39,24 @@ func (v MachineVerdict) String() string {
 	return strings.Join(append(parts, fmt.Sprintf("%d%% used", (v.Load+5)/10)), "; ")
 }
 
+// Elsewhere is the only machine that a pinned request may go to, and why.
+type Elsewhere struct{ Machine, Why string }
+
+func (e Elsewhere) String() string {
+	text := "only " + e.Machine + " will do"
+	if e.Why != "" {
+		text += ": " + e.Why
+	}
+	return text
+}
+
+func (s *Scheduler) elsewhere(p Pin) Elsewhere {
+	if slot, ok := s.find(p.Machine); ok {
+		return Elsewhere{s.machines[slot].spec.Name, p.Why}
+	}
+	return Elsewhere{p.Machine, p.Why}
+}
+
 // Explain says of every known machine whether it could take the request now and
 // what is in the way: the one that Decide would choose first, then those that
 // fit, then the others, by name. It changes nothing.
@@ -58,7 +76,7 @@ func (s *Scheduler) Explain(request Request) []MachineVerdict {
 		v := MachineVerdict{MachineID: m.spec.ID, Machine: m.spec.Name, Chosen: m.spec.ID == chosen,
 			Load: m.permille(), Preference: int(g.c.leaves[slot].pref)}
 		if pinned && int32(slot) != pin {
-			v.Misses = append(v.Misses, Miss{Machine: m.spec.Name, Cause: CausePin})
+			v.Misses = append(v.Misses, Miss{Machine: m.spec.Name, Cause: CausePin, Detail: s.elsewhere(request.Pin)})
 		}
 		for _, o := range missing {
 			v.Misses = append(v.Misses, Miss{Machine: m.spec.Name, Cause: CauseTogether, Detail: s.neighbour(d, s.stackOf(o), Neighbour{Missing: true})})

@@ -55,7 +55,8 @@ type Miss struct {
 	Cause   Cause     // never CauseNone
 	Short   Resources // what is missing, for CauseCPU and CauseMemory
 	// Detail holds more: a placement.Mismatch for CauseRequire, a Neighbour for
-	// CauseTogether and CauseApart, a Holder for CausePort, otherwise nil.
+	// CauseTogether and CauseApart, a Holder for CausePort, an Elsewhere for
+	// CausePin, otherwise nil.
 	Detail fmt.Stringer
 }
 

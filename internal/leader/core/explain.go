@@ -20,7 +20,7 @@ func (c *Core) explain(k state.Key, r *argosyv1.Replica, sh shape) []*argosyv1.M
 	}
 	out := make([]*argosyv1.MachineVerdict, 0, len(verdicts))
 	for _, v := range verdicts {
-		detail := strings.TrimPrefix(v.String(), v.Machine+": ")
+		detail := strings.TrimPrefix(strings.TrimPrefix(v.String(), v.Machine+": "), "no: ")
 		if v.MachineID == r.GetMachine() {
 			detail = "it is here; " + detail
 		}
