@@ -16,6 +16,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/network"
+	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
@@ -24,10 +25,8 @@ type joinService struct{ *Server }
 
 // What a joining machine may say of itself. Sums over all machines must not overflow.
 const (
-	maxRoutes       = 10_000
-	maxBootID       = 64
-	maxMachineCPU   = 100_000_000    // thousandths
-	maxMachineBytes = int64(1) << 50 // a pebibyte
+	maxRoutes = 10_000
+	maxBootID = 64
 )
 
 func (s joinService) Join(ctx context.Context, r *connect.Request[argosyv1.JoinRequest]) (*connect.Response[argosyv1.JoinResponse], error) {
@@ -149,12 +148,8 @@ func checkMachine(v *leader.View, r *argosyv1.JoinRequest) error {
 			return exists("machine %s has the address %s already: if it was this machine before, remove that one first with 'argosy machines remove %s'", other.Name, addr, other.Name)
 		}
 	}
-	c := r.GetCapacity()
-	if c.GetCpuMilli() <= c.GetReserveCpuMilli() || c.GetMemory() <= c.GetReserveMemory() || c.GetReserveCpuMilli() < 0 || c.GetReserveMemory() < 0 {
-		return invalid("the machine declares %d thousandths of a cpu and %d bytes of memory, and keeps %d and %d for itself: nothing would be left to run on it", c.GetCpuMilli(), c.GetMemory(), c.GetReserveCpuMilli(), c.GetReserveMemory())
-	}
-	if c.GetCpuMilli() > maxMachineCPU || c.GetMemory() > maxMachineBytes || c.GetDiskTotal() < 0 {
-		return invalid("the machine declares %d thousandths of a cpu and %d bytes of memory, more than a machine can have", c.GetCpuMilli(), c.GetMemory())
+	if err := state.CheckCapacity(r.GetCapacity()); err != nil {
+		return connectInvalid(err)
 	}
 	if len(r.BootId) > maxBootID {
 		return invalid("the boot id is longer than %d bytes", maxBootID)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -155,8 +156,10 @@ func takeHello(m *argosyv1.Machine, h *argosyv1.Hello) {
 	take(&m.BootId, h.GetBootId())
 	take(&m.AgentVersion, h.GetAgentVersion())
 	take(&m.EngineVersion, h.GetEngineVersion())
-	take(&m.Address, h.GetAddress())
-	if c := h.GetCapacity(); c.GetCpuMilli() > 0 && c.GetMemory() > 0 {
+	if addr, err := netip.ParseAddr(h.GetAddress()); err == nil && !addr.IsUnspecified() && !addr.IsMulticast() && addr.Zone() == "" {
+		m.Address = addr.Unmap().String()
+	}
+	if c := h.GetCapacity(); state.CheckCapacity(c) == nil {
 		m.Capacity = c
 	}
 	if len(h.GetSealingKey()) == 32 && !bytes.Equal(h.GetSealingKey(), m.GetSealingKey()) {
