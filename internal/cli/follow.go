@@ -181,22 +181,54 @@ func (a *app) watchOnce(ctx context.Context, c *connection, p *progress, show sh
 		return err
 	}
 	defer stream.Close()
-	for stream.Receive() {
-		changed, removed := p.apply(stream.Msg())
-		if len(p.replicas) != int(p.wanted) { // somebody else may have scaled, or a machine come for what runs on each
-			if app, err := c.apps.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: p.app})); err == nil {
-				p.wanted = app.Msg.GetStatus().GetWanted()
+	messages := make(chan *argosyv1.WatchReplicasResponse)
+	go func() {
+		defer close(messages)
+		for stream.Receive() {
+			select {
+			case messages <- stream.Msg():
+			case <-ctx.Done():
+				return
 			}
 		}
-		show(changed, removed)
-		if done(p) {
+	}()
+	var settled <-chan time.Time // runs while the goal is reached
+	for first := true; ; first = false {
+		select {
+		case <-settled:
 			return nil
+		case m, ok := <-messages:
+			if !ok {
+				if err := stream.Err(); err != nil {
+					return err
+				}
+				return connect.NewError(connect.CodeUnavailable, errors.New("the server ended the watch"))
+			}
+			a.take(ctx, c, p, m, show)
+		}
+		switch {
+		case !done(p):
+			settled = nil
+		case first:
+			return nil // it was so before anybody waited
+		case settled == nil:
+			settled = time.After(settleTime)
 		}
 	}
-	if err := stream.Err(); err != nil {
-		return err
+}
+
+// settleTime is how long a goal must hold before it counts: what starts and exits at once is ready for a moment.
+const settleTime = time.Second
+
+// take takes in what changed and shows it.
+func (a *app) take(ctx context.Context, c *connection, p *progress, m *argosyv1.WatchReplicasResponse, show showChange) {
+	changed, removed := p.apply(m)
+	if len(p.replicas) != int(p.wanted) { // somebody else may have scaled, or a machine come for what runs on each
+		if app, err := c.apps.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: p.app})); err == nil {
+			p.wanted = app.Msg.GetStatus().GetWanted()
+		}
 	}
-	return connect.NewError(connect.CodeUnavailable, errors.New("the server ended the watch"))
+	show(changed, removed)
 }
 
 func (a *app) progressLines(p *progress) showChange {
