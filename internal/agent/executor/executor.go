@@ -49,7 +49,7 @@ type Config struct {
 	// Used is told of an image each time a member needs it; pulled says that it was brought here for that. May be nil.
 	Used func(img docker.Image, pulled bool)
 	Log  *slog.Logger
-	// Creates and Pulls bound what is under way at once; 0 means 8 and 3.
+	// Creates and Pulls bound what is under way at once; 0 means 50 and 3. What ends is bounded more tightly: see ends.
 	Creates, Pulls int
 	// Resync is how often everything is listed in case an event was lost; 0 means a minute.
 	Resync time.Duration
@@ -62,6 +62,7 @@ type Executor struct {
 	cfg     Config
 	creates *lane
 	stops   *lane
+	removes *lane
 	pulls   *lane
 	looks   *lane
 	present present
@@ -95,13 +96,17 @@ type flight struct {
 	cancel context.CancelFunc
 }
 
+// ends is how many containers may be stopped or removed at once. Engine 20.10 can lock itself up for good when dozens of
+// containers end in the same instant; starting that many is what it does well.
+const ends = 8
+
 // New makes an Executor that does nothing yet.
 func New(cfg Config) *Executor {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Creates == 0 {
-		cfg.Creates = 8
+		cfg.Creates = 50
 	}
 	if cfg.Pulls == 0 {
 		cfg.Pulls = 3
@@ -111,7 +116,7 @@ func New(cfg Config) *Executor {
 	}
 	return &Executor{
 		cfg: cfg, memory: cfg.Memory,
-		creates: newLane(cfg.Creates, 10*time.Second), stops: newLane(cfg.Creates, time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second),
+		creates: newLane(cfg.Creates, 10*time.Second), stops: newLane(ends, time.Second), removes: newLane(ends, 10*time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second),
 		wake: make(chan struct{}, 1), resync: make(chan struct{}, 1),
 		wanted: map[core.Key]*argosyv1.Assignment{}, containers: map[string]core.Container{}, byKey: map[core.Key]map[string]bool{},
 		events: map[string]uint64{}, looking: map[string]bool{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},

@@ -113,10 +113,9 @@ func (x *Executor) act(ctx context.Context, s core.Step) (touched string, err er
 	case core.Start:
 		return s.ContainerID, x.creates.do(ctx, func() error { return x.cfg.Engine.Start(ctx, s.ContainerID) })
 	case core.Stop:
-		// Engine 20.10 can lock itself up for good when dozens of containers end in the same instant.
 		return s.ContainerID, x.stops.do(ctx, func() error { return x.cfg.Engine.Stop(ctx, s.ContainerID, s.Grace) })
 	case core.Remove:
-		return s.ContainerID, x.creates.do(ctx, func() error { return x.cfg.Engine.Remove(ctx, s.ContainerID) })
+		return s.ContainerID, x.removes.do(ctx, func() error { return x.cfg.Engine.Remove(ctx, s.ContainerID) })
 	case core.Clean:
 		if err := x.cfg.Files.Remove(s.ID); err != nil {
 			return "", err
