@@ -1,7 +1,7 @@
 // The tools of `make generate` and `make lint`, apart from what Argosy itself is built from.
 module github.com/argosy-cluster/argosy/tools
 
-go 1.26.8
+go 1.26.7
 
 tool (
 	github.com/bufbuild/buf/cmd/buf
