@@ -75,10 +75,6 @@ func runAgent(ctx context.Context, cfg agent.Config) error {
 	if err != nil {
 		return err
 	}
-	capacity, err := m.Capacity()
-	if err != nil {
-		return err
-	}
 	source := auth.NewSource(cred)
 	transport := join.NewTransport(auth.ClientTLS(source, verifier))
 	cfg.HTTP = &http.Client{Transport: transport}
@@ -89,8 +85,8 @@ func runAgent(ctx context.Context, cfg agent.Config) error {
 		value, err := auth.OpenSealed(private, sealed, context)
 		return value.Reveal(), err
 	}
-	cfg.Declared = agent.Capacity{CPUMilli: capacity.CpuMilli, Memory: capacity.Memory,
-		ReserveCPUMilli: capacity.ReserveCpuMilli, ReserveMemory: capacity.ReserveMemory}
+	cfg.Declared = agent.Capacity{CPUMilli: m.CPUMilli, Memory: m.MemoryBytes,
+		ReserveCPUMilli: m.ReserveCPU, ReserveMemory: m.ReserveBytes}
 	cfg.Ready = func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) } // fails only where no systemd waits for it
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/agent/host"
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/join"
 	"github.com/argosy-cluster/argosy/internal/network"
@@ -128,7 +129,7 @@ func thisMachine(name, address string, labels []string, d declared, token auth.T
 			return f, err
 		}
 	}
-	if f.BootID, err = join.BootID(); err != nil {
+	if f.BootID, err = host.Root("/").BootID(); err != nil {
 		return f, err
 	}
 	routes, err := network.Routes(network.Config{}.WithDefaults())

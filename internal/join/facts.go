@@ -1,17 +1,16 @@
 package join
 
 import (
-	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"regexp"
-	"runtime"
-	"strconv"
 	"strings"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/agent/host"
 	"github.com/argosy-cluster/argosy/internal/state"
 )
 
@@ -19,48 +18,13 @@ import (
 // them. What is declared wins: a machine in a container sees the whole host.
 func (m *Membership) Capacity() (*argosyv1.Capacity, error) {
 	c := &argosyv1.Capacity{CpuMilli: m.CPUMilli, Memory: m.MemoryBytes, ReserveCpuMilli: m.ReserveCPU, ReserveMemory: m.ReserveBytes}
-	if c.CpuMilli == 0 {
-		c.CpuMilli = int64(runtime.NumCPU()) * 1000
-	}
+	cpu, memory := host.Root("/").Capacity()
+	c.CpuMilli, c.Memory = cmp.Or(c.CpuMilli, cpu), cmp.Or(c.Memory, memory)
 	if c.Memory == 0 {
-		total, err := totalMemory("/proc/meminfo")
-		if err != nil {
-			return nil, err
-		}
-		c.Memory = total
+		return nil, errors.New("this host does not say how much memory it has: declare it with --memory")
 	}
 	state.FillReserve(c)
 	return c, nil
-}
-
-// totalMemory reads MemTotal of /proc/meminfo, in bytes.
-func totalMemory(path string) (int64, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, fmt.Errorf("finding out how much memory this machine has: %w", err)
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		rest, ok := strings.CutPrefix(s.Text(), "MemTotal:")
-		if !ok {
-			continue
-		}
-		kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-		if err != nil || kib <= 0 || kib > 1<<40 {
-			return 0, fmt.Errorf("%s says nothing useful about memory: %q", path, s.Text())
-		}
-		return kib << 10, nil
-	}
-	return 0, fmt.Errorf("%s does not say how much memory this machine has: declare it with --memory", path)
-}
-
-// BootID is the kernel's random id of this boot.
-func BootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("reading this boot's id: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
 }
 
 var notInName = regexp.MustCompile(`[^a-z0-9-]+`)

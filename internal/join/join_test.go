@@ -80,21 +80,6 @@ func TestPendingKey(t *testing.T) {
 	}
 }
 
-func TestTotalMemory(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "meminfo")
-	for content, want := range map[string]int64{
-		"MemFree: 1 kB\nMemTotal:       16384 kB\n": 16 << 20, "MemTotal: -1 kB": 0, "MemTotal: x": 0, "": 0, "MemTotal: 99999999999999999999 kB": 0,
-	} {
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := totalMemory(path)
-		if got != want || (err == nil) != (want > 0) {
-			t.Errorf("%q: got %d, %v", content, got, err)
-		}
-	}
-}
-
 func TestCapacityIsDeclaredOrDetected(t *testing.T) {
 	c, err := (&Membership{CPUMilli: 2000, MemoryBytes: 4 << 30, ReserveCPU: 1}).Capacity()
 	if err != nil || c.CpuMilli != 2000 || c.Memory != 4<<30 || c.ReserveCpuMilli != 1 || c.ReserveMemory != 4<<30/20 {

@@ -114,7 +114,7 @@ func meminfo(text string) map[string]int64 {
 		if !ok || len(fields) == 0 {
 			continue
 		}
-		if n, err := strconv.ParseInt(fields[0], 10, 53); err == nil {
+		if n, err := strconv.ParseInt(fields[0], 10, 53); err == nil && n >= 0 {
 			out[name] = n << 10
 		}
 	}
