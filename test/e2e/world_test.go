@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -63,6 +64,11 @@ func run(m *testing.M) (code int, err error) {
 	if w.argosy = *binary; w.argosy == "" {
 		w.argosy = filepath.Join(w.root, "bin/argosy")
 	}
+	free, err := occupy(*name)
+	if err != nil {
+		return 0, err
+	}
+	defer free()
 	begun := time.Now()
 	w.local, err = localcluster.New(localcluster.Options{
 		Name: *name, Binary: w.argosy,
@@ -91,6 +97,23 @@ func run(m *testing.M) (code int, err error) {
 	}
 	fmt.Printf("%7.1fs ready for tests\n", time.Since(begun).Seconds())
 	return m.Run(), nil
+}
+
+// occupy waits until no other run on this host uses the cluster, and keeps others
+// out until free is called or the process ends.
+func occupy(name string) (free func(), err error) {
+	path := filepath.Join(os.TempDir(), "argosy-e2e-"+name+".lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("keep other runs away: %w", err)
+	}
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		fmt.Printf("waiting for another run that uses cluster %s (-cluster gives this one another)\n", name)
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+			return nil, fmt.Errorf("wait for the other run: %w", errors.Join(err, f.Close()))
+		}
+	}
+	return func() { f.Close() }, nil
 }
 
 // prepare gives the cluster what all tests use: images and secrets.
