@@ -175,6 +175,39 @@ func TestNoInit(t *testing.T) {
 	}
 }
 
+// Every command is this one binary, so what one package does when it is loaded, all commands wait for.
+func TestLoadingIsCheap(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if generated(f) || f.isTest() || strings.HasPrefix(f.pkg, "test/") {
+			continue
+		}
+		for _, d := range f.ast.Decls {
+			vars, ok := d.(*ast.GenDecl)
+			if !ok || vars.Tok != token.VAR {
+				continue
+			}
+			ast.Inspect(vars, func(n ast.Node) bool {
+				if _, ok := n.(*ast.FuncLit); ok {
+					return false // runs when it is called
+				}
+				call, ok := n.(*ast.CallExpr)
+				if !ok {
+					return true
+				}
+				sel, ok := call.Fun.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				x, ok := sel.X.(*ast.Ident)
+				if ok && (x.Name == "regexp" && strings.Contains(sel.Sel.Name, "Compile") || x.Name == "template" && sel.Sel.Name == "Must") {
+					t.Errorf("%s compiles something as it is loaded, and every command pays for that: use internal/pattern, or sync.OnceValue", f.path)
+				}
+				return true
+			})
+		}
+	}
+}
+
 // A replaced module is replaced only here, and what users build would be something else.
 func TestModuleFilesNameNoLocalReplacement(t *testing.T) {
 	b, err := os.ReadFile("go.mod")

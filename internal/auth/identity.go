@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
+
+	"github.com/argosy-cluster/argosy/internal/pattern"
 )
 
 // Kind of a caller.
@@ -77,7 +78,7 @@ func (i Identity) Actor() string {
 }
 
 // nameForm is what ids and names of users look like: safe in a URI, a key of the store, a file name and a log.
-var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+var nameForm = pattern.New(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
 // CheckName says what is wrong with a name for a user or a tenant.
 func CheckName(what, name string) error {

@@ -2,10 +2,10 @@ package cli
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/pattern"
 )
 
 // target names an app, a stack of it, a replica of that, or a member of a replica: shop, shop/lamp, shop/lamp.3,
@@ -16,7 +16,7 @@ type target struct {
 	member     string
 }
 
-var targetForm = regexp.MustCompile(`^([a-z][a-z0-9-]{0,62})(?:/([a-z][a-z0-9-]{0,62})(?:\.([0-9]{1,9}))?(?:/([a-z][a-z0-9-]{0,62}))?)?$`)
+var targetForm = pattern.New(`^([a-z][a-z0-9-]{0,62})(?:/([a-z][a-z0-9-]{0,62})(?:\.([0-9]{1,9}))?(?:/([a-z][a-z0-9-]{0,62}))?)?$`)
 
 func parseTarget(s string) (target, error) {
 	m := targetForm.FindStringSubmatch(s)

@@ -3,11 +3,12 @@ package image
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/argosy-cluster/argosy/internal/pattern"
 )
 
 // Ref is what a person calls an image, taken apart.
@@ -30,10 +31,10 @@ const (
 )
 
 var (
-	tenantForm = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	nameForm   = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagForm    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-	portForm   = regexp.MustCompile(`^[^/]*__[0-9]+/`)
+	tenantForm = pattern.New(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	nameForm   = pattern.New(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagForm    = pattern.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+	portForm   = pattern.New(`^[^/]*__[0-9]+/`)
 )
 
 // ParseRef reads a reference as Docker does: a missing host is docker.io, a missing tag is latest.

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"regexp"
 	"strings"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/host"
+	"github.com/argosy-cluster/argosy/internal/pattern"
 	"github.com/argosy-cluster/argosy/internal/state"
 )
 
@@ -27,7 +27,7 @@ func (m *Membership) Capacity() (*argosyv1.Capacity, error) {
 	return c, nil
 }
 
-var notInName = regexp.MustCompile(`[^a-z0-9-]+`)
+var notInName = pattern.New(`[^a-z0-9-]+`)
 
 // DefaultName is a name for this machine made of its host's.
 func DefaultName() (string, error) {

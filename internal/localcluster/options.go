@@ -6,11 +6,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 	"time"
 
 	"github.com/moby/moby/client"
+
+	"github.com/argosy-cluster/argosy/internal/pattern"
 )
 
 // Defaults of Options and Up.
@@ -88,7 +89,7 @@ type Local struct {
 	progressMu sync.Mutex // serializes calls of opts.Progress
 }
 
-var nameRE = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$`)
+var nameRE = pattern.New(`^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$`)
 
 // New checks the options and returns a handle. It touches nothing yet.
 func New(opts Options) (*Local, error) {

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
-	"regexp"
 	"time"
 
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/pattern"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
@@ -20,7 +20,7 @@ import (
 const outcomeLife = 24 * time.Hour
 
 // idempotencyKey is what callers may choose for one.
-var idempotencyKey = regexp.MustCompile(`^[A-Za-z0-9._:+=-]{1,128}$`)
+var idempotencyKey = pattern.New(`^[A-Za-z0-9._:+=-]{1,128}$`)
 
 // change is an RPC that changes something. The same key with the same request happens once: the second time gets the
 // first one's answer.

@@ -2,16 +2,16 @@ package server
 
 import (
 	"context"
-	"regexp"
 
 	"google.golang.org/protobuf/proto"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/manifest"
+	"github.com/argosy-cluster/argosy/internal/pattern"
 )
 
 // dnsLabel is what apps, stacks, containers, machines and secrets are called: a DNS label that starts with a letter.
-var dnsLabel = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var dnsLabel = pattern.New(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // checked reads the tenant and the spec of a request. A spec from outside is as hostile as any input: it is checked here
 // again, whoever parsed it. No administrator's policy grants anything to any tenant yet.

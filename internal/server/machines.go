@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/pattern"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
@@ -63,8 +63,8 @@ func naturalCompare(a, b string) int {
 // Labels: keys are names as in manifests, with dots and slashes for those that need a prefix; values are short and
 // printable, so that they can stand in a placement expression.
 var (
-	labelKey   = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_./-]{0,62}$`)
-	labelValue = regexp.MustCompile(`^[a-zA-Z0-9_.:/@-]{0,63}$`)
+	labelKey   = pattern.New(`^[a-zA-Z][a-zA-Z0-9_./-]{0,62}$`)
+	labelValue = pattern.New(`^[a-zA-Z0-9_.:/@-]{0,63}$`)
 )
 
 // maxLabels is how many labels a machine may have.

@@ -3,12 +3,12 @@ package docker
 import (
 	"context"
 	"errors"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/pattern"
 	"github.com/containerd/errdefs"
 )
 
@@ -40,10 +40,10 @@ func said(err error) string {
 }
 
 var (
-	portTaken   = regexp.MustCompile(`(?i)(?:bind for|listen (?:tcp|udp)\S*) (?:\S*?):(\d+)[: ].*(?:already (?:allocated|in use))`)
-	noNetwork   = regexp.MustCompile(`(?i)network \S+ not found|endpoint with name .* already exists|could not find network|failed to get network`)
-	notThere    = regexp.MustCompile(`(?i)executable file not found|no such file or directory: unknown|permission denied: unknown`)
-	missingBind = regexp.MustCompile(`(?i)bind source path does not exist: (\S+)`)
+	portTaken   = pattern.New(`(?i)(?:bind for|listen (?:tcp|udp)\S*) (?:\S*?):(\d+)[: ].*(?:already (?:allocated|in use))`)
+	noNetwork   = pattern.New(`(?i)network \S+ not found|endpoint with name .* already exists|could not find network|failed to get network`)
+	notThere    = pattern.New(`(?i)executable file not found|no such file or directory: unknown|permission denied: unknown`)
+	missingBind = pattern.New(`(?i)bind source path does not exist: (\S+)`)
 )
 
 // fault turns an error of the Engine into one for people. what is the sentence's beginning: "start".

@@ -10,12 +10,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strconv"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/docker"
+	"github.com/argosy-cluster/argosy/internal/pattern"
 	"golang.org/x/sys/unix"
 )
 
@@ -83,7 +83,7 @@ func onTmpfs(dir string) (bool, error) {
 }
 
 // nameForm is what may become a part of a path. Names are DNS labels long before they come here; this is the last door.
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
+var nameForm = pattern.New(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
 
 func dirName(id core.ID) (string, error) {
 	for _, part := range []string{id.Tenant, id.App, id.Stack, id.AppUID} {

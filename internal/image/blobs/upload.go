@@ -10,12 +10,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/argosy-cluster/argosy/internal/image"
+	"github.com/argosy-cluster/argosy/internal/pattern"
 )
 
 // upload is what is known in memory of one file in uploads/. Whoever touches the file holds mu and finds closed false;
@@ -28,7 +28,7 @@ type upload struct {
 	hashed int64
 }
 
-var uploadForm = regexp.MustCompile(`^[rd]-[0-9a-f]{32,64}$`)
+var uploadForm = pattern.New(`^[rd]-[0-9a-f]{32,64}$`)
 
 // roomEvery is how many bytes may be written between two looks at the free space.
 const roomEvery = 64 << 20
