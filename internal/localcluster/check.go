@@ -164,7 +164,7 @@ func (l *Local) gather(ctx context.Context) facts {
 		for _, o := range info.Info.SecurityOptions {
 			f.EngineRootless = f.EngineRootless || strings.Contains(o, "name=rootless")
 		}
-		_, err := l.docker.ImageInspect(ctx, imageRef())
+		_, err := l.docker.ImageInspect(ctx, l.imageRef())
 		f.HasImage = err == nil
 	}
 	f.DiskAvailable = diskAvailable(f.DiskPath)

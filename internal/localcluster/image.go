@@ -39,15 +39,18 @@ var buildOptions = []string{
 	"--dpkgopt=path-include=/usr/share/doc/*/copyright",
 }
 
-// imageRef names the image of the present recipe.
-func imageRef() string { return imageRepository + ":" + recipeHash() }
+// imageRef names the image of the present recipe and packages.
+func (l *Local) imageRef() string { return imageRepository + ":" + recipeHash(l.opts.Packages) }
 
 // recipeHash is equal for equal recipes: 12 hexadecimal digits over every file
-// of the recipe and how it is built. Package versions are not part of it: an
-// image is as old as its build until it is removed.
-func recipeHash() string {
+// of the recipe, what is added to it, and how it is built. Package versions are
+// not part of it: an image is as old as its build until it is removed.
+func recipeHash(more []string) string {
 	h := sha256.New()
 	fmt.Fprintln(h, suite, buildOptions)
+	if len(more) > 0 {
+		fmt.Fprintln(h, more)
+	}
 	err := fs.WalkDir(recipe, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -84,7 +87,7 @@ func packages() ([]string, error) {
 
 // ensureImage builds the machine image unless the Engine has it.
 func (l *Local) ensureImage(ctx context.Context) error {
-	if _, err := l.docker.ImageInspect(ctx, imageRef()); err == nil {
+	if _, err := l.docker.ImageInspect(ctx, l.imageRef()); err == nil {
 		return nil
 	}
 	return l.step("", "build the machine image from Debian packages (about a minute, once)", func() error {
@@ -98,6 +101,7 @@ func (l *Local) buildImage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	names = append(names, l.opts.Packages...)
 	// Not /tmp, which is memory on many hosts.
 	dir, err := os.MkdirTemp("/var/tmp", "argosy-machine-")
 	if err != nil {
@@ -158,10 +162,10 @@ func (l *Local) buildImage(ctx context.Context) error {
 
 func (l *Local) importImage(ctx context.Context, tarball io.Reader) error {
 	res, err := l.docker.ImageImport(ctx,
-		client.ImageImportSource{Source: tarball, SourceName: "-"}, imageRef(),
+		client.ImageImportSource{Source: tarball, SourceName: "-"}, l.imageRef(),
 		client.ImageImportOptions{
 			Message: "machine of a local Argosy cluster",
-			Changes: []string{"LABEL " + labelImage + "=" + recipeHash()},
+			Changes: []string{"LABEL " + labelImage + "=" + recipeHash(l.opts.Packages)},
 		})
 	if err != nil {
 		return err
@@ -170,7 +174,7 @@ func (l *Local) importImage(ctx context.Context, tarball io.Reader) error {
 	if _, err := io.Copy(io.Discard, res); err != nil {
 		return err
 	}
-	_, err = l.docker.ImageInspect(ctx, imageRef())
+	_, err = l.docker.ImageInspect(ctx, l.imageRef())
 	return err
 }
 

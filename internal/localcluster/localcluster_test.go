@@ -144,8 +144,12 @@ func TestRecipe(t *testing.T) {
 	if err != nil || !slices.Contains(names, "docker.io") || slices.ContainsFunc(names, func(s string) bool { return strings.ContainsAny(s, " #,") }) {
 		t.Errorf("packages: %q, %v", names, err)
 	}
-	if h := recipeHash(); len(h) != 12 || h != recipeHash() {
+	h := recipeHash(nil)
+	if len(h) != 12 || h != recipeHash(nil) {
 		t.Errorf("recipe hash %q does not repeat", h)
+	}
+	if more := recipeHash([]string{"vim"}); more == h || more != recipeHash([]string{"vim"}) || more == recipeHash([]string{"nano"}) {
+		t.Errorf("recipe hash %q with a package more, %q without", more, h)
 	}
 	dir := t.TempDir()
 	if err := writeRecipe(dir); err != nil {

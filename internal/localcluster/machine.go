@@ -49,7 +49,7 @@ func (l *Local) createOptions(number int, subnet netip.Prefix) client.ContainerC
 	return client.ContainerCreateOptions{
 		Name: l.containerName(name),
 		Config: &container.Config{
-			Image:       imageRef(),
+			Image:       l.imageRef(),
 			Hostname:    name,
 			Labels:      labels,
 			Env:         []string{"container=docker"}, // how systemd knows where it is

@@ -88,8 +88,11 @@ func (l *Local) ensureMember(ctx context.Context, machine string) error {
 		}
 		// The kernel shows every machine the whole host, so what each may use is
 		// said here.
-		_, err = l.Exec(ctx, machine, binaryPath, "join", "--data-dir", agentDir, "--name", machine,
-			"--memory", strconv.FormatInt(l.opts.Memory, 10), strings.TrimSpace(string(token)))
+		join := []string{binaryPath, "join", "--data-dir", agentDir, "--name", machine, "--memory", strconv.FormatInt(l.opts.Memory, 10)}
+		if l.opts.CPUs != "" {
+			join = append(join, "--cpus", l.opts.CPUs)
+		}
+		_, err = l.Exec(ctx, machine, append(join, strings.TrimSpace(string(token)))...)
 		if errors.As(err, &exit) {
 			exit.Command = []string{"argosy", "join"} // the token is nobody's business
 		}

@@ -45,9 +45,18 @@ type Options struct {
 	// Memory is the limit of each machine in bytes, and what it declares as
 	// its capacity. 0 means DefaultMemory.
 	Memory int64
+	// CPUs are what each machine declares as its capacity, as `argosy join` reads
+	// them. Empty means the host's, which all machines share.
+	CPUs string
 	// Mirror is the Debian mirror to build the machine image from. Empty means
 	// mmdebstrap's default.
 	Mirror string
+	// Packages are Debian packages to have in the machines beside those of the
+	// recipe. Machines with others are made from an image of their own.
+	Packages []string
+	// Bare machines have an Engine and nothing of Argosy's: no binary, no server,
+	// no member.
+	Bare bool
 	// Progress is told of each thing done, one call at a time, or nil.
 	Progress func(Event)
 }

@@ -80,7 +80,7 @@ func (l *Local) Up(ctx context.Context, n int) (Cluster, error) {
 	g.SetLimit(max(4, 2*runtime.NumCPU())) // booting is work for the processors
 	for number := 1; number <= n; number++ {
 		g.Go(func() error {
-			if err := l.ensureMachine(gctx, number, subnet); err != nil {
+			if err := l.ensureMachine(gctx, number, subnet); err != nil || l.opts.Bare {
 				return err
 			}
 			return l.install(gctx, number, machineAddress(subnet, number), bin)
@@ -88,6 +88,9 @@ func (l *Local) Up(ctx context.Context, n int) (Cluster, error) {
 	}
 	if err := g.Wait(); err != nil {
 		return Cluster{}, err
+	}
+	if l.opts.Bare {
+		return l.Show(ctx)
 	}
 	if err := l.ensureMembers(ctx, n); err != nil {
 		return Cluster{}, err
