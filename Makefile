@@ -57,8 +57,9 @@ e2e: build ## end to end on three machines in containers (root); RUN=pattern cho
 	@go test -tags e2e -count=1 -timeout 14m -v $(if $(RUN),-run '$(RUN)') ./test/e2e
 
 .PHONY: bench
-bench: build ## every promise of speed and memory with its goal (root); ONLY=pattern chooses
-	@go run ./test/bench $(if $(ONLY),-only '$(ONLY)')
+bench: install-deps engine ## every promise of speed and memory with its goal (root); ONLY=pattern chooses, see docs/bench
+	@go run -trimpath ./test/bench $(if $(ONLY),-only '$(ONLY)') $(if $(ROUNDS),-rounds '$(ROUNDS)') \
+		$(if $(SIZES),-sizes '$(SIZES)') $(if $(AGAINST),-against '$(AGAINST)')
 
 .PHONY: lint
 lint: check ## check, and golangci-lint

@@ -1,7 +1,8 @@
 // Command bench measures what Argosy promises of speed and memory, and prints each figure beside its goal:
 //
-//	make bench                      everything, on a machine in a container (root; about seven minutes)
+//	make bench                      everything, on machines in containers (root; about fifty minutes)
 //	make bench ONLY='apply|fifty'   a part
+//	make bench ONLY=compare SIZES=10,50 ROUNDS=5 AGAINST='bare|swarm'
 //
 // Its main loop:
 //
@@ -14,4 +15,9 @@
 // What needs no machine is measured by the benchmarks of the rooms concerned, which this runs. The rest is measured on the
 // binary as it is shipped: a server as a process on this host, and a local cluster of one machine, asked over the socket that
 // the command line uses too. Docker's own times, as it keeps them, say when a container was created.
+//
+// One measurement is larger: compare runs what people would use instead of Argosy, each in a machine of its own, and writes
+// .cache/bench/index.html with plots. docs/bench/README.md says how.
+//
+//	for each round, size, contestant:  observe its Engine; have it run that many containers, and no more; say what it cost
 package main

@@ -96,9 +96,10 @@ func apps(server string) argosyv1connect.AppServiceClient {
 	return argosyv1connect.NewAppServiceClient(&http.Client{Transport: transport}, "http://server.argosy.internal")
 }
 
-// spec is an app of n replicas of one small container, which reserves next to nothing, so that as many fit as are wanted.
-func spec(app, image string, n int) (*argosyv1.AppSpec, error) {
-	text := fmt.Sprintf(`argosy: v1
+// manifestText is an app of n replicas of one small container, which reserves next to nothing, so that as many fit as are
+// wanted.
+func manifestText(app, image string, n int) string {
+	return fmt.Sprintf(`argosy: v1
 app: %s
 containers:
   small:
@@ -111,6 +112,10 @@ stacks:
 cluster:
   one: %d
 `, app, image, n)
+}
+
+func spec(app, image string, n int) (*argosyv1.AppSpec, error) {
+	text := manifestText(app, image, n)
 	s, _, faults := manifest.Parse([]manifest.File{{Name: app + ".yaml", Data: []byte(text)}}, manifest.Options{})
 	if len(faults) > 0 {
 		return nil, faults.Err()

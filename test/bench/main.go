@@ -8,9 +8,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/argosy-cluster/argosy/test/bench/report"
 )
 
 // measurement is one way of measuring, and the figures that it gives. It returns as many figures as it has in want, in their
@@ -24,7 +27,7 @@ type measurement struct {
 }
 
 func measurements() []measurement {
-	return []measurement{helping, parsing, placing, starting, serverIdle, applying, fiftyContainers, agentIdle}
+	return []measurement{helping, parsing, placing, starting, serverIdle, applying, fiftyContainers, agentIdle, comparing}
 }
 
 // bench is what measurements share.
@@ -33,22 +36,76 @@ type bench struct {
 	binary string // the argosy to measure
 	name   string // of the local cluster
 	begun  time.Time
-	m      *machine // nil until one is needed; release removes it
+	// sizes, rounds and against are the comparison's: how many containers, how often, and which contestants beside Argosy.
+	sizes   []int
+	rounds  int
+	against *regexp.Regexp
+	m       *machine // nil until one is needed; release removes it
 }
 
 func main() {
 	only := flag.String("only", "", "measure only what matches this regular expression: "+strings.Join(names(), ", "))
 	binary := flag.String("argosy", "bin/argosy", "the binary to measure")
-	name := flag.String("cluster", "bench", "name of the local cluster to make and remove")
 	keep := flag.Bool("keep", false, "leave the local cluster running")
+	b := &bench{begun: time.Now()}
+	flag.StringVar(&b.name, "cluster", "bench", "name of the local cluster to make and remove")
+	sizes := flag.String("sizes", "1,10,50,200", "compare with these numbers of containers")
+	flag.IntVar(&b.rounds, "rounds", 3, "compare this often")
+	against := flag.String("against", "", "compare Argosy only with what matches this regular expression")
+	render := flag.String("render", "", "measure nothing; write the page and the tables of this results.json beside it")
+	insideJob := flag.String("inside", "", "what this program does in a machine, where it copies itself to")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	code, err := run(ctx, *only, *binary, *name, *keep)
+	code, err := 0, error(nil)
+	switch {
+	case *insideJob != "":
+		err = inside(ctx, *insideJob)
+	case *render != "":
+		err = renderAgain(*render)
+	default:
+		if err = b.options(*binary, *sizes, *against); err == nil {
+			code, err = b.run(ctx, *only, *keep)
+		}
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
+		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+// options takes in what the command line says and flag cannot check.
+func (b *bench) options(binary, sizes, against string) (err error) {
+	if b.binary, err = filepath.Abs(binary); err != nil {
+		return err
+	}
+	if b.root, err = findRoot(); err != nil {
+		return err
+	}
+	if b.against, err = regexp.Compile(against); err != nil {
+		return fmt.Errorf("-against: %w", err)
+	}
+	if b.rounds < 1 || b.rounds > 100 {
+		return fmt.Errorf("-rounds is %d and must be from 1 to 100", b.rounds)
+	}
+	for field := range strings.SplitSeq(sizes, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(field))
+		if err != nil || n < 1 || n > 250 {
+			return fmt.Errorf("-sizes: %q is not a number of containers from 1 to 250, which is what one machine has addresses for", field)
+		}
+		b.sizes = append(b.sizes, n)
+	}
+	return nil
+}
+
+// renderAgain writes the page and the tables of results that are there.
+func renderAgain(path string) error {
+	results, err := report.Read(path)
+	if err != nil {
+		return err
+	}
+	return report.Write(filepath.Dir(path), results)
 }
 
 func names() []string {
@@ -59,17 +116,10 @@ func names() []string {
 	return out
 }
 
-func run(ctx context.Context, only, binary, name string, keep bool) (code int, err error) {
+func (b *bench) run(ctx context.Context, only string, keep bool) (code int, err error) {
 	pattern, err := regexp.Compile(only)
 	if err != nil {
 		return 64, fmt.Errorf("-only: %w", err)
-	}
-	b := &bench{name: name, begun: time.Now()}
-	if b.binary, err = filepath.Abs(binary); err != nil {
-		return 1, err
-	}
-	if b.root, err = findRoot(); err != nil {
-		return 1, err
 	}
 	before := load()
 	figures := b.measure(ctx, pattern, keep)
