@@ -40,6 +40,7 @@ type agent struct {
 	net    *wire // nil with NoNetwork
 	sess   *session.Client
 	desk   *work.Desk
+	flows  *http.Client // for works that are streams of bytes
 	relay  *relay.Relay
 	diary  *journal
 
@@ -170,6 +171,7 @@ func (a *agent) prepare() error {
 	a.diary.memories = a.x.Memories
 	a.x.Expect(last)
 	a.x.Assign(complete, assigned, nil)
+	a.flows = apart(a.cfg.HTTP)
 	a.desk = work.New(work.Config{Engine: a.engine, Members: a.x, Log: a.log})
 	if !a.cfg.NoNetwork {
 		if err := a.prepareNetwork(); err != nil {

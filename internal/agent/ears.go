@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
+	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
@@ -80,9 +82,29 @@ func (a *agent) Networked(server string, n *argosyv1.NetworkUpdate) {
 }
 
 // Asked implements session.Ears.
-func (a *agent) Asked(ctx context.Context, server string, client argosyv1connect.AgentServiceClient, w *argosyv1.Work) {
-	a.desk.Do(ctx, client, w)
+func (a *agent) Asked(ctx context.Context, server string, _ argosyv1connect.AgentServiceClient, w *argosyv1.Work) {
+	hc := a.flows
+	if w.GetLogs() != nil || w.GetExec() != nil {
+		hc = apart(a.cfg.HTTP)
+	}
+	a.desk.Do(ctx, argosyv1connect.NewAgentServiceClient(hc, a.cfg.Scheme+"://"+server), w)
 }
+
+// apart is a client with connections of its own. HTTP/2 bounds what a server has not read yet for a connection as a whole: a
+// reader of logs who pauses would hold up the beats of a session on the same one, and the machine would count as lost. Logs
+// and commands get a connection each; streams of bytes, which bound themselves, share one.
+func apart(hc *http.Client) *http.Client {
+	own := *hc
+	if t, ok := hc.Transport.(*http.Transport); ok {
+		t = t.Clone()
+		t.IdleConnTimeout = idleTime
+		own.Transport = t
+	}
+	return &own
+}
+
+// idleTime is how long a connection for work stays without work.
+const idleTime = 10 * time.Second
 
 // Refused implements session.Ears.
 func (a *agent) Refused(server string, r *argosyv1.Refusal) {

@@ -72,6 +72,9 @@ var rules = map[string]rule{
 
 	connectv1.StreamServiceLogsProcedure: {access: viewers, tenants: []string{"tenant"}},
 	connectv1.StreamServiceExecProcedure: {access: operators, tenants: []string{"start.key.tenant"}},
+	// Whoever may run commands may do these with one.
+	connectv1.StreamServicePortForwardProcedure: {access: operators, tenants: []string{"start.key.tenant"}},
+	connectv1.StreamServiceCopyProcedure:        {access: operators, tenants: []string{"start.key.tenant"}},
 }
 
 // allows says whether a caller may, and if not, what it would take.

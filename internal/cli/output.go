@@ -123,6 +123,9 @@ func (a *app) writeJSON(v any) error {
 	return enc.Encode(v)
 }
 
+// writeJSONLine writes what is no message of the protocol as one line of JSON, for streams.
+func (a *app) writeJSONLine(v any) error { return json.NewEncoder(a.sys.Out).Encode(v) }
+
 // printJSONLine writes a message as one line of JSON, for streams.
 func (a *app) printJSONLine(m proto.Message) error {
 	b, err := protojson.MarshalOptions{EmitUnpopulated: true, UseProtoNames: true}.Marshal(m)

@@ -59,7 +59,7 @@ func noneLeft(t *testing.T) {
 		stacks := string(buf[:runtime.Stack(buf, true)])
 		left := ""
 		for _, g := range strings.Split(stacks, "\n\n") {
-			for _, f := range []string{"(*attachment)", "server.passInput", "server.passOutput", "(*Server).attach(", "(*Server).readLog", "streamService."} {
+			for _, f := range []string{"(*attachment)", "server.passInput", "server.passOutput", "(*Server).attach(", "(*Server).readLog", "streamService.", "server.relay[", "server.fillDown[", "server.emptyDown", "server.fillUp"} {
 				if strings.Contains(g, f) {
 					left = g
 				}

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
-	"github.com/argosy-cluster/argosy/internal/leader"
 )
 
 // maxExec is the largest command with its environment, in bytes; the kernel takes no more.
@@ -110,8 +108,5 @@ func passOutput(ctx context.Context, from *attachment, to *connect.BidiStream[ar
 
 // audit records who ran what in a container. What they type is not recorded.
 func (s *Server) audit(ctx context.Context, w *argosyv1.ExecWork) error {
-	return rpcError(s.leader.Propose(ctx, func(time.Time, *leader.View) (leader.Proposal, error) {
-		return leader.Proposal{Transitions: []*argosyv1.Transition{{Kind: argosyv1.TransitionKind_TRANSITION_KIND_SECURITY,
-			Replica: w.Key, Member: w.Member, To: "command run", Cause: clip(w.Command[0]), Actor: actorOf(ctx)}}}, nil
-	}))
+	return s.security(ctx, w.Key, w.Member, "command run", w.Command[0])
 }

@@ -18,10 +18,10 @@ import (
 // maxLogSources is how many containers one request may read at once.
 const maxLogSources = 500
 
-// streamService answers argosy.v1.StreamService; Exec is in exec.go.
+// streamService answers argosy.v1.StreamService; Exec is in exec.go, PortForward in forward.go, Copy in copy.go.
 type streamService struct{ *Server }
 
-// source is one container to read the log of, or to run something in.
+// source is one container to read the log of, to run something in, to connect to or to copy from and to.
 type source struct {
 	key     *argosyv1.ReplicaKey
 	member  string
@@ -60,8 +60,6 @@ func (s *Server) sources(sel selector, member string) ([]source, error) {
 			return notFound("there is no container %s here; see 'argosy ps --members %s'", clip(member), sel.r.App)
 		case len(out) == 0:
 			return refused("it is on no machine yet: 'argosy explain' says why")
-		case len(out) > maxLogSources:
-			return refused("%d containers are too many to read at once (%d are the most): name a stack, a replica or a container", len(out), maxLogSources)
 		}
 		return nil
 	})
@@ -80,6 +78,9 @@ func (s streamService) Logs(ctx context.Context, r *connect.Request[argosyv1.Log
 	sources, err := s.sources(sel, q.Member)
 	if err != nil {
 		return err
+	}
+	if len(sources) > maxLogSources {
+		return refused("%d containers are too many to read at once (%d are the most): name a stack, a replica or a container", len(sources), maxLogSources)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

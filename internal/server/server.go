@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -90,6 +91,8 @@ type Server struct {
 	images      *blobs.Store
 	resolver    remote.Resolver
 	attachments attachments
+	relays      atomic.Int64 // streams of bytes that are passed on now
+	forwards    forwards
 }
 
 // Run runs a server until ctx is done or it can no longer work. It stops nothing that machines run.

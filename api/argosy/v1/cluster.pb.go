@@ -3731,6 +3731,434 @@ func (*ExecResponse_Stderr) isExecResponse_Data() {}
 
 func (*ExecResponse_End) isExecResponse_Data() {}
 
+type PortForwardRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// First message only.
+	Start         *PortForwardStart `protobuf:"bytes,1,opt,name=start" json:"start,omitempty"`
+	Flow          *Flow             `protobuf:"bytes,2,opt,name=flow" json:"flow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortForwardRequest) Reset() {
+	*x = PortForwardRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortForwardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortForwardRequest) ProtoMessage() {}
+
+func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
+func (*PortForwardRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *PortForwardRequest) GetStart() *PortForwardStart {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *PortForwardRequest) GetFlow() *Flow {
+	if x != nil {
+		return x.Flow
+	}
+	return nil
+}
+
+type PortForwardStart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number 0 means any replica of the stack that is ready, another one each time.
+	Key *ReplicaKey `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	// May be left out where it is clear: one container has the port, or there is only one.
+	Member string `protobuf:"bytes,2,opt,name=member" json:"member,omitempty"`
+	Port   uint32 `protobuf:"varint,3,opt,name=port" json:"port,omitempty"`
+	// Only say what would be connected to, and end.
+	Check         bool `protobuf:"varint,4,opt,name=check" json:"check,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortForwardStart) Reset() {
+	*x = PortForwardStart{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortForwardStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortForwardStart) ProtoMessage() {}
+
+func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortForwardStart.ProtoReflect.Descriptor instead.
+func (*PortForwardStart) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *PortForwardStart) GetKey() *ReplicaKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *PortForwardStart) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *PortForwardStart) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *PortForwardStart) GetCheck() bool {
+	if x != nil {
+		return x.Check
+	}
+	return false
+}
+
+type PortForwardResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Data:
+	//
+	//	*PortForwardResponse_Opened
+	//	*PortForwardResponse_Flow
+	//	*PortForwardResponse_End
+	Data          isPortForwardResponse_Data `protobuf_oneof:"data"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortForwardResponse) Reset() {
+	*x = PortForwardResponse{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortForwardResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortForwardResponse) ProtoMessage() {}
+
+func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortForwardResponse.ProtoReflect.Descriptor instead.
+func (*PortForwardResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *PortForwardResponse) GetData() isPortForwardResponse_Data {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *PortForwardResponse) GetOpened() *PortForwardOpened {
+	if x != nil {
+		if x, ok := x.Data.(*PortForwardResponse_Opened); ok {
+			return x.Opened
+		}
+	}
+	return nil
+}
+
+func (x *PortForwardResponse) GetFlow() *Flow {
+	if x != nil {
+		if x, ok := x.Data.(*PortForwardResponse_Flow); ok {
+			return x.Flow
+		}
+	}
+	return nil
+}
+
+func (x *PortForwardResponse) GetEnd() *WorkEnd {
+	if x != nil {
+		if x, ok := x.Data.(*PortForwardResponse_End); ok {
+			return x.End
+		}
+	}
+	return nil
+}
+
+type isPortForwardResponse_Data interface {
+	isPortForwardResponse_Data()
+}
+
+type PortForwardResponse_Opened struct {
+	Opened *PortForwardOpened `protobuf:"bytes,1,opt,name=opened,oneof"`
+}
+
+type PortForwardResponse_Flow struct {
+	Flow *Flow `protobuf:"bytes,2,opt,name=flow,oneof"`
+}
+
+type PortForwardResponse_End struct {
+	// An error in it says why the connection failed or broke.
+	End *WorkEnd `protobuf:"bytes,3,opt,name=end,oneof"`
+}
+
+func (*PortForwardResponse_Opened) isPortForwardResponse_Data() {}
+
+func (*PortForwardResponse_Flow) isPortForwardResponse_Data() {}
+
+func (*PortForwardResponse_End) isPortForwardResponse_Data() {}
+
+type PortForwardOpened struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           *ReplicaKey            `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	Member        string                 `protobuf:"bytes,2,opt,name=member" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortForwardOpened) Reset() {
+	*x = PortForwardOpened{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortForwardOpened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortForwardOpened) ProtoMessage() {}
+
+func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortForwardOpened.ProtoReflect.Descriptor instead.
+func (*PortForwardOpened) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *PortForwardOpened) GetKey() *ReplicaKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *PortForwardOpened) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+type CopyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// First message only.
+	Start *CopyWork `protobuf:"bytes,1,opt,name=start" json:"start,omitempty"`
+	// The tar, where kind is WRITE.
+	Flow          *Flow `protobuf:"bytes,2,opt,name=flow" json:"flow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyRequest) Reset() {
+	*x = CopyRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyRequest) ProtoMessage() {}
+
+func (x *CopyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
+func (*CopyRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *CopyRequest) GetStart() *CopyWork {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *CopyRequest) GetFlow() *Flow {
+	if x != nil {
+		return x.Flow
+	}
+	return nil
+}
+
+type CopyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Data:
+	//
+	//	*CopyResponse_Stat
+	//	*CopyResponse_Flow
+	//	*CopyResponse_End
+	Data          isCopyResponse_Data `protobuf_oneof:"data"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyResponse) Reset() {
+	*x = CopyResponse{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyResponse) ProtoMessage() {}
+
+func (x *CopyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyResponse.ProtoReflect.Descriptor instead.
+func (*CopyResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *CopyResponse) GetData() isCopyResponse_Data {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *CopyResponse) GetStat() *FileStat {
+	if x != nil {
+		if x, ok := x.Data.(*CopyResponse_Stat); ok {
+			return x.Stat
+		}
+	}
+	return nil
+}
+
+func (x *CopyResponse) GetFlow() *Flow {
+	if x != nil {
+		if x, ok := x.Data.(*CopyResponse_Flow); ok {
+			return x.Flow
+		}
+	}
+	return nil
+}
+
+func (x *CopyResponse) GetEnd() *WorkEnd {
+	if x != nil {
+		if x, ok := x.Data.(*CopyResponse_End); ok {
+			return x.End
+		}
+	}
+	return nil
+}
+
+type isCopyResponse_Data interface {
+	isCopyResponse_Data()
+}
+
+type CopyResponse_Stat struct {
+	Stat *FileStat `protobuf:"bytes,1,opt,name=stat,oneof"`
+}
+
+type CopyResponse_Flow struct {
+	// The tar, where kind is READ.
+	Flow *Flow `protobuf:"bytes,2,opt,name=flow,oneof"`
+}
+
+type CopyResponse_End struct {
+	End *WorkEnd `protobuf:"bytes,3,opt,name=end,oneof"`
+}
+
+func (*CopyResponse_Stat) isCopyResponse_Data() {}
+
+func (*CopyResponse_Flow) isCopyResponse_Data() {}
+
+func (*CopyResponse_End) isCopyResponse_Data() {}
+
 var File_argosy_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_cluster_proto_rawDesc = "" +
@@ -3996,6 +4424,30 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x06stdout\x18\x01 \x01(\fH\x00R\x06stdout\x12\x18\n" +
 	"\x06stderr\x18\x02 \x01(\fH\x00R\x06stderr\x12&\n" +
 	"\x03end\x18\x03 \x01(\v2\x12.argosy.v1.WorkEndH\x00R\x03endB\x06\n" +
+	"\x04data\"l\n" +
+	"\x12PortForwardRequest\x121\n" +
+	"\x05start\x18\x01 \x01(\v2\x1b.argosy.v1.PortForwardStartR\x05start\x12#\n" +
+	"\x04flow\x18\x02 \x01(\v2\x0f.argosy.v1.FlowR\x04flow\"}\n" +
+	"\x10PortForwardStart\x12'\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\tR\x06member\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x14\n" +
+	"\x05check\x18\x04 \x01(\bR\x05check\"\xa4\x01\n" +
+	"\x13PortForwardResponse\x126\n" +
+	"\x06opened\x18\x01 \x01(\v2\x1c.argosy.v1.PortForwardOpenedH\x00R\x06opened\x12%\n" +
+	"\x04flow\x18\x02 \x01(\v2\x0f.argosy.v1.FlowH\x00R\x04flow\x12&\n" +
+	"\x03end\x18\x03 \x01(\v2\x12.argosy.v1.WorkEndH\x00R\x03endB\x06\n" +
+	"\x04data\"T\n" +
+	"\x11PortForwardOpened\x12'\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\tR\x06member\"]\n" +
+	"\vCopyRequest\x12)\n" +
+	"\x05start\x18\x01 \x01(\v2\x13.argosy.v1.CopyWorkR\x05start\x12#\n" +
+	"\x04flow\x18\x02 \x01(\v2\x0f.argosy.v1.FlowR\x04flow\"\x90\x01\n" +
+	"\fCopyResponse\x12)\n" +
+	"\x04stat\x18\x01 \x01(\v2\x13.argosy.v1.FileStatH\x00R\x04stat\x12%\n" +
+	"\x04flow\x18\x02 \x01(\v2\x0f.argosy.v1.FlowH\x00R\x04flow\x12&\n" +
+	"\x03end\x18\x03 \x01(\v2\x12.argosy.v1.WorkEndH\x00R\x03endB\x06\n" +
 	"\x04data*\xb3\x01\n" +
 	"\n" +
 	"ChangeKind\x12\x1b\n" +
@@ -4042,10 +4494,12 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\vRevokeToken\x12\x1d.argosy.v1.RevokeTokenRequest\x1a\x1e.argosy.v1.RevokeTokenResponse\x12K\n" +
 	"\n" +
 	"ListEvents\x12\x1c.argosy.v1.ListEventsRequest\x1a\x1d.argosy.v1.ListEventsResponse0\x01\x12F\n" +
-	"\tListUsage\x12\x1b.argosy.v1.ListUsageRequest\x1a\x1c.argosy.v1.ListUsageResponse2\x87\x01\n" +
+	"\tListUsage\x12\x1b.argosy.v1.ListUsageRequest\x1a\x1c.argosy.v1.ListUsageResponse2\x96\x02\n" +
 	"\rStreamService\x129\n" +
 	"\x04Logs\x12\x16.argosy.v1.LogsRequest\x1a\x17.argosy.v1.LogsResponse0\x01\x12;\n" +
-	"\x04Exec\x12\x16.argosy.v1.ExecRequest\x1a\x17.argosy.v1.ExecResponse(\x010\x01B>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\x04Exec\x12\x16.argosy.v1.ExecRequest\x1a\x17.argosy.v1.ExecResponse(\x010\x01\x12P\n" +
+	"\vPortForward\x12\x1d.argosy.v1.PortForwardRequest\x1a\x1e.argosy.v1.PortForwardResponse(\x010\x01\x12;\n" +
+	"\x04Copy\x12\x16.argosy.v1.CopyRequest\x1a\x17.argosy.v1.CopyResponse(\x010\x01B>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_argosy_v1_cluster_proto_rawDescOnce sync.Once
@@ -4060,7 +4514,7 @@ func file_argosy_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_argosy_v1_cluster_proto_goTypes = []any{
 	(ChangeKind)(0),                          // 0: argosy.v1.ChangeKind
 	(TokenPurpose)(0),                        // 1: argosy.v1.TokenPurpose
@@ -4121,146 +4575,171 @@ var file_argosy_v1_cluster_proto_goTypes = []any{
 	(*LogsResponse)(nil),                     // 56: argosy.v1.LogsResponse
 	(*ExecRequest)(nil),                      // 57: argosy.v1.ExecRequest
 	(*ExecResponse)(nil),                     // 58: argosy.v1.ExecResponse
-	nil,                                      // 59: argosy.v1.ScaleRequest.CountsEntry
-	nil,                                      // 60: argosy.v1.LabelMachineRequest.SetEntry
-	nil,                                      // 61: argosy.v1.ListUsageResponse.MachinesEntry
-	(*AppSpec)(nil),                          // 62: argosy.v1.AppSpec
-	(*ReplicaKey)(nil),                       // 63: argosy.v1.ReplicaKey
-	(*Reason)(nil),                           // 64: argosy.v1.Reason
-	(*App)(nil),                              // 65: argosy.v1.App
-	(*Revision)(nil),                         // 66: argosy.v1.Revision
-	(*Replica)(nil),                          // 67: argosy.v1.Replica
-	(*ReplicaObservation)(nil),               // 68: argosy.v1.ReplicaObservation
-	(*durationpb.Duration)(nil),              // 69: google.protobuf.Duration
-	(ReplicaState)(0),                        // 70: argosy.v1.ReplicaState
-	(*MachineVerdict)(nil),                   // 71: argosy.v1.MachineVerdict
-	(*Volume)(nil),                           // 72: argosy.v1.Volume
-	(*Transition)(nil),                       // 73: argosy.v1.Transition
-	(*Machine)(nil),                          // 74: argosy.v1.Machine
-	(MachineCondition)(0),                    // 75: argosy.v1.MachineCondition
-	(*MachineUsage)(nil),                     // 76: argosy.v1.MachineUsage
-	(*timestamppb.Timestamp)(nil),            // 77: google.protobuf.Timestamp
-	(*ClusterSettings)(nil),                  // 78: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 79: argosy.v1.MemberUsage
-	(*LogLine)(nil),                          // 80: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 81: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 82: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 83: argosy.v1.WorkEnd
+	(*PortForwardRequest)(nil),               // 59: argosy.v1.PortForwardRequest
+	(*PortForwardStart)(nil),                 // 60: argosy.v1.PortForwardStart
+	(*PortForwardResponse)(nil),              // 61: argosy.v1.PortForwardResponse
+	(*PortForwardOpened)(nil),                // 62: argosy.v1.PortForwardOpened
+	(*CopyRequest)(nil),                      // 63: argosy.v1.CopyRequest
+	(*CopyResponse)(nil),                     // 64: argosy.v1.CopyResponse
+	nil,                                      // 65: argosy.v1.ScaleRequest.CountsEntry
+	nil,                                      // 66: argosy.v1.LabelMachineRequest.SetEntry
+	nil,                                      // 67: argosy.v1.ListUsageResponse.MachinesEntry
+	(*AppSpec)(nil),                          // 68: argosy.v1.AppSpec
+	(*ReplicaKey)(nil),                       // 69: argosy.v1.ReplicaKey
+	(*Reason)(nil),                           // 70: argosy.v1.Reason
+	(*App)(nil),                              // 71: argosy.v1.App
+	(*Revision)(nil),                         // 72: argosy.v1.Revision
+	(*Replica)(nil),                          // 73: argosy.v1.Replica
+	(*ReplicaObservation)(nil),               // 74: argosy.v1.ReplicaObservation
+	(*durationpb.Duration)(nil),              // 75: google.protobuf.Duration
+	(ReplicaState)(0),                        // 76: argosy.v1.ReplicaState
+	(*MachineVerdict)(nil),                   // 77: argosy.v1.MachineVerdict
+	(*Volume)(nil),                           // 78: argosy.v1.Volume
+	(*Transition)(nil),                       // 79: argosy.v1.Transition
+	(*Machine)(nil),                          // 80: argosy.v1.Machine
+	(MachineCondition)(0),                    // 81: argosy.v1.MachineCondition
+	(*MachineUsage)(nil),                     // 82: argosy.v1.MachineUsage
+	(*timestamppb.Timestamp)(nil),            // 83: google.protobuf.Timestamp
+	(*ClusterSettings)(nil),                  // 84: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 85: argosy.v1.MemberUsage
+	(*LogLine)(nil),                          // 86: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 87: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 88: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 89: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 90: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 91: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 92: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
-	62, // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
+	68, // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
 	0,  // 1: argosy.v1.Change.kind:type_name -> argosy.v1.ChangeKind
-	63, // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
-	64, // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
+	69, // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
+	70, // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
 	3,  // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
-	62, // 5: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
-	65, // 6: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
-	65, // 7: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
+	68, // 5: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
+	71, // 6: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
+	71, // 7: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
 	9,  // 8: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
 	8,  // 9: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
 	8,  // 10: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
-	66, // 11: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
-	59, // 12: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
-	67, // 13: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
-	68, // 14: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
-	69, // 15: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
-	70, // 16: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
+	72, // 11: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
+	65, // 12: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
+	73, // 13: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
+	74, // 14: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
+	75, // 15: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
+	76, // 16: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
 	19, // 17: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
 	19, // 18: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	63, // 19: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
-	63, // 20: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
+	69, // 19: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
+	69, // 20: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
 	19, // 21: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
-	64, // 22: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
-	71, // 23: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
-	72, // 24: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
-	73, // 25: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
-	74, // 26: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
-	75, // 27: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
-	69, // 28: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
-	76, // 29: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
+	70, // 22: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
+	77, // 23: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
+	78, // 24: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
+	79, // 25: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
+	80, // 26: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
+	81, // 27: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
+	75, // 28: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
+	82, // 29: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
 	25, // 30: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	60, // 31: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	77, // 32: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	66, // 31: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	83, // 32: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
 	31, // 33: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
 	37, // 34: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	78, // 35: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	84, // 35: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
 	1,  // 36: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	69, // 37: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	75, // 37: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
 	46, // 38: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
 	1,  // 39: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	77, // 40: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	77, // 41: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	83, // 40: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	83, // 41: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
 	46, // 42: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	63, // 43: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	77, // 44: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	73, // 45: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	79, // 46: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	61, // 47: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	77, // 48: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	80, // 49: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	81, // 50: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	82, // 51: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	83, // 52: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	76, // 53: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	2,  // 54: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	5,  // 55: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	7,  // 56: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	11, // 57: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	13, // 58: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	14, // 59: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	16, // 60: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	18, // 61: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	18, // 62: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	22, // 63: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	24, // 64: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	27, // 65: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	28, // 66: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	30, // 67: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	32, // 68: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	34, // 69: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	36, // 70: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	38, // 71: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	40, // 72: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	42, // 73: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	44, // 74: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	47, // 75: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	49, // 76: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	51, // 77: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	53, // 78: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	55, // 79: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	57, // 80: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	4,  // 81: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	6,  // 82: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	10, // 83: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	12, // 84: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	6,  // 85: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	15, // 86: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	17, // 87: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	20, // 88: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	21, // 89: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	23, // 90: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	26, // 91: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	25, // 92: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	29, // 93: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	31, // 94: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	33, // 95: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	35, // 96: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	37, // 97: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	39, // 98: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	41, // 99: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	43, // 100: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	45, // 101: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	48, // 102: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	50, // 103: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	52, // 104: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	54, // 105: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	56, // 106: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	58, // 107: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	81, // [81:108] is the sub-list for method output_type
-	54, // [54:81] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	69, // 43: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	83, // 44: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	79, // 45: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	85, // 46: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	67, // 47: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	83, // 48: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	86, // 49: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	87, // 50: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	88, // 51: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	89, // 52: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	60, // 53: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	90, // 54: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	69, // 55: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	62, // 56: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	90, // 57: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	89, // 58: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	69, // 59: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	91, // 60: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	90, // 61: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	92, // 62: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	90, // 63: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	89, // 64: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	82, // 65: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	2,  // 66: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	5,  // 67: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	7,  // 68: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	11, // 69: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	13, // 70: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	14, // 71: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	16, // 72: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	18, // 73: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	18, // 74: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	22, // 75: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	24, // 76: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	27, // 77: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	28, // 78: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	30, // 79: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	32, // 80: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	34, // 81: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	36, // 82: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	38, // 83: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	40, // 84: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	42, // 85: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	44, // 86: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	47, // 87: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	49, // 88: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	51, // 89: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	53, // 90: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	55, // 91: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	57, // 92: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	59, // 93: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	63, // 94: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	4,  // 95: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	6,  // 96: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	10, // 97: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	12, // 98: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	6,  // 99: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	15, // 100: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	17, // 101: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	20, // 102: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	21, // 103: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	23, // 104: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	26, // 105: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	25, // 106: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	29, // 107: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	31, // 108: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	33, // 109: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	35, // 110: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	37, // 111: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	39, // 112: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	41, // 113: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	43, // 114: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	45, // 115: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	48, // 116: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	50, // 117: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	52, // 118: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	54, // 119: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	56, // 120: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	58, // 121: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	61, // 122: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	64, // 123: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	95, // [95:124] is the sub-list for method output_type
+	66, // [66:95] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
@@ -4281,13 +4760,23 @@ func file_argosy_v1_cluster_proto_init() {
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_End)(nil),
 	}
+	file_argosy_v1_cluster_proto_msgTypes[59].OneofWrappers = []any{
+		(*PortForwardResponse_Opened)(nil),
+		(*PortForwardResponse_Flow)(nil),
+		(*PortForwardResponse_End)(nil),
+	}
+	file_argosy_v1_cluster_proto_msgTypes[62].OneofWrappers = []any{
+		(*CopyResponse_Stat)(nil),
+		(*CopyResponse_Flow)(nil),
+		(*CopyResponse_End)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_cluster_proto_rawDesc), len(file_argosy_v1_cluster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   60,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -24,6 +24,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type CopyKind int32
+
+const (
+	CopyKind_COPY_KIND_UNSPECIFIED CopyKind = 0
+	CopyKind_COPY_KIND_STAT        CopyKind = 1 // only what is at the path
+	CopyKind_COPY_KIND_READ        CopyKind = 2 // what is at the path, then a tar of it
+	CopyKind_COPY_KIND_WRITE       CopyKind = 3 // a tar comes, and is unpacked into the directory at the path
+)
+
+// Enum value maps for CopyKind.
+var (
+	CopyKind_name = map[int32]string{
+		0: "COPY_KIND_UNSPECIFIED",
+		1: "COPY_KIND_STAT",
+		2: "COPY_KIND_READ",
+		3: "COPY_KIND_WRITE",
+	}
+	CopyKind_value = map[string]int32{
+		"COPY_KIND_UNSPECIFIED": 0,
+		"COPY_KIND_STAT":        1,
+		"COPY_KIND_READ":        2,
+		"COPY_KIND_WRITE":       3,
+	}
+)
+
+func (x CopyKind) Enum() *CopyKind {
+	p := new(CopyKind)
+	*p = x
+	return p
+}
+
+func (x CopyKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CopyKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_argosy_v1_machine_proto_enumTypes[0].Descriptor()
+}
+
+func (CopyKind) Type() protoreflect.EnumType {
+	return &file_argosy_v1_machine_proto_enumTypes[0]
+}
+
+func (x CopyKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CopyKind.Descriptor instead.
+func (CopyKind) EnumDescriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{0}
+}
+
 type JoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The whole token.
@@ -1255,6 +1307,8 @@ type Work struct {
 	//
 	//	*Work_Logs
 	//	*Work_Exec
+	//	*Work_Dial
+	//	*Work_Copy
 	Kind          isWork_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1322,6 +1376,24 @@ func (x *Work) GetExec() *ExecWork {
 	return nil
 }
 
+func (x *Work) GetDial() *DialWork {
+	if x != nil {
+		if x, ok := x.Kind.(*Work_Dial); ok {
+			return x.Dial
+		}
+	}
+	return nil
+}
+
+func (x *Work) GetCopy() *CopyWork {
+	if x != nil {
+		if x, ok := x.Kind.(*Work_Copy); ok {
+			return x.Copy
+		}
+	}
+	return nil
+}
+
 type isWork_Kind interface {
 	isWork_Kind()
 }
@@ -1334,9 +1406,21 @@ type Work_Exec struct {
 	Exec *ExecWork `protobuf:"bytes,3,opt,name=exec,oneof"`
 }
 
+type Work_Dial struct {
+	Dial *DialWork `protobuf:"bytes,4,opt,name=dial,oneof"`
+}
+
+type Work_Copy struct {
+	Copy *CopyWork `protobuf:"bytes,5,opt,name=copy,oneof"`
+}
+
 func (*Work_Logs) isWork_Kind() {}
 
 func (*Work_Exec) isWork_Kind() {}
+
+func (*Work_Dial) isWork_Kind() {}
+
+func (*Work_Copy) isWork_Kind() {}
 
 type LogsWork struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1547,6 +1631,320 @@ func (x *ExecWork) GetEnvironment() map[string]string {
 	return nil
 }
 
+// DialWork asks for a TCP connection to a port of a container: its loopback interface first, then its address.
+type DialWork struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           *ReplicaKey            `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	Member        string                 `protobuf:"bytes,2,opt,name=member" json:"member,omitempty"`
+	Port          uint32                 `protobuf:"varint,3,opt,name=port" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DialWork) Reset() {
+	*x = DialWork{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DialWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DialWork) ProtoMessage() {}
+
+func (x *DialWork) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DialWork.ProtoReflect.Descriptor instead.
+func (*DialWork) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DialWork) GetKey() *ReplicaKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *DialWork) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *DialWork) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+// CopyWork looks at, reads or writes files of a container, whether it runs or not.
+type CopyWork struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Key    *ReplicaKey            `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	Member string                 `protobuf:"bytes,2,opt,name=member" json:"member,omitempty"`
+	Kind   CopyKind               `protobuf:"varint,3,opt,name=kind,enum=argosy.v1.CopyKind" json:"kind,omitempty"`
+	// Absolute, as the container sees it. One that ends in "/" or "/." follows a symbolic link at its end.
+	Path          string `protobuf:"bytes,4,opt,name=path" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyWork) Reset() {
+	*x = CopyWork{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyWork) ProtoMessage() {}
+
+func (x *CopyWork) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyWork.ProtoReflect.Descriptor instead.
+func (*CopyWork) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CopyWork) GetKey() *ReplicaKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *CopyWork) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *CopyWork) GetKind() CopyKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CopyKind_COPY_KIND_UNSPECIFIED
+}
+
+func (x *CopyWork) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// FileStat is what is at a path of a container.
+type FileStat struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	// Of the file; of a directory it means nothing.
+	Size int64 `protobuf:"varint,2,opt,name=size" json:"size,omitempty"`
+	// Permission and type bits, as Go's io/fs.FileMode has them.
+	Mode     uint32                 `protobuf:"varint,3,opt,name=mode" json:"mode,omitempty"`
+	Modified *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=modified" json:"modified,omitempty"`
+	// For symbolic links: the absolute path of what it leads to, inside the container.
+	LinkTarget    string `protobuf:"bytes,5,opt,name=link_target,json=linkTarget" json:"link_target,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileStat) Reset() {
+	*x = FileStat{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileStat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileStat) ProtoMessage() {}
+
+func (x *FileStat) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
+func (*FileStat) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FileStat) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FileStat) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *FileStat) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *FileStat) GetModified() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Modified
+	}
+	return nil
+}
+
+func (x *FileStat) GetLinkTarget() string {
+	if x != nil {
+		return x.LinkTarget
+	}
+	return ""
+}
+
+// Flow is a word of a stream of bytes that goes both ways, as a TCP connection does. Nobody sends more content than the
+// other side has room for, so a reader who pauses holds up his own stream and nobody else's on the same connection. Room
+// is 256 KiB to begin with; a message of content takes as much of it as it has bytes, but 256 at least.
+type Flow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Word:
+	//
+	//	*Flow_Content
+	//	*Flow_Ended
+	//	*Flow_Taken
+	Word          isFlow_Word `protobuf_oneof:"word"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Flow) Reset() {
+	*x = Flow{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Flow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Flow) ProtoMessage() {}
+
+func (x *Flow) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Flow.ProtoReflect.Descriptor instead.
+func (*Flow) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Flow) GetWord() isFlow_Word {
+	if x != nil {
+		return x.Word
+	}
+	return nil
+}
+
+func (x *Flow) GetContent() []byte {
+	if x != nil {
+		if x, ok := x.Word.(*Flow_Content); ok {
+			return x.Content
+		}
+	}
+	return nil
+}
+
+func (x *Flow) GetEnded() bool {
+	if x != nil {
+		if x, ok := x.Word.(*Flow_Ended); ok {
+			return x.Ended
+		}
+	}
+	return false
+}
+
+func (x *Flow) GetTaken() uint32 {
+	if x != nil {
+		if x, ok := x.Word.(*Flow_Taken); ok {
+			return x.Taken
+		}
+	}
+	return 0
+}
+
+type isFlow_Word interface {
+	isFlow_Word()
+}
+
+type Flow_Content struct {
+	Content []byte `protobuf:"bytes,1,opt,name=content,oneof"`
+}
+
+type Flow_Ended struct {
+	// No more content comes in this direction.
+	Ended bool `protobuf:"varint,2,opt,name=ended,oneof"`
+}
+
+type Flow_Taken struct {
+	// Room that is free again, for content of the other direction.
+	Taken uint32 `protobuf:"varint,3,opt,name=taken,oneof"`
+}
+
+func (*Flow_Content) isFlow_Word() {}
+
+func (*Flow_Ended) isFlow_Word() {}
+
+func (*Flow_Taken) isFlow_Word() {}
+
 type AttachRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// First message only.
@@ -1557,6 +1955,9 @@ type AttachRequest struct {
 	//	*AttachRequest_Stdout
 	//	*AttachRequest_Stderr
 	//	*AttachRequest_End
+	//	*AttachRequest_Flow
+	//	*AttachRequest_Dialled
+	//	*AttachRequest_Stat
 	Data          isAttachRequest_Data `protobuf_oneof:"data"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1564,7 +1965,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1977,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1990,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AttachRequest) GetWorkId() string {
@@ -1642,6 +2043,33 @@ func (x *AttachRequest) GetEnd() *WorkEnd {
 	return nil
 }
 
+func (x *AttachRequest) GetFlow() *Flow {
+	if x != nil {
+		if x, ok := x.Data.(*AttachRequest_Flow); ok {
+			return x.Flow
+		}
+	}
+	return nil
+}
+
+func (x *AttachRequest) GetDialled() bool {
+	if x != nil {
+		if x, ok := x.Data.(*AttachRequest_Dialled); ok {
+			return x.Dialled
+		}
+	}
+	return false
+}
+
+func (x *AttachRequest) GetStat() *FileStat {
+	if x != nil {
+		if x, ok := x.Data.(*AttachRequest_Stat); ok {
+			return x.Stat
+		}
+	}
+	return nil
+}
+
 type isAttachRequest_Data interface {
 	isAttachRequest_Data()
 }
@@ -1662,6 +2090,20 @@ type AttachRequest_End struct {
 	End *WorkEnd `protobuf:"bytes,5,opt,name=end,oneof"`
 }
 
+type AttachRequest_Flow struct {
+	Flow *Flow `protobuf:"bytes,6,opt,name=flow,oneof"`
+}
+
+type AttachRequest_Dialled struct {
+	// For DialWork: the connection is there.
+	Dialled bool `protobuf:"varint,7,opt,name=dialled,oneof"`
+}
+
+type AttachRequest_Stat struct {
+	// For CopyWork.
+	Stat *FileStat `protobuf:"bytes,8,opt,name=stat,oneof"`
+}
+
 func (*AttachRequest_Log) isAttachRequest_Data() {}
 
 func (*AttachRequest_Stdout) isAttachRequest_Data() {}
@@ -1669,6 +2111,12 @@ func (*AttachRequest_Stdout) isAttachRequest_Data() {}
 func (*AttachRequest_Stderr) isAttachRequest_Data() {}
 
 func (*AttachRequest_End) isAttachRequest_Data() {}
+
+func (*AttachRequest_Flow) isAttachRequest_Data() {}
+
+func (*AttachRequest_Dialled) isAttachRequest_Data() {}
+
+func (*AttachRequest_Stat) isAttachRequest_Data() {}
 
 type LogLine struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1683,7 +2131,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +2143,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +2156,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LogLine) GetAt() *timestamppb.Timestamp {
@@ -1757,7 +2205,7 @@ type WorkEnd struct {
 
 func (x *WorkEnd) Reset() {
 	*x = WorkEnd{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +2217,7 @@ func (x *WorkEnd) String() string {
 func (*WorkEnd) ProtoMessage() {}
 
 func (x *WorkEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +2230,7 @@ func (x *WorkEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkEnd.ProtoReflect.Descriptor instead.
 func (*WorkEnd) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WorkEnd) GetExitCode() int32 {
@@ -1807,6 +2255,7 @@ type AttachResponse struct {
 	//	*AttachResponse_StdinClosed
 	//	*AttachResponse_Resize
 	//	*AttachResponse_Cancel
+	//	*AttachResponse_Flow
 	Data          isAttachResponse_Data `protobuf_oneof:"data"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1814,7 +2263,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1826,7 +2275,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1839,7 +2288,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AttachResponse) GetData() isAttachResponse_Data {
@@ -1885,6 +2334,15 @@ func (x *AttachResponse) GetCancel() bool {
 	return false
 }
 
+func (x *AttachResponse) GetFlow() *Flow {
+	if x != nil {
+		if x, ok := x.Data.(*AttachResponse_Flow); ok {
+			return x.Flow
+		}
+	}
+	return nil
+}
+
 type isAttachResponse_Data interface {
 	isAttachResponse_Data()
 }
@@ -1905,6 +2363,10 @@ type AttachResponse_Cancel struct {
 	Cancel bool `protobuf:"varint,4,opt,name=cancel,oneof"`
 }
 
+type AttachResponse_Flow struct {
+	Flow *Flow `protobuf:"bytes,5,opt,name=flow,oneof"`
+}
+
 func (*AttachResponse_Stdin) isAttachResponse_Data() {}
 
 func (*AttachResponse_StdinClosed) isAttachResponse_Data() {}
@@ -1912,6 +2374,8 @@ func (*AttachResponse_StdinClosed) isAttachResponse_Data() {}
 func (*AttachResponse_Resize) isAttachResponse_Data() {}
 
 func (*AttachResponse_Cancel) isAttachResponse_Data() {}
+
+func (*AttachResponse_Flow) isAttachResponse_Data() {}
 
 type TerminalSize struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1923,7 +2387,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2399,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2412,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -2063,11 +2527,13 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\x05peers\x18\x02 \x03(\v2\x0f.argosy.v1.PeerR\x05peers\x12#\n" +
 	"\rremoved_peers\x18\x03 \x03(\tR\fremovedPeers\x121\n" +
 	"\tendpoints\x18\x04 \x03(\v2\x13.argosy.v1.EndpointR\tendpoints\x12@\n" +
-	"\x11removed_endpoints\x18\x05 \x03(\v2\x13.argosy.v1.EndpointR\x10removedEndpoints\"t\n" +
+	"\x11removed_endpoints\x18\x05 \x03(\v2\x13.argosy.v1.EndpointR\x10removedEndpoints\"\xca\x01\n" +
 	"\x04Work\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04logs\x18\x02 \x01(\v2\x13.argosy.v1.LogsWorkH\x00R\x04logs\x12)\n" +
-	"\x04exec\x18\x03 \x01(\v2\x13.argosy.v1.ExecWorkH\x00R\x04execB\x06\n" +
+	"\x04exec\x18\x03 \x01(\v2\x13.argosy.v1.ExecWorkH\x00R\x04exec\x12)\n" +
+	"\x04dial\x18\x04 \x01(\v2\x13.argosy.v1.DialWorkH\x00R\x04dial\x12)\n" +
+	"\x04copy\x18\x05 \x01(\v2\x13.argosy.v1.CopyWorkH\x00R\x04copyB\x06\n" +
 	"\x04kind\"\xdb\x01\n" +
 	"\bLogsWork\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x16\n" +
@@ -2094,13 +2560,37 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	" \x03(\v2$.argosy.v1.ExecWork.EnvironmentEntryR\venvironment\x1a>\n" +
 	"\x10EnvironmentEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +
+	"\bDialWork\x12'\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\tR\x06member\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\x88\x01\n" +
+	"\bCopyWork\x12'\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\tR\x06member\x12'\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x13.argosy.v1.CopyKindR\x04kind\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\"\x9f\x01\n" +
+	"\bFileStat\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode\x126\n" +
+	"\bmodified\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bmodified\x12\x1f\n" +
+	"\vlink_target\x18\x05 \x01(\tR\n" +
+	"linkTarget\"Z\n" +
+	"\x04Flow\x12\x1a\n" +
+	"\acontent\x18\x01 \x01(\fH\x00R\acontent\x12\x16\n" +
+	"\x05ended\x18\x02 \x01(\bH\x00R\x05ended\x12\x16\n" +
+	"\x05taken\x18\x03 \x01(\rH\x00R\x05takenB\x06\n" +
+	"\x04word\"\xa2\x02\n" +
 	"\rAttachRequest\x12\x17\n" +
 	"\awork_id\x18\x01 \x01(\tR\x06workId\x12&\n" +
 	"\x03log\x18\x02 \x01(\v2\x12.argosy.v1.LogLineH\x00R\x03log\x12\x18\n" +
 	"\x06stdout\x18\x03 \x01(\fH\x00R\x06stdout\x12\x18\n" +
 	"\x06stderr\x18\x04 \x01(\fH\x00R\x06stderr\x12&\n" +
-	"\x03end\x18\x05 \x01(\v2\x12.argosy.v1.WorkEndH\x00R\x03endB\x06\n" +
+	"\x03end\x18\x05 \x01(\v2\x12.argosy.v1.WorkEndH\x00R\x03end\x12%\n" +
+	"\x04flow\x18\x06 \x01(\v2\x0f.argosy.v1.FlowH\x00R\x04flow\x12\x1a\n" +
+	"\adialled\x18\a \x01(\bH\x00R\adialled\x12)\n" +
+	"\x04stat\x18\b \x01(\v2\x13.argosy.v1.FileStatH\x00R\x04statB\x06\n" +
 	"\x04data\"\xa2\x01\n" +
 	"\aLogLine\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
@@ -2110,16 +2600,22 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\x06member\x18\x05 \x01(\tR\x06member\"<\n" +
 	"\aWorkEnd\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xa2\x01\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xc9\x01\n" +
 	"\x0eAttachResponse\x12\x16\n" +
 	"\x05stdin\x18\x01 \x01(\fH\x00R\x05stdin\x12#\n" +
 	"\fstdin_closed\x18\x02 \x01(\bH\x00R\vstdinClosed\x121\n" +
 	"\x06resize\x18\x03 \x01(\v2\x17.argosy.v1.TerminalSizeH\x00R\x06resize\x12\x18\n" +
-	"\x06cancel\x18\x04 \x01(\bH\x00R\x06cancelB\x06\n" +
+	"\x06cancel\x18\x04 \x01(\bH\x00R\x06cancel\x12%\n" +
+	"\x04flow\x18\x05 \x01(\v2\x0f.argosy.v1.FlowH\x00R\x04flowB\x06\n" +
 	"\x04data\"<\n" +
 	"\fTerminalSize\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x18\n" +
-	"\acolumns\x18\x02 \x01(\rR\acolumns2\x82\x01\n" +
+	"\acolumns\x18\x02 \x01(\rR\acolumns*b\n" +
+	"\bCopyKind\x12\x19\n" +
+	"\x15COPY_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eCOPY_KIND_STAT\x10\x01\x12\x12\n" +
+	"\x0eCOPY_KIND_READ\x10\x02\x12\x13\n" +
+	"\x0fCOPY_KIND_WRITE\x10\x032\x82\x01\n" +
 	"\vJoinService\x127\n" +
 	"\x04Join\x12\x16.argosy.v1.JoinRequest\x1a\x17.argosy.v1.JoinResponse\x12:\n" +
 	"\x05Renew\x12\x17.argosy.v1.RenewRequest\x1a\x18.argosy.v1.RenewResponse2\x97\x01\n" +
@@ -2139,97 +2635,112 @@ func file_argosy_v1_machine_proto_rawDescGZIP() []byte {
 	return file_argosy_v1_machine_proto_rawDescData
 }
 
-var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_argosy_v1_machine_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_argosy_v1_machine_proto_goTypes = []any{
-	(*JoinRequest)(nil),           // 0: argosy.v1.JoinRequest
-	(*JoinResponse)(nil),          // 1: argosy.v1.JoinResponse
-	(*RenewRequest)(nil),          // 2: argosy.v1.RenewRequest
-	(*RenewResponse)(nil),         // 3: argosy.v1.RenewResponse
-	(*SessionRequest)(nil),        // 4: argosy.v1.SessionRequest
-	(*Hello)(nil),                 // 5: argosy.v1.Hello
-	(*Beat)(nil),                  // 6: argosy.v1.Beat
-	(*Report)(nil),                // 7: argosy.v1.Report
-	(*Transitions)(nil),           // 8: argosy.v1.Transitions
-	(*UsageReport)(nil),           // 9: argosy.v1.UsageReport
-	(*SessionResponse)(nil),       // 10: argosy.v1.SessionResponse
-	(*Welcome)(nil),               // 11: argosy.v1.Welcome
-	(*Refusal)(nil),               // 12: argosy.v1.Refusal
-	(*Assignments)(nil),           // 13: argosy.v1.Assignments
-	(*TransitionsAck)(nil),        // 14: argosy.v1.TransitionsAck
-	(*NetworkUpdate)(nil),         // 15: argosy.v1.NetworkUpdate
-	(*Work)(nil),                  // 16: argosy.v1.Work
-	(*LogsWork)(nil),              // 17: argosy.v1.LogsWork
-	(*ExecWork)(nil),              // 18: argosy.v1.ExecWork
-	(*AttachRequest)(nil),         // 19: argosy.v1.AttachRequest
-	(*LogLine)(nil),               // 20: argosy.v1.LogLine
-	(*WorkEnd)(nil),               // 21: argosy.v1.WorkEnd
-	(*AttachResponse)(nil),        // 22: argosy.v1.AttachResponse
-	(*TerminalSize)(nil),          // 23: argosy.v1.TerminalSize
-	nil,                           // 24: argosy.v1.JoinRequest.LabelsEntry
-	nil,                           // 25: argosy.v1.ExecWork.EnvironmentEntry
-	(*Capacity)(nil),              // 26: argosy.v1.Capacity
-	(*ClusterSettings)(nil),       // 27: argosy.v1.ClusterSettings
-	(*ReplicaObservation)(nil),    // 28: argosy.v1.ReplicaObservation
-	(*Transition)(nil),            // 29: argosy.v1.Transition
-	(*MachineUsage)(nil),          // 30: argosy.v1.MachineUsage
-	(*MemberUsage)(nil),           // 31: argosy.v1.MemberUsage
-	(*Assignment)(nil),            // 32: argosy.v1.Assignment
-	(*ReplicaKey)(nil),            // 33: argosy.v1.ReplicaKey
-	(*Peer)(nil),                  // 34: argosy.v1.Peer
-	(*Endpoint)(nil),              // 35: argosy.v1.Endpoint
-	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
+	(CopyKind)(0),                 // 0: argosy.v1.CopyKind
+	(*JoinRequest)(nil),           // 1: argosy.v1.JoinRequest
+	(*JoinResponse)(nil),          // 2: argosy.v1.JoinResponse
+	(*RenewRequest)(nil),          // 3: argosy.v1.RenewRequest
+	(*RenewResponse)(nil),         // 4: argosy.v1.RenewResponse
+	(*SessionRequest)(nil),        // 5: argosy.v1.SessionRequest
+	(*Hello)(nil),                 // 6: argosy.v1.Hello
+	(*Beat)(nil),                  // 7: argosy.v1.Beat
+	(*Report)(nil),                // 8: argosy.v1.Report
+	(*Transitions)(nil),           // 9: argosy.v1.Transitions
+	(*UsageReport)(nil),           // 10: argosy.v1.UsageReport
+	(*SessionResponse)(nil),       // 11: argosy.v1.SessionResponse
+	(*Welcome)(nil),               // 12: argosy.v1.Welcome
+	(*Refusal)(nil),               // 13: argosy.v1.Refusal
+	(*Assignments)(nil),           // 14: argosy.v1.Assignments
+	(*TransitionsAck)(nil),        // 15: argosy.v1.TransitionsAck
+	(*NetworkUpdate)(nil),         // 16: argosy.v1.NetworkUpdate
+	(*Work)(nil),                  // 17: argosy.v1.Work
+	(*LogsWork)(nil),              // 18: argosy.v1.LogsWork
+	(*ExecWork)(nil),              // 19: argosy.v1.ExecWork
+	(*DialWork)(nil),              // 20: argosy.v1.DialWork
+	(*CopyWork)(nil),              // 21: argosy.v1.CopyWork
+	(*FileStat)(nil),              // 22: argosy.v1.FileStat
+	(*Flow)(nil),                  // 23: argosy.v1.Flow
+	(*AttachRequest)(nil),         // 24: argosy.v1.AttachRequest
+	(*LogLine)(nil),               // 25: argosy.v1.LogLine
+	(*WorkEnd)(nil),               // 26: argosy.v1.WorkEnd
+	(*AttachResponse)(nil),        // 27: argosy.v1.AttachResponse
+	(*TerminalSize)(nil),          // 28: argosy.v1.TerminalSize
+	nil,                           // 29: argosy.v1.JoinRequest.LabelsEntry
+	nil,                           // 30: argosy.v1.ExecWork.EnvironmentEntry
+	(*Capacity)(nil),              // 31: argosy.v1.Capacity
+	(*ClusterSettings)(nil),       // 32: argosy.v1.ClusterSettings
+	(*ReplicaObservation)(nil),    // 33: argosy.v1.ReplicaObservation
+	(*Transition)(nil),            // 34: argosy.v1.Transition
+	(*MachineUsage)(nil),          // 35: argosy.v1.MachineUsage
+	(*MemberUsage)(nil),           // 36: argosy.v1.MemberUsage
+	(*Assignment)(nil),            // 37: argosy.v1.Assignment
+	(*ReplicaKey)(nil),            // 38: argosy.v1.ReplicaKey
+	(*Peer)(nil),                  // 39: argosy.v1.Peer
+	(*Endpoint)(nil),              // 40: argosy.v1.Endpoint
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
 }
 var file_argosy_v1_machine_proto_depIdxs = []int32{
-	24, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
-	26, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
-	27, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
-	5,  // 3: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
-	7,  // 4: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
-	6,  // 5: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
-	8,  // 6: argosy.v1.SessionRequest.transitions:type_name -> argosy.v1.Transitions
-	9,  // 7: argosy.v1.SessionRequest.usage:type_name -> argosy.v1.UsageReport
-	26, // 8: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
-	28, // 9: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
-	28, // 10: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
-	29, // 11: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
-	30, // 12: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
-	31, // 13: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
-	11, // 14: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
-	13, // 15: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
-	14, // 16: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
-	15, // 17: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
-	16, // 18: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
-	12, // 19: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
-	27, // 20: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
-	32, // 21: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
-	33, // 22: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
-	34, // 23: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
-	35, // 24: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
-	35, // 25: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
-	17, // 26: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
-	18, // 27: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
-	33, // 28: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
-	36, // 29: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
-	33, // 30: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
-	25, // 31: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
-	20, // 32: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
-	21, // 33: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
-	36, // 34: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
-	33, // 35: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
-	23, // 36: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
-	0,  // 37: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
-	2,  // 38: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
-	4,  // 39: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
-	19, // 40: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
-	1,  // 41: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
-	3,  // 42: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
-	10, // 43: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
-	22, // 44: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
-	41, // [41:45] is the sub-list for method output_type
-	37, // [37:41] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	29, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
+	31, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
+	32, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
+	6,  // 3: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
+	8,  // 4: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
+	7,  // 5: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
+	9,  // 6: argosy.v1.SessionRequest.transitions:type_name -> argosy.v1.Transitions
+	10, // 7: argosy.v1.SessionRequest.usage:type_name -> argosy.v1.UsageReport
+	31, // 8: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
+	33, // 9: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
+	33, // 10: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
+	34, // 11: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
+	35, // 12: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
+	36, // 13: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
+	12, // 14: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
+	14, // 15: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
+	15, // 16: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
+	16, // 17: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
+	17, // 18: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
+	13, // 19: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
+	32, // 20: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
+	37, // 21: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
+	38, // 22: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
+	39, // 23: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
+	40, // 24: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
+	40, // 25: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
+	18, // 26: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
+	19, // 27: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
+	20, // 28: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
+	21, // 29: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
+	38, // 30: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
+	41, // 31: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
+	38, // 32: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
+	30, // 33: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
+	38, // 34: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
+	38, // 35: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 36: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
+	41, // 37: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
+	25, // 38: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
+	26, // 39: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
+	23, // 40: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
+	22, // 41: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
+	41, // 42: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	38, // 43: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
+	28, // 44: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
+	23, // 45: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
+	1,  // 46: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
+	3,  // 47: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
+	5,  // 48: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
+	24, // 49: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
+	2,  // 50: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
+	4,  // 51: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
+	11, // 52: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
+	27, // 53: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
+	50, // [50:54] is the sub-list for method output_type
+	46, // [46:50] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_machine_proto_init() }
@@ -2256,31 +2767,43 @@ func file_argosy_v1_machine_proto_init() {
 	file_argosy_v1_machine_proto_msgTypes[16].OneofWrappers = []any{
 		(*Work_Logs)(nil),
 		(*Work_Exec)(nil),
+		(*Work_Dial)(nil),
+		(*Work_Copy)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[19].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[22].OneofWrappers = []any{
+		(*Flow_Content)(nil),
+		(*Flow_Ended)(nil),
+		(*Flow_Taken)(nil),
+	}
+	file_argosy_v1_machine_proto_msgTypes[23].OneofWrappers = []any{
 		(*AttachRequest_Log)(nil),
 		(*AttachRequest_Stdout)(nil),
 		(*AttachRequest_Stderr)(nil),
 		(*AttachRequest_End)(nil),
+		(*AttachRequest_Flow)(nil),
+		(*AttachRequest_Dialled)(nil),
+		(*AttachRequest_Stat)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[22].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[26].OneofWrappers = []any{
 		(*AttachResponse_Stdin)(nil),
 		(*AttachResponse_StdinClosed)(nil),
 		(*AttachResponse_Resize)(nil),
 		(*AttachResponse_Cancel)(nil),
+		(*AttachResponse_Flow)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_machine_proto_rawDesc), len(file_argosy_v1_machine_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   26,
+			NumEnums:      1,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
 		GoTypes:           file_argosy_v1_machine_proto_goTypes,
 		DependencyIndexes: file_argosy_v1_machine_proto_depIdxs,
+		EnumInfos:         file_argosy_v1_machine_proto_enumTypes,
 		MessageInfos:      file_argosy_v1_machine_proto_msgTypes,
 	}.Build()
 	File_argosy_v1_machine_proto = out.File

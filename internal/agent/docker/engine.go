@@ -177,7 +177,7 @@ func (b bounding) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func isStream(path string) bool {
-	for _, end := range []string{"/events", "/logs", "/images/create", "/images/load", "/attach", "/stats"} {
+	for _, end := range []string{"/events", "/logs", "/images/create", "/images/load", "/attach", "/stats", "/archive"} {
 		if strings.HasSuffix(path, end) {
 			return true
 		}

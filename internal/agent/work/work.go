@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -13,14 +15,18 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/agent/dial"
 	"github.com/argosy-cluster/argosy/internal/agent/docker"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Engine reads logs and runs commands; docker.Engine is one.
+// Engine reads logs, runs commands and handles files; docker.Engine is one.
 type Engine interface {
 	Logs(ctx context.Context, containerID string, opts docker.LogOptions, each func(docker.LogLine) error) error
 	Exec(ctx context.Context, containerID string, x docker.Exec) (*docker.Process, error)
+	Stat(ctx context.Context, containerID, path string) (docker.FileStat, error)
+	ReadFiles(ctx context.Context, containerID, path string) (docker.FileStat, io.ReadCloser, error)
+	WriteFiles(ctx context.Context, containerID, path string, tar io.Reader) error
 }
 
 // Members finds containers; executor.Executor does.
@@ -34,8 +40,11 @@ type Members interface {
 type Config struct {
 	Engine  Engine
 	Members Members
-	Log     *slog.Logger
-	// Most works at a time; 0 means 64.
+	// Dial connects to a port of a container; nil means dial.Port.
+	Dial func(ctx context.Context, c core.Container, port uint16) (*net.TCPConn, error)
+	Log  *slog.Logger
+	// Most works at a time; 0 means 256. A browser opens several connections at once through a forwarded port, and each is a
+	// work, which costs at most a flow.Window of memory in each direction.
 	Most int
 }
 
@@ -49,7 +58,10 @@ type Desk struct {
 // New makes a Desk.
 func New(cfg Config) *Desk {
 	if cfg.Most == 0 {
-		cfg.Most = 64
+		cfg.Most = 256
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = dial.Port
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -132,6 +144,10 @@ func (d *Desk) attach(ctx context.Context, client argosyv1connect.AgentServiceCl
 			code, err = d.exec(ctx, l, p, said)
 		}
 		end.ExitCode = int32(code)
+	case w.GetDial() != nil:
+		err = d.dial(ctx, l, w.GetDial(), said)
+	case w.GetCopy() != nil:
+		err = d.copy(ctx, l, w.GetCopy(), said)
 	default:
 		err = errors.New("this agent does not know this kind of work; upgrade it")
 	}
@@ -178,6 +194,14 @@ func (d *Desk) find(k *argosyv1.ReplicaKey, member string) (core.Container, erro
 		return c, fmt.Errorf("%s has no container %q on this machine", core.KeyOf(k), member)
 	}
 	return c, nil
+}
+
+func (d *Desk) running(k *argosyv1.ReplicaKey, member string) (core.Container, error) {
+	c, err := d.find(k, member)
+	if err == nil && c.State != core.Running {
+		err = fmt.Errorf("%s/%s does not run: it is %s", core.KeyOf(k), member, c.State)
+	}
+	return c, err
 }
 
 // againEvery is how often it is looked, in memory, whether a followed member has come back.
@@ -264,12 +288,9 @@ func logLine(w *argosyv1.LogsWork, x docker.LogLine) *argosyv1.LogLine {
 
 // start begins a command in a member's container.
 func (d *Desk) start(ctx context.Context, w *argosyv1.ExecWork) (*docker.Process, error) {
-	c, err := d.find(w.GetKey(), w.GetMember())
+	c, err := d.running(w.GetKey(), w.GetMember())
 	if err != nil {
 		return nil, err
-	}
-	if c.State != core.Running {
-		return nil, fmt.Errorf("%s/%s does not run: it is %s", core.KeyOf(w.GetKey()), w.GetMember(), c.State)
 	}
 	return d.cfg.Engine.Exec(ctx, c.ContainerID, docker.Exec{
 		Command: w.GetCommand(), TTY: w.GetTty(), Stdin: w.GetStdin(), Rows: w.GetRows(), Columns: w.GetColumns(),

@@ -112,6 +112,11 @@ const (
 	StreamServiceLogsProcedure = "/argosy.v1.StreamService/Logs"
 	// StreamServiceExecProcedure is the fully-qualified name of the StreamService's Exec RPC.
 	StreamServiceExecProcedure = "/argosy.v1.StreamService/Exec"
+	// StreamServicePortForwardProcedure is the fully-qualified name of the StreamService's PortForward
+	// RPC.
+	StreamServicePortForwardProcedure = "/argosy.v1.StreamService/PortForward"
+	// StreamServiceCopyProcedure is the fully-qualified name of the StreamService's Copy RPC.
+	StreamServiceCopyProcedure = "/argosy.v1.StreamService/Copy"
 )
 
 // AppServiceClient is a client for the argosy.v1.AppService service.
@@ -960,6 +965,10 @@ func (UnimplementedClusterServiceHandler) ListUsage(context.Context, *connect.Re
 type StreamServiceClient interface {
 	Logs(context.Context, *connect.Request[v1.LogsRequest]) (*connect.ServerStreamForClient[v1.LogsResponse], error)
 	Exec(context.Context) *connect.BidiStreamForClient[v1.ExecRequest, v1.ExecResponse]
+	// PortForward is one TCP connection to a container's port.
+	PortForward(context.Context) *connect.BidiStreamForClient[v1.PortForwardRequest, v1.PortForwardResponse]
+	// Copy looks at, reads or writes files of a container.
+	Copy(context.Context) *connect.BidiStreamForClient[v1.CopyRequest, v1.CopyResponse]
 }
 
 // NewStreamServiceClient constructs a client for the argosy.v1.StreamService service. By default,
@@ -985,13 +994,27 @@ func NewStreamServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(streamServiceMethods.ByName("Exec")),
 			connect.WithClientOptions(opts...),
 		),
+		portForward: connect.NewClient[v1.PortForwardRequest, v1.PortForwardResponse](
+			httpClient,
+			baseURL+StreamServicePortForwardProcedure,
+			connect.WithSchema(streamServiceMethods.ByName("PortForward")),
+			connect.WithClientOptions(opts...),
+		),
+		copy: connect.NewClient[v1.CopyRequest, v1.CopyResponse](
+			httpClient,
+			baseURL+StreamServiceCopyProcedure,
+			connect.WithSchema(streamServiceMethods.ByName("Copy")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // streamServiceClient implements StreamServiceClient.
 type streamServiceClient struct {
-	logs *connect.Client[v1.LogsRequest, v1.LogsResponse]
-	exec *connect.Client[v1.ExecRequest, v1.ExecResponse]
+	logs        *connect.Client[v1.LogsRequest, v1.LogsResponse]
+	exec        *connect.Client[v1.ExecRequest, v1.ExecResponse]
+	portForward *connect.Client[v1.PortForwardRequest, v1.PortForwardResponse]
+	copy        *connect.Client[v1.CopyRequest, v1.CopyResponse]
 }
 
 // Logs calls argosy.v1.StreamService.Logs.
@@ -1004,10 +1027,24 @@ func (c *streamServiceClient) Exec(ctx context.Context) *connect.BidiStreamForCl
 	return c.exec.CallBidiStream(ctx)
 }
 
+// PortForward calls argosy.v1.StreamService.PortForward.
+func (c *streamServiceClient) PortForward(ctx context.Context) *connect.BidiStreamForClient[v1.PortForwardRequest, v1.PortForwardResponse] {
+	return c.portForward.CallBidiStream(ctx)
+}
+
+// Copy calls argosy.v1.StreamService.Copy.
+func (c *streamServiceClient) Copy(ctx context.Context) *connect.BidiStreamForClient[v1.CopyRequest, v1.CopyResponse] {
+	return c.copy.CallBidiStream(ctx)
+}
+
 // StreamServiceHandler is an implementation of the argosy.v1.StreamService service.
 type StreamServiceHandler interface {
 	Logs(context.Context, *connect.Request[v1.LogsRequest], *connect.ServerStream[v1.LogsResponse]) error
 	Exec(context.Context, *connect.BidiStream[v1.ExecRequest, v1.ExecResponse]) error
+	// PortForward is one TCP connection to a container's port.
+	PortForward(context.Context, *connect.BidiStream[v1.PortForwardRequest, v1.PortForwardResponse]) error
+	// Copy looks at, reads or writes files of a container.
+	Copy(context.Context, *connect.BidiStream[v1.CopyRequest, v1.CopyResponse]) error
 }
 
 // NewStreamServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -1029,12 +1066,28 @@ func NewStreamServiceHandler(svc StreamServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(streamServiceMethods.ByName("Exec")),
 		connect.WithHandlerOptions(opts...),
 	)
+	streamServicePortForwardHandler := connect.NewBidiStreamHandler(
+		StreamServicePortForwardProcedure,
+		svc.PortForward,
+		connect.WithSchema(streamServiceMethods.ByName("PortForward")),
+		connect.WithHandlerOptions(opts...),
+	)
+	streamServiceCopyHandler := connect.NewBidiStreamHandler(
+		StreamServiceCopyProcedure,
+		svc.Copy,
+		connect.WithSchema(streamServiceMethods.ByName("Copy")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/argosy.v1.StreamService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case StreamServiceLogsProcedure:
 			streamServiceLogsHandler.ServeHTTP(w, r)
 		case StreamServiceExecProcedure:
 			streamServiceExecHandler.ServeHTTP(w, r)
+		case StreamServicePortForwardProcedure:
+			streamServicePortForwardHandler.ServeHTTP(w, r)
+		case StreamServiceCopyProcedure:
+			streamServiceCopyHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1050,4 +1103,12 @@ func (UnimplementedStreamServiceHandler) Logs(context.Context, *connect.Request[
 
 func (UnimplementedStreamServiceHandler) Exec(context.Context, *connect.BidiStream[v1.ExecRequest, v1.ExecResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.StreamService.Exec is not implemented"))
+}
+
+func (UnimplementedStreamServiceHandler) PortForward(context.Context, *connect.BidiStream[v1.PortForwardRequest, v1.PortForwardResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.StreamService.PortForward is not implemented"))
+}
+
+func (UnimplementedStreamServiceHandler) Copy(context.Context, *connect.BidiStream[v1.CopyRequest, v1.CopyResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.StreamService.Copy is not implemented"))
 }

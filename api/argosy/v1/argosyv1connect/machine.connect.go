@@ -151,7 +151,7 @@ type AgentServiceClient interface {
 	// Session: the machine's stream. The agent says hello, then reports in full, then what changes; the server sends
 	// what the machine should run in full, then what changes. Servers that do not lead only take beats.
 	Session(context.Context) *connect.BidiStreamForClient[v1.SessionRequest, v1.SessionResponse]
-	// Attach: the agent opens it to answer Work (logs, exec) that came down the session.
+	// Attach: the agent opens it to answer Work (logs, exec, connections, files) that came down the session.
 	Attach(context.Context) *connect.BidiStreamForClient[v1.AttachRequest, v1.AttachResponse]
 }
 
@@ -202,7 +202,7 @@ type AgentServiceHandler interface {
 	// Session: the machine's stream. The agent says hello, then reports in full, then what changes; the server sends
 	// what the machine should run in full, then what changes. Servers that do not lead only take beats.
 	Session(context.Context, *connect.BidiStream[v1.SessionRequest, v1.SessionResponse]) error
-	// Attach: the agent opens it to answer Work (logs, exec) that came down the session.
+	// Attach: the agent opens it to answer Work (logs, exec, connections, files) that came down the session.
 	Attach(context.Context, *connect.BidiStream[v1.AttachRequest, v1.AttachResponse]) error
 }
 
