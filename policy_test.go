@@ -127,6 +127,9 @@ func within(pkg string, rooms []string) bool {
 // only says which packages alone may import something.
 var only = map[string][]string{
 	"go.yaml.in/yaml/":               {"internal/manifest"},
+	"github.com/compose-spec/":       {"internal/compose"},
+	"github.com/sirupsen/logrus":     {"internal/compose"},
+	module + "internal/compose":      {"internal/cli"},
 	"go.etcd.io/etcd/server/":        {"internal/store/embedded"},
 	"github.com/vishvananda/netlink": {"internal/network", "internal/localcluster"},
 	module + "internal/store/memory": {"internal/sim"},

@@ -67,14 +67,11 @@ func (n *names) seen(id core.ID, o *argosyv1.ReplicaObservation, a *argosyv1.Ass
 		touched[k] = true
 	}
 	delete(n.own, id)
-	for _, m := range o.GetMembers() {
-		addr, err := netip.ParseAddr(m.GetAddress())
-		if err != nil {
-			continue
-		}
+	ready := o.GetState() == argosyv1.ReplicaState_REPLICA_STATE_READY
+	for member, addr := range addressesOf(id, o, a) {
 		ep := endpoint{dns.Endpoint{
-			Tenant: id.Tenant, App: id.App, Stack: id.Stack, Number: id.Number, Member: m.GetName(), Addr: addr,
-			Ready: o.GetState() == argosyv1.ReplicaState_REPLICA_STATE_READY, Ports: portsOf(a, m.GetName()),
+			Tenant: id.Tenant, App: id.App, Stack: id.Stack, Number: id.Number, Member: member, Addr: addr,
+			Ready: ready && addr.IsValid(), Ports: portsOf(a, member),
 		}, id.Incarnation}
 		if old, ok := n.local[ep.Key()]; ok && old.incarnation > ep.incarnation {
 			continue
@@ -84,6 +81,23 @@ func (n *names) seen(id core.ID, o *argosyv1.ReplicaObservation, a *argosyv1.Ass
 		touched[ep.Key()] = true
 	}
 	n.apply(touched)
+}
+
+// addressesOf are the members of a replica of which something is there. One that is assigned and has no address yet is among
+// them without one: its name is taken, so that its siblings never find somebody else under it.
+func addressesOf(id core.ID, o *argosyv1.ReplicaObservation, a *argosyv1.Assignment) map[string]netip.Addr {
+	out := map[string]netip.Addr{}
+	if len(o.GetMembers()) > 0 && a.GetIncarnation() == id.Incarnation {
+		for _, c := range a.GetContainers() {
+			out[c.GetName()] = netip.Addr{}
+		}
+	}
+	for _, m := range o.GetMembers() {
+		if addr, err := netip.ParseAddr(m.GetAddress()); err == nil {
+			out[m.GetName()] = addr
+		}
+	}
+	return out
 }
 
 // apply brings the table up to date for some keys.

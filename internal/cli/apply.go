@@ -57,10 +57,7 @@ func (a *app) parseManifest(names []string) (*argosyv1.AppSpec, error) {
 		return nil, err
 	}
 	spec, source, faults := manifest.Parse(files, manifest.Options{LookupEnv: a.sys.LookupEnv, ReadFile: manifest.FilesBelow})
-	style := manifest.Style{}
-	if a.colorful(a.sys.Err) {
-		style = manifest.Style{Place: painter(bold), Message: painter(red), Caret: painter(green), Hint: painter(blue)}
-	}
+	style := a.faultStyle()
 	if len(faults) == 0 {
 		if notes := source.Notes(); len(notes) > 0 && a.output == "table" {
 			if err := notes.Render(a.sys.Err, style); err != nil {
@@ -79,6 +76,14 @@ func (a *app) parseManifest(names []string) (*argosyv1.AppSpec, error) {
 		return nil, err
 	}
 	return nil, &exitError{code: exitFailed, msg: plural(uint32(len(faults)), "fault") + " in " + strings.Join(names, ", ")}
+}
+
+// faultStyle is how faults are painted on standard error.
+func (a *app) faultStyle() manifest.Style {
+	if !a.colorful(a.sys.Err) {
+		return manifest.Style{}
+	}
+	return manifest.Style{Place: painter(bold), Message: painter(red), Caret: painter(green), Hint: painter(blue)}
 }
 
 func painter(s style) func(string) string {

@@ -50,6 +50,9 @@ func (a *answerer) answer(req *dns.Msg, src netip.Addr, size int) *dns.Msg {
 		from.Tenant = asker.Tenant
 	}
 	if dns.IsSubDomain(Zone+".", name) {
+		if plain, ok := a.elsewhere(asker, name); ok {
+			name = plain
+		}
 		return a.inZone(req, name, from, size)
 	}
 	if addr, ok := reverseAddr(name); ok && containsAny(a.reverse, addr) {
@@ -63,12 +66,31 @@ func (a *answerer) answer(req *dns.Msg, src netip.Addr, size int) *dns.Msg {
 			}
 		}
 	}
+	if asker != nil {
+		if plain, ok := a.table.elsewhere(asker, strings.TrimSuffix(name, ".")); ok {
+			return a.inZone(req, plain, from, size)
+		}
+	}
 	if dns.CountLabel(name) == 1 && (q.Qtype == dns.TypeA || q.Qtype == dns.TypeAAAA) {
 		// A single label is somebody's mistyped sibling. Sending it outside
 		// would tell a stranger, and take its time-out to fail.
 		return reply(req, dns.RcodeNameError)
 	}
 	return nil
+}
+
+// elsewhere returns what a plain name stands for that is asked for in the
+// asker's own replica, where nothing is called so, and that one other stack of
+// its app has.
+func (a *answerer) elsewhere(asker *Endpoint, name string) (plain string, ok bool) {
+	if asker == nil {
+		return "", false
+	}
+	front, own := strings.CutSuffix(name, "."+replicaDomain(asker.Tenant, asker.App, asker.Stack, asker.Number)+".")
+	if !own || strings.ContainsRune(front, '.') {
+		return "", false
+	}
+	return a.table.elsewhere(asker, front)
 }
 
 // inZone answers a name below the zone, which may differ from the one asked

@@ -47,6 +47,11 @@
 // containers only by declaring the very same one; www.apache.lamp.shop is
 // outside.
 //
+// A plain name that no sibling has stands for the one container of that name
+// elsewhere in the app: every ready replica of it. When two other stacks have
+// one, nobody is meant, and as long as a sibling's endpoint is in the table, with
+// an address or without, only the sibling is.
+//
 // # Limits
 //
 // Lookups take a read lock for as long as it takes to copy an answer's

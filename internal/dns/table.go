@@ -20,7 +20,7 @@ type Delta struct {
 // called at any time by any goroutine.
 //
 // Invariants, under mu: every endpoint is in all exactly once, in the two nodes
-// of its names, and in byAddr if it has an address. A node exists exactly as
+// of its names, in byAddr if it has an address, and counted once in within. A node exists exactly as
 // long as it is the name of an endpoint or lies above one. Endpoints are never
 // changed once they are in; lists of them are ordered by key, so that the table
 // depends on what it holds and not on how it came to hold it.
@@ -29,7 +29,11 @@ type Table struct {
 	all    map[Key]*Endpoint
 	nodes  map[string]*node // by lower-case name with its final dot
 	byAddr map[netip.Addr][]*Endpoint
+	within map[member]map[string]int // in which stacks a member of an app is, and how many replicas have it
 }
+
+// member is what the replicas of an app call one of theirs.
+type member struct{ tenant, app, name string }
 
 // node is a name. It has endpoints, or is only above names that have.
 type node struct {
@@ -41,7 +45,7 @@ type node struct {
 
 // NewTable returns an empty table.
 func NewTable() *Table {
-	return &Table{all: map[Key]*Endpoint{}, nodes: map[string]*node{}, byAddr: map[netip.Addr][]*Endpoint{}}
+	return &Table{all: map[Key]*Endpoint{}, nodes: map[string]*node{}, byAddr: map[netip.Addr][]*Endpoint{}, within: map[member]map[string]int{}}
 }
 
 // Apply changes the table. An endpoint that is not valid is left out, together
@@ -108,6 +112,7 @@ func (t *Table) put(raw Endpoint) error {
 		n := t.use(e.numbered())
 		n.numbered = true
 		n.insert(e)
+		t.count(e, 1)
 	}
 	t.all[e.Key()] = e
 	if e.Addr.IsValid() {
@@ -122,6 +127,7 @@ func (t *Table) drop(k Key) {
 		return
 	}
 	delete(t.all, k)
+	t.count(e, -1)
 	t.forgetAddr(e)
 	t.node(e.plain()).remove(e)
 	t.node(e.numbered()).remove(e)
@@ -130,6 +136,38 @@ func (t *Table) drop(k Key) {
 	for _, name := range e.between() {
 		t.release(name)
 	}
+}
+
+// count keeps within as endpoints come and go.
+func (t *Table) count(e *Endpoint, by int) {
+	m := member{e.Tenant, e.App, e.Member}
+	stacks := t.within[m]
+	if stacks == nil {
+		stacks = map[string]int{}
+		t.within[m] = stacks
+	}
+	if stacks[e.Stack] += by; stacks[e.Stack] == 0 {
+		delete(stacks, e.Stack)
+	}
+	if len(stacks) == 0 {
+		delete(t.within, m)
+	}
+}
+
+// elsewhere returns the name of the one member of the asker's app that is
+// called so, when only one stack has it and that is not the asker's own.
+func (t *Table) elsewhere(asker *Endpoint, name string) (plain string, ok bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	stacks := t.within[member{asker.Tenant, asker.App, name}]
+	if len(stacks) != 1 || stacks[asker.Stack] > 0 {
+		return "", false
+	}
+	for stack := range stacks {
+		e := Endpoint{Tenant: asker.Tenant, App: asker.App, Stack: stack, Member: name}
+		plain = e.plain()
+	}
+	return plain, true
 }
 
 func (t *Table) node(name string) *node { return t.nodes[name] }

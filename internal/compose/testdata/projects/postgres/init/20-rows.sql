@@ -1,0 +1,1 @@
+INSERT INTO entries (note) VALUES ('first');
