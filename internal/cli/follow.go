@@ -257,7 +257,7 @@ func (a *app) progressLines(p *progress) showChange {
 
 // liveView draws progress in place with bubbletea. The program reads no keys, so that Ctrl-C stays a signal.
 func (a *app) liveView(ctx context.Context, p *progress) (showChange, func()) {
-	prog := tea.NewProgram(&live{p: snapshot{started: p.started}, color: a.colorful(a.sys.Out)},
+	prog := tea.NewProgram(&waiting{p: snapshot{started: p.started}, color: a.colorful(a.sys.Out)},
 		tea.WithContext(ctx), tea.WithInput(nil), tea.WithOutput(a.sys.Out), tea.WithoutSignalHandler())
 	ended := make(chan struct{})
 	go func() {
@@ -280,7 +280,7 @@ type snapshot struct {
 	started       time.Time
 }
 
-type live struct {
+type waiting struct {
 	p             snapshot
 	width, height int
 	frame         int
@@ -293,9 +293,9 @@ func nextFrame() tea.Cmd {
 	return tea.Tick(120*time.Millisecond, func(time.Time) tea.Msg { return frameMsg{} })
 }
 
-func (l *live) Init() tea.Cmd { return nextFrame() }
+func (l *waiting) Init() tea.Cmd { return nextFrame() }
 
-func (l *live) Update(m tea.Msg) (tea.Model, tea.Cmd) {
+func (l *waiting) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 	switch m := m.(type) {
 	case tea.WindowSizeMsg:
 		l.width, l.height = m.Width, m.Height
@@ -310,9 +310,9 @@ func (l *live) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 
 var spinner = []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
 
-func (l *live) View() tea.View { return tea.NewView(l.render(time.Now())) }
+func (l *waiting) View() tea.View { return tea.NewView(l.render(time.Now())) }
 
-func (l *live) render(now time.Time) string {
+func (l *waiting) render(now time.Time) string {
 	width, height := max(l.width, 40), l.height
 	if height == 0 {
 		height = 24

@@ -62,15 +62,15 @@ func TestLiveView(t *testing.T) {
 	var out strings.Builder
 	for _, f := range []struct {
 		name string
-		live live
+		live waiting
 		at   time.Duration
 	}{
-		{"before the first answer, on a terminal of unknown size", live{}, 0},
-		{"everything at once", live{p: snapshot{replicas: mixed, ready: 1, wanted: 5}, width: 100, height: 24, frame: 3}, 12 * time.Second},
-		{"a narrow terminal", live{p: snapshot{replicas: mixed, ready: 1, wanted: 5}, width: 30, height: 24}, 90 * time.Second},
-		{"more than fits: what is not ready comes first", live{p: snapshot{replicas: many, ready: 39, wanted: 40}, width: 80, height: 8, frame: 13}, 5 * time.Minute},
-		{"a terminal of no height", live{p: snapshot{replicas: mixed, ready: 1, wanted: 5}, width: 80, height: 1}, time.Second},
-		{"colour", live{p: snapshot{replicas: mixed[:2], ready: 1, wanted: 2}, width: 80, height: 24, color: true}, time.Second},
+		{"before the first answer, on a terminal of unknown size", waiting{}, 0},
+		{"everything at once", waiting{p: snapshot{replicas: mixed, ready: 1, wanted: 5}, width: 100, height: 24, frame: 3}, 12 * time.Second},
+		{"a narrow terminal", waiting{p: snapshot{replicas: mixed, ready: 1, wanted: 5}, width: 30, height: 24}, 90 * time.Second},
+		{"more than fits: what is not ready comes first", waiting{p: snapshot{replicas: many, ready: 39, wanted: 40}, width: 80, height: 8, frame: 13}, 5 * time.Minute},
+		{"a terminal of no height", waiting{p: snapshot{replicas: mixed, ready: 1, wanted: 5}, width: 80, height: 1}, time.Second},
+		{"colour", waiting{p: snapshot{replicas: mixed[:2], ready: 1, wanted: 2}, width: 80, height: 24, color: true}, time.Second},
 	} {
 		f.live.p.started = start
 		text := strings.ReplaceAll(f.live.render(start.Add(f.at)), "\x1b", "␛")

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/cli/words"
 )
 
 func (a *app) machinesCmd() *cobra.Command {
@@ -65,16 +66,8 @@ func usableMemory(m *argosyv1.Machine) int64 {
 }
 
 func conditionCell(c argosyv1.MachineCondition) cell {
-	name := strings.ToLower(strings.TrimPrefix(c.String(), "MACHINE_CONDITION_"))
-	switch c {
-	case argosyv1.MachineCondition_MACHINE_CONDITION_READY:
-		return cell{name, green}
-	case argosyv1.MachineCondition_MACHINE_CONDITION_LOST:
-		return cell{name, red}
-	case argosyv1.MachineCondition_MACHINE_CONDITION_UNSPECIFIED:
-		return cell{"unknown", yellow}
-	}
-	return cell{name, yellow}
+	name, style := words.Condition(c)
+	return cell{name, style}
 }
 
 func labelList(labels map[string]string) string {

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/argosy-cluster/argosy/internal/cli/words"
 )
 
 // isTerminal says whether w is a terminal that a person looks at.
@@ -33,16 +35,16 @@ func (a *app) colorful(w io.Writer) bool {
 	return isTerminal(w) && a.sys.Getenv("NO_COLOR") == "" && a.sys.Getenv("TERM") != "dumb"
 }
 
-type style string
+type style = words.Style
 
 const (
-	plain  style = ""
-	bold   style = "\x1b[1m"
-	dim    style = "\x1b[2m"
-	red    style = "\x1b[31m"
-	green  style = "\x1b[32m"
-	yellow style = "\x1b[33m"
-	blue   style = "\x1b[34m"
+	plain  = words.Plain
+	bold   = words.Bold
+	dim    = words.Dim
+	red    = words.Red
+	green  = words.Green
+	yellow = words.Yellow
+	blue   = words.Blue
 )
 
 // cell is a piece of text with the style it has where colour is wanted.
@@ -174,30 +176,9 @@ func (a *app) done(format string, args ...any) {
 	}
 }
 
-// span is a duration as people say it: 42s, 3m, 5h, 12d.
-func span(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0s"
-	case d < time.Second:
-		return fmt.Sprintf("%dms", d.Milliseconds())
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
-	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
-}
+func span(d time.Duration) string { return words.Span(d) }
 
-// seconds is a span without its fractions of a second, for times that stand one below another.
-func seconds(d time.Duration) string {
-	if d < time.Second {
-		return "0s"
-	}
-	return span(d)
-}
+func seconds(d time.Duration) string { return words.Seconds(d) }
 
 func age(d *durationpb.Duration) string {
 	if d == nil {
@@ -238,9 +219,4 @@ func cpus(milli int64) string {
 	return fmt.Sprintf("%.2f", float64(milli)/1000)
 }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func orDash(s string) string { return words.OrDash(s) }

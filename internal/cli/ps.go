@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/cli/words"
 )
 
 func (a *app) psCmd() *cobra.Command {
@@ -86,58 +87,21 @@ func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool
 	return a.show(res, t, names)
 }
 
-// wanted is the goal and, while a replica is not there yet, the revision it should be at.
-func wanted(r *argosyv1.ReplicaStatus) string {
-	w := "run"
-	if r.GetReplica().GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
-		return "removed"
-	}
-	return fmt.Sprintf("%s r%d", w, r.GetReplica().GetRevision())
-}
+func wanted(r *argosyv1.ReplicaStatus) string { return words.Wanted(r.GetReplica()) }
 
-var stateNames = map[argosyv1.ReplicaState]cell{
-	argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED: {"unknown", yellow},
-	argosyv1.ReplicaState_REPLICA_STATE_PENDING:     {"pending", yellow},
-	argosyv1.ReplicaState_REPLICA_STATE_STARTING:    {"starting", blue},
-	argosyv1.ReplicaState_REPLICA_STATE_READY:       {"ready", green},
-	argosyv1.ReplicaState_REPLICA_STATE_DEGRADED:    {"degraded", yellow},
-	argosyv1.ReplicaState_REPLICA_STATE_FAILED:      {"failed", red},
-	argosyv1.ReplicaState_REPLICA_STATE_STOPPING:    {"stopping", blue},
-	argosyv1.ReplicaState_REPLICA_STATE_GONE:        {"gone", dim},
-	argosyv1.ReplicaState_REPLICA_STATE_COMPLETED:   {"completed", green},
+func stateCell(r *argosyv1.ReplicaStatus) cell {
+	name, style := words.State(r.GetState())
+	return cell{name, style}
 }
-
-func stateCell(r *argosyv1.ReplicaStatus) cell { return stateNames[r.State] }
 
 func memberCell(m *argosyv1.MemberObservation, of argosyv1.ReplicaState) cell {
-	if of == argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED {
-		return cell{"unknown", yellow}
-	}
-	name := strings.ToLower(strings.TrimPrefix(m.State.String(), "MEMBER_STATE_"))
-	switch m.State {
-	case argosyv1.MemberState_MEMBER_STATE_RUNNING, argosyv1.MemberState_MEMBER_STATE_COMPLETED:
-		return cell{name, green}
-	case argosyv1.MemberState_MEMBER_STATE_FAILED, argosyv1.MemberState_MEMBER_STATE_BACKOFF, argosyv1.MemberState_MEMBER_STATE_UNHEALTHY:
-		return cell{name, red}
-	}
-	return cell{name, blue}
+	name, style := words.Member(m, of)
+	return cell{name, style}
 }
 
-func memberMessage(m *argosyv1.MemberObservation) string {
-	if m.Restarts == 0 {
-		return m.Message
-	}
-	s := fmt.Sprintf("restarted %d times", m.Restarts)
-	if m.Restarts == 1 {
-		s = "restarted once"
-	}
-	if m.Message != "" {
-		s = m.Message + "; " + s
-	}
-	return s
-}
+func memberMessage(m *argosyv1.MemberObservation) string { return words.MemberMessage(m) }
 
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+func oneLine(s string) string { return words.OneLine(s) }
 
 func (a *app) appsCmd() *cobra.Command {
 	return &cobra.Command{

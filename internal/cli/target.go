@@ -1,10 +1,10 @@
 package cli
 
 import (
-	"fmt"
 	"strconv"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/cli/words"
 	"github.com/argosy-cluster/argosy/internal/pattern"
 )
 
@@ -51,6 +51,4 @@ func (a *app) key(t target) *argosyv1.ReplicaKey {
 }
 
 // replicaName is how a replica is written: shop/lamp.3.
-func replicaName(k *argosyv1.ReplicaKey) string {
-	return fmt.Sprintf("%s/%s.%d", k.GetApp(), k.GetStack(), k.GetNumber())
-}
+func replicaName(k *argosyv1.ReplicaKey) string { return words.Replica(k) }
