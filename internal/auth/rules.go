@@ -69,6 +69,7 @@ var rules = map[string]rule{
 	connectv1.ClusterServiceRevokeTokenProcedure: {access: admins},
 	connectv1.ClusterServiceListEventsProcedure:  {access: viewers, tenants: []string{"tenant", "replica.tenant"}},
 	connectv1.ClusterServiceListUsageProcedure:   {access: viewers, tenants: []string{"tenant"}},
+	connectv1.ClusterServiceWatchUsageProcedure:  {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
 
 	connectv1.StreamServiceLogsProcedure: {access: viewers, tenants: []string{"tenant"}},
 	connectv1.StreamServiceExecProcedure: {access: operators, tenants: []string{"start.key.tenant"}},

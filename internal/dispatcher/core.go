@@ -80,6 +80,7 @@ type machine struct {
 	gone     map[Incarnation]struct{}
 	usage    *argosyv1.MachineUsage
 	members  map[memberKey]*argosyv1.MemberUsage
+	usageAt  time.Time // when both came
 	// outbox holds transitions that were received and not yet committed, in order.
 	outbox []*argosyv1.Transition
 	// intruder is the session id that was last refused. suspect says why, until the session that was first shows that it is
@@ -303,6 +304,14 @@ func (c *Core) Usage(id string) *argosyv1.MachineUsage {
 		return m.usage
 	}
 	return nil
+}
+
+// UsageAt is when a machine last reported usage, zero when never.
+func (c *Core) UsageAt(id string) time.Time {
+	if m := c.machines[id]; m != nil {
+		return m.usageAt
+	}
+	return time.Time{}
 }
 
 // MemberUsage is what a machine last reported of one of its members, nil when nothing.

@@ -36,7 +36,7 @@ func (c *Core) Receive(now time.Time, s *Session, msg *argosyv1.SessionRequest) 
 	case *argosyv1.SessionRequest_Transitions:
 		return c.transitions(s, what.Transitions)
 	case *argosyv1.SessionRequest_Usage:
-		c.usage(m, what.Usage)
+		c.usage(now, m, what.Usage)
 	case *argosyv1.SessionRequest_Hello:
 		return errors.New("a session says hello only once")
 	}
@@ -193,13 +193,14 @@ func (c *Core) Ack(id string, seq uint64) {
 	}
 }
 
-func (c *Core) usage(m *machine, u *argosyv1.UsageReport) {
+func (c *Core) usage(now time.Time, m *machine, u *argosyv1.UsageReport) {
 	if u.GetMachine() != nil {
 		m.usage = u.GetMachine()
 	}
 	if len(u.GetMembers()) > maxUsage {
 		return
 	}
+	m.usageAt = now
 	m.members = make(map[memberKey]*argosyv1.MemberUsage, len(u.GetMembers()))
 	for _, mu := range u.GetMembers() {
 		m.members[memberKey{state.KeyOf(mu.GetKey()), mu.GetMember()}] = mu

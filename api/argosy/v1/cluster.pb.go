@@ -3357,6 +3357,320 @@ func (x *ListUsageResponse) GetMachines() map[string]*MachineUsage {
 	return nil
 }
 
+type WatchUsageRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Tenant     string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
+	AllTenants bool                   `protobuf:"varint,2,opt,name=all_tenants,json=allTenants" json:"all_tenants,omitempty"`
+	App        string                 `protobuf:"bytes,3,opt,name=app" json:"app,omitempty"`
+	Stack      string                 `protobuf:"bytes,4,opt,name=stack" json:"stack,omitempty"`
+	Number     uint32                 `protobuf:"varint,5,opt,name=number" json:"number,omitempty"`
+	// Machine id or name.
+	Machine string `protobuf:"bytes,6,opt,name=machine" json:"machine,omitempty"`
+	// Also what each member of the chosen replicas uses.
+	Members bool `protobuf:"varint,7,opt,name=members" json:"members,omitempty"`
+	// Least time between two messages; 0 is two seconds, less than one second is one.
+	Every         *durationpb.Duration `protobuf:"bytes,8,opt,name=every" json:"every,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchUsageRequest) Reset() {
+	*x = WatchUsageRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchUsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchUsageRequest) ProtoMessage() {}
+
+func (x *WatchUsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchUsageRequest.ProtoReflect.Descriptor instead.
+func (*WatchUsageRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *WatchUsageRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *WatchUsageRequest) GetAllTenants() bool {
+	if x != nil {
+		return x.AllTenants
+	}
+	return false
+}
+
+func (x *WatchUsageRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *WatchUsageRequest) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+func (x *WatchUsageRequest) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *WatchUsageRequest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *WatchUsageRequest) GetMembers() bool {
+	if x != nil {
+		return x.Members
+	}
+	return false
+}
+
+func (x *WatchUsageRequest) GetEvery() *durationpb.Duration {
+	if x != nil {
+		return x.Every
+	}
+	return nil
+}
+
+// ReplicaUsage is the sum over a replica's members.
+type ReplicaUsage struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Key      *ReplicaKey            `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	CpuMilli int64                  `protobuf:"varint,2,opt,name=cpu_milli,json=cpuMilli" json:"cpu_milli,omitempty"`
+	Memory   int64                  `protobuf:"varint,3,opt,name=memory" json:"memory,omitempty"`
+	// Absent until all members have been sampled twice.
+	Rate          *Traffic       `protobuf:"bytes,4,opt,name=rate" json:"rate,omitempty"`
+	Members       []*MemberUsage `protobuf:"bytes,5,rep,name=members" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicaUsage) Reset() {
+	*x = ReplicaUsage{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaUsage) ProtoMessage() {}
+
+func (x *ReplicaUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaUsage.ProtoReflect.Descriptor instead.
+func (*ReplicaUsage) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ReplicaUsage) GetKey() *ReplicaKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ReplicaUsage) GetCpuMilli() int64 {
+	if x != nil {
+		return x.CpuMilli
+	}
+	return 0
+}
+
+func (x *ReplicaUsage) GetMemory() int64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+func (x *ReplicaUsage) GetRate() *Traffic {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
+func (x *ReplicaUsage) GetMembers() []*MemberUsage {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// MachineReport is what one machine last told of itself.
+type MachineReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
+	Usage *MachineUsage          `protobuf:"bytes,3,opt,name=usage" json:"usage,omitempty"`
+	// How long ago the server received it. It confirms all replicas of the machine that the same message does not name.
+	Age           *durationpb.Duration `protobuf:"bytes,4,opt,name=age" json:"age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MachineReport) Reset() {
+	*x = MachineReport{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MachineReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MachineReport) ProtoMessage() {}
+
+func (x *MachineReport) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MachineReport.ProtoReflect.Descriptor instead.
+func (*MachineReport) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *MachineReport) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MachineReport) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MachineReport) GetUsage() *MachineUsage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *MachineReport) GetAge() *durationpb.Duration {
+	if x != nil {
+		return x.Age
+	}
+	return nil
+}
+
+type WatchUsageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was sent before counts no more.
+	Full bool `protobuf:"varint,1,opt,name=full" json:"full,omitempty"`
+	// Machines that reported since the message before; all of them when full.
+	Machines []*MachineReport `protobuf:"bytes,2,rep,name=machines" json:"machines,omitempty"`
+	// Replicas of these machines whose usage changed.
+	Replicas      []*ReplicaUsage `protobuf:"bytes,3,rep,name=replicas" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchUsageResponse) Reset() {
+	*x = WatchUsageResponse{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchUsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchUsageResponse) ProtoMessage() {}
+
+func (x *WatchUsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchUsageResponse.ProtoReflect.Descriptor instead.
+func (*WatchUsageResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *WatchUsageResponse) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *WatchUsageResponse) GetMachines() []*MachineReport {
+	if x != nil {
+		return x.Machines
+	}
+	return nil
+}
+
+func (x *WatchUsageResponse) GetReplicas() []*ReplicaUsage {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
 type LogsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
@@ -3375,7 +3689,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3387,7 +3701,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3400,7 +3714,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{53}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *LogsRequest) GetTenant() string {
@@ -3484,7 +3798,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3496,7 +3810,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3509,7 +3823,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{54}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *LogsResponse) GetLines() []*LogLine {
@@ -3542,7 +3856,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3554,7 +3868,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3567,7 +3881,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{55}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ExecRequest) GetStart() *ExecWork {
@@ -3647,7 +3961,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +3973,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +3986,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{56}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ExecResponse) GetData() isExecResponse_Data {
@@ -3742,7 +4056,7 @@ type PortForwardRequest struct {
 
 func (x *PortForwardRequest) Reset() {
 	*x = PortForwardRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3754,7 +4068,7 @@ func (x *PortForwardRequest) String() string {
 func (*PortForwardRequest) ProtoMessage() {}
 
 func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3767,7 +4081,7 @@ func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
 func (*PortForwardRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PortForwardRequest) GetStart() *PortForwardStart {
@@ -3799,7 +4113,7 @@ type PortForwardStart struct {
 
 func (x *PortForwardStart) Reset() {
 	*x = PortForwardStart{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3811,7 +4125,7 @@ func (x *PortForwardStart) String() string {
 func (*PortForwardStart) ProtoMessage() {}
 
 func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3824,7 +4138,7 @@ func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardStart.ProtoReflect.Descriptor instead.
 func (*PortForwardStart) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PortForwardStart) GetKey() *ReplicaKey {
@@ -3869,7 +4183,7 @@ type PortForwardResponse struct {
 
 func (x *PortForwardResponse) Reset() {
 	*x = PortForwardResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3881,7 +4195,7 @@ func (x *PortForwardResponse) String() string {
 func (*PortForwardResponse) ProtoMessage() {}
 
 func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3894,7 +4208,7 @@ func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardResponse.ProtoReflect.Descriptor instead.
 func (*PortForwardResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PortForwardResponse) GetData() isPortForwardResponse_Data {
@@ -3964,7 +4278,7 @@ type PortForwardOpened struct {
 
 func (x *PortForwardOpened) Reset() {
 	*x = PortForwardOpened{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3976,7 +4290,7 @@ func (x *PortForwardOpened) String() string {
 func (*PortForwardOpened) ProtoMessage() {}
 
 func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3989,7 +4303,7 @@ func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardOpened.ProtoReflect.Descriptor instead.
 func (*PortForwardOpened) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PortForwardOpened) GetKey() *ReplicaKey {
@@ -4018,7 +4332,7 @@ type CopyRequest struct {
 
 func (x *CopyRequest) Reset() {
 	*x = CopyRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4030,7 +4344,7 @@ func (x *CopyRequest) String() string {
 func (*CopyRequest) ProtoMessage() {}
 
 func (x *CopyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4043,7 +4357,7 @@ func (x *CopyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
 func (*CopyRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *CopyRequest) GetStart() *CopyWork {
@@ -4074,7 +4388,7 @@ type CopyResponse struct {
 
 func (x *CopyResponse) Reset() {
 	*x = CopyResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4086,7 +4400,7 @@ func (x *CopyResponse) String() string {
 func (*CopyResponse) ProtoMessage() {}
 
 func (x *CopyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4099,7 +4413,7 @@ func (x *CopyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyResponse.ProtoReflect.Descriptor instead.
 func (*CopyResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *CopyResponse) GetData() isCopyResponse_Data {
@@ -4396,7 +4710,32 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\bmachines\x18\x02 \x03(\v2*.argosy.v1.ListUsageResponse.MachinesEntryR\bmachines\x1aT\n" +
 	"\rMachinesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
-	"\x05value\x18\x02 \x01(\v2\x17.argosy.v1.MachineUsageR\x05value:\x028\x01\"\x8d\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x17.argosy.v1.MachineUsageR\x05value:\x028\x01\"\xf1\x01\n" +
+	"\x11WatchUsageRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1f\n" +
+	"\vall_tenants\x18\x02 \x01(\bR\n" +
+	"allTenants\x12\x10\n" +
+	"\x03app\x18\x03 \x01(\tR\x03app\x12\x14\n" +
+	"\x05stack\x18\x04 \x01(\tR\x05stack\x12\x16\n" +
+	"\x06number\x18\x05 \x01(\rR\x06number\x12\x18\n" +
+	"\amachine\x18\x06 \x01(\tR\amachine\x12\x18\n" +
+	"\amembers\x18\a \x01(\bR\amembers\x12/\n" +
+	"\x05every\x18\b \x01(\v2\x19.google.protobuf.DurationR\x05every\"\xc6\x01\n" +
+	"\fReplicaUsage\x12'\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x1b\n" +
+	"\tcpu_milli\x18\x02 \x01(\x03R\bcpuMilli\x12\x16\n" +
+	"\x06memory\x18\x03 \x01(\x03R\x06memory\x12&\n" +
+	"\x04rate\x18\x04 \x01(\v2\x12.argosy.v1.TrafficR\x04rate\x120\n" +
+	"\amembers\x18\x05 \x03(\v2\x16.argosy.v1.MemberUsageR\amembers\"\x8f\x01\n" +
+	"\rMachineReport\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12-\n" +
+	"\x05usage\x18\x03 \x01(\v2\x17.argosy.v1.MachineUsageR\x05usage\x12+\n" +
+	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\x93\x01\n" +
+	"\x12WatchUsageResponse\x12\x12\n" +
+	"\x04full\x18\x01 \x01(\bR\x04full\x124\n" +
+	"\bmachines\x18\x02 \x03(\v2\x18.argosy.v1.MachineReportR\bmachines\x123\n" +
+	"\breplicas\x18\x03 \x03(\v2\x17.argosy.v1.ReplicaUsageR\breplicas\"\x8d\x02\n" +
 	"\vLogsRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x14\n" +
@@ -4484,7 +4823,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\fDeleteSecret\x12\x1e.argosy.v1.DeleteSecretRequest\x1a\x1f.argosy.v1.DeleteSecretResponse\x12c\n" +
 	"\x15SetRegistryCredential\x12'.argosy.v1.SetRegistryCredentialRequest\x1a!.argosy.v1.RegistryCredentialInfo\x12p\n" +
 	"\x17ListRegistryCredentials\x12).argosy.v1.ListRegistryCredentialsRequest\x1a*.argosy.v1.ListRegistryCredentialsResponse\x12s\n" +
-	"\x18DeleteRegistryCredential\x12*.argosy.v1.DeleteRegistryCredentialRequest\x1a+.argosy.v1.DeleteRegistryCredentialResponse2\xd7\x03\n" +
+	"\x18DeleteRegistryCredential\x12*.argosy.v1.DeleteRegistryCredentialRequest\x1a+.argosy.v1.DeleteRegistryCredentialResponse2\xa4\x04\n" +
 	"\x0eClusterService\x12I\n" +
 	"\n" +
 	"GetCluster\x12\x1c.argosy.v1.GetClusterRequest\x1a\x1d.argosy.v1.GetClusterResponse\x12L\n" +
@@ -4494,7 +4833,9 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\vRevokeToken\x12\x1d.argosy.v1.RevokeTokenRequest\x1a\x1e.argosy.v1.RevokeTokenResponse\x12K\n" +
 	"\n" +
 	"ListEvents\x12\x1c.argosy.v1.ListEventsRequest\x1a\x1d.argosy.v1.ListEventsResponse0\x01\x12F\n" +
-	"\tListUsage\x12\x1b.argosy.v1.ListUsageRequest\x1a\x1c.argosy.v1.ListUsageResponse2\x96\x02\n" +
+	"\tListUsage\x12\x1b.argosy.v1.ListUsageRequest\x1a\x1c.argosy.v1.ListUsageResponse\x12K\n" +
+	"\n" +
+	"WatchUsage\x12\x1c.argosy.v1.WatchUsageRequest\x1a\x1d.argosy.v1.WatchUsageResponse0\x012\x96\x02\n" +
 	"\rStreamService\x129\n" +
 	"\x04Logs\x12\x16.argosy.v1.LogsRequest\x1a\x17.argosy.v1.LogsResponse0\x01\x12;\n" +
 	"\x04Exec\x12\x16.argosy.v1.ExecRequest\x1a\x17.argosy.v1.ExecResponse(\x010\x01\x12P\n" +
@@ -4514,7 +4855,7 @@ func file_argosy_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_argosy_v1_cluster_proto_goTypes = []any{
 	(ChangeKind)(0),                          // 0: argosy.v1.ChangeKind
 	(TokenPurpose)(0),                        // 1: argosy.v1.TokenPurpose
@@ -4571,175 +4912,190 @@ var file_argosy_v1_cluster_proto_goTypes = []any{
 	(*ListEventsResponse)(nil),               // 52: argosy.v1.ListEventsResponse
 	(*ListUsageRequest)(nil),                 // 53: argosy.v1.ListUsageRequest
 	(*ListUsageResponse)(nil),                // 54: argosy.v1.ListUsageResponse
-	(*LogsRequest)(nil),                      // 55: argosy.v1.LogsRequest
-	(*LogsResponse)(nil),                     // 56: argosy.v1.LogsResponse
-	(*ExecRequest)(nil),                      // 57: argosy.v1.ExecRequest
-	(*ExecResponse)(nil),                     // 58: argosy.v1.ExecResponse
-	(*PortForwardRequest)(nil),               // 59: argosy.v1.PortForwardRequest
-	(*PortForwardStart)(nil),                 // 60: argosy.v1.PortForwardStart
-	(*PortForwardResponse)(nil),              // 61: argosy.v1.PortForwardResponse
-	(*PortForwardOpened)(nil),                // 62: argosy.v1.PortForwardOpened
-	(*CopyRequest)(nil),                      // 63: argosy.v1.CopyRequest
-	(*CopyResponse)(nil),                     // 64: argosy.v1.CopyResponse
-	nil,                                      // 65: argosy.v1.ScaleRequest.CountsEntry
-	nil,                                      // 66: argosy.v1.LabelMachineRequest.SetEntry
-	nil,                                      // 67: argosy.v1.ListUsageResponse.MachinesEntry
-	(*AppSpec)(nil),                          // 68: argosy.v1.AppSpec
-	(*ReplicaKey)(nil),                       // 69: argosy.v1.ReplicaKey
-	(*Reason)(nil),                           // 70: argosy.v1.Reason
-	(*App)(nil),                              // 71: argosy.v1.App
-	(*Revision)(nil),                         // 72: argosy.v1.Revision
-	(*Replica)(nil),                          // 73: argosy.v1.Replica
-	(*ReplicaObservation)(nil),               // 74: argosy.v1.ReplicaObservation
-	(*durationpb.Duration)(nil),              // 75: google.protobuf.Duration
-	(ReplicaState)(0),                        // 76: argosy.v1.ReplicaState
-	(*MachineVerdict)(nil),                   // 77: argosy.v1.MachineVerdict
-	(*Volume)(nil),                           // 78: argosy.v1.Volume
-	(*Transition)(nil),                       // 79: argosy.v1.Transition
-	(*Machine)(nil),                          // 80: argosy.v1.Machine
-	(MachineCondition)(0),                    // 81: argosy.v1.MachineCondition
-	(*MachineUsage)(nil),                     // 82: argosy.v1.MachineUsage
-	(*timestamppb.Timestamp)(nil),            // 83: google.protobuf.Timestamp
-	(*ClusterSettings)(nil),                  // 84: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 85: argosy.v1.MemberUsage
-	(*LogLine)(nil),                          // 86: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 87: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 88: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 89: argosy.v1.WorkEnd
-	(*Flow)(nil),                             // 90: argosy.v1.Flow
-	(*CopyWork)(nil),                         // 91: argosy.v1.CopyWork
-	(*FileStat)(nil),                         // 92: argosy.v1.FileStat
+	(*WatchUsageRequest)(nil),                // 55: argosy.v1.WatchUsageRequest
+	(*ReplicaUsage)(nil),                     // 56: argosy.v1.ReplicaUsage
+	(*MachineReport)(nil),                    // 57: argosy.v1.MachineReport
+	(*WatchUsageResponse)(nil),               // 58: argosy.v1.WatchUsageResponse
+	(*LogsRequest)(nil),                      // 59: argosy.v1.LogsRequest
+	(*LogsResponse)(nil),                     // 60: argosy.v1.LogsResponse
+	(*ExecRequest)(nil),                      // 61: argosy.v1.ExecRequest
+	(*ExecResponse)(nil),                     // 62: argosy.v1.ExecResponse
+	(*PortForwardRequest)(nil),               // 63: argosy.v1.PortForwardRequest
+	(*PortForwardStart)(nil),                 // 64: argosy.v1.PortForwardStart
+	(*PortForwardResponse)(nil),              // 65: argosy.v1.PortForwardResponse
+	(*PortForwardOpened)(nil),                // 66: argosy.v1.PortForwardOpened
+	(*CopyRequest)(nil),                      // 67: argosy.v1.CopyRequest
+	(*CopyResponse)(nil),                     // 68: argosy.v1.CopyResponse
+	nil,                                      // 69: argosy.v1.ScaleRequest.CountsEntry
+	nil,                                      // 70: argosy.v1.LabelMachineRequest.SetEntry
+	nil,                                      // 71: argosy.v1.ListUsageResponse.MachinesEntry
+	(*AppSpec)(nil),                          // 72: argosy.v1.AppSpec
+	(*ReplicaKey)(nil),                       // 73: argosy.v1.ReplicaKey
+	(*Reason)(nil),                           // 74: argosy.v1.Reason
+	(*App)(nil),                              // 75: argosy.v1.App
+	(*Revision)(nil),                         // 76: argosy.v1.Revision
+	(*Replica)(nil),                          // 77: argosy.v1.Replica
+	(*ReplicaObservation)(nil),               // 78: argosy.v1.ReplicaObservation
+	(*durationpb.Duration)(nil),              // 79: google.protobuf.Duration
+	(ReplicaState)(0),                        // 80: argosy.v1.ReplicaState
+	(*MachineVerdict)(nil),                   // 81: argosy.v1.MachineVerdict
+	(*Volume)(nil),                           // 82: argosy.v1.Volume
+	(*Transition)(nil),                       // 83: argosy.v1.Transition
+	(*Machine)(nil),                          // 84: argosy.v1.Machine
+	(MachineCondition)(0),                    // 85: argosy.v1.MachineCondition
+	(*MachineUsage)(nil),                     // 86: argosy.v1.MachineUsage
+	(*timestamppb.Timestamp)(nil),            // 87: google.protobuf.Timestamp
+	(*ClusterSettings)(nil),                  // 88: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 89: argosy.v1.MemberUsage
+	(*Traffic)(nil),                          // 90: argosy.v1.Traffic
+	(*LogLine)(nil),                          // 91: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 92: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 93: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 94: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 95: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 96: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 97: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
-	68, // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
-	0,  // 1: argosy.v1.Change.kind:type_name -> argosy.v1.ChangeKind
-	69, // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
-	70, // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
-	3,  // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
-	68, // 5: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
-	71, // 6: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
-	71, // 7: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
-	9,  // 8: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
-	8,  // 9: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
-	8,  // 10: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
-	72, // 11: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
-	65, // 12: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
-	73, // 13: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
-	74, // 14: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
-	75, // 15: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
-	76, // 16: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
-	19, // 17: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	19, // 18: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	69, // 19: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
-	69, // 20: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
-	19, // 21: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
-	70, // 22: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
-	77, // 23: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
-	78, // 24: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
-	79, // 25: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
-	80, // 26: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
-	81, // 27: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
-	75, // 28: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
-	82, // 29: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
-	25, // 30: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	66, // 31: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	83, // 32: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
-	31, // 33: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
-	37, // 34: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	84, // 35: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
-	1,  // 36: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	75, // 37: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	46, // 38: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
-	1,  // 39: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	83, // 40: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	83, // 41: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	46, // 42: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	69, // 43: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	83, // 44: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	79, // 45: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	85, // 46: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	67, // 47: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	83, // 48: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	86, // 49: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	87, // 50: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	88, // 51: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	89, // 52: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	60, // 53: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	90, // 54: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	69, // 55: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	62, // 56: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	90, // 57: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	89, // 58: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	69, // 59: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	91, // 60: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	90, // 61: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	92, // 62: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	90, // 63: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	89, // 64: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	82, // 65: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	2,  // 66: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	5,  // 67: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	7,  // 68: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	11, // 69: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	13, // 70: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	14, // 71: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	16, // 72: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	18, // 73: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	18, // 74: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	22, // 75: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	24, // 76: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	27, // 77: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	28, // 78: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	30, // 79: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	32, // 80: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	34, // 81: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	36, // 82: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	38, // 83: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	40, // 84: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	42, // 85: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	44, // 86: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	47, // 87: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	49, // 88: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	51, // 89: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	53, // 90: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	55, // 91: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	57, // 92: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	59, // 93: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	63, // 94: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	4,  // 95: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	6,  // 96: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	10, // 97: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	12, // 98: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	6,  // 99: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	15, // 100: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	17, // 101: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	20, // 102: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	21, // 103: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	23, // 104: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	26, // 105: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	25, // 106: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	29, // 107: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	31, // 108: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	33, // 109: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	35, // 110: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	37, // 111: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	39, // 112: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	41, // 113: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	43, // 114: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	45, // 115: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	48, // 116: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	50, // 117: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	52, // 118: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	54, // 119: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	56, // 120: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	58, // 121: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	61, // 122: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	64, // 123: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	95, // [95:124] is the sub-list for method output_type
-	66, // [66:95] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	72,  // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
+	0,   // 1: argosy.v1.Change.kind:type_name -> argosy.v1.ChangeKind
+	73,  // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
+	74,  // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
+	3,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
+	72,  // 5: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
+	75,  // 6: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
+	75,  // 7: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
+	9,   // 8: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
+	8,   // 9: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
+	8,   // 10: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
+	76,  // 11: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
+	69,  // 12: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
+	77,  // 13: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
+	78,  // 14: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
+	79,  // 15: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
+	80,  // 16: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
+	19,  // 17: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	19,  // 18: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	73,  // 19: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
+	73,  // 20: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
+	19,  // 21: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
+	74,  // 22: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
+	81,  // 23: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
+	82,  // 24: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
+	83,  // 25: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
+	84,  // 26: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
+	85,  // 27: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
+	79,  // 28: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
+	86,  // 29: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
+	25,  // 30: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
+	70,  // 31: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	87,  // 32: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	31,  // 33: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
+	37,  // 34: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
+	88,  // 35: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	1,   // 36: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
+	79,  // 37: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	46,  // 38: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	1,   // 39: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
+	87,  // 40: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	87,  // 41: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	46,  // 42: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	73,  // 43: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	87,  // 44: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	83,  // 45: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	89,  // 46: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	71,  // 47: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	79,  // 48: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	73,  // 49: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	90,  // 50: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	89,  // 51: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	86,  // 52: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	79,  // 53: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	57,  // 54: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	56,  // 55: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	87,  // 56: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	91,  // 57: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	92,  // 58: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	93,  // 59: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	94,  // 60: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	64,  // 61: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	95,  // 62: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	73,  // 63: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	66,  // 64: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	95,  // 65: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	94,  // 66: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	73,  // 67: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	96,  // 68: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	95,  // 69: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	97,  // 70: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	95,  // 71: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	94,  // 72: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	86,  // 73: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	2,   // 74: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	5,   // 75: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	7,   // 76: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	11,  // 77: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	13,  // 78: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	14,  // 79: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	16,  // 80: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	18,  // 81: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	18,  // 82: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	22,  // 83: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	24,  // 84: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	27,  // 85: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	28,  // 86: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	30,  // 87: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	32,  // 88: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	34,  // 89: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	36,  // 90: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	38,  // 91: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	40,  // 92: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	42,  // 93: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	44,  // 94: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	47,  // 95: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	49,  // 96: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	51,  // 97: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	53,  // 98: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	55,  // 99: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	59,  // 100: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	61,  // 101: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	63,  // 102: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	67,  // 103: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	4,   // 104: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	6,   // 105: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	10,  // 106: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	12,  // 107: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	6,   // 108: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	15,  // 109: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	17,  // 110: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	20,  // 111: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	21,  // 112: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	23,  // 113: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	26,  // 114: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	25,  // 115: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	29,  // 116: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	31,  // 117: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	33,  // 118: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	35,  // 119: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	37,  // 120: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	39,  // 121: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	41,  // 122: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	43,  // 123: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	45,  // 124: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	48,  // 125: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	50,  // 126: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	52,  // 127: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	54,  // 128: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	58,  // 129: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	60,  // 130: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	62,  // 131: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	65,  // 132: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	68,  // 133: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	104, // [104:134] is the sub-list for method output_type
+	74,  // [74:104] is the sub-list for method input_type
+	74,  // [74:74] is the sub-list for extension type_name
+	74,  // [74:74] is the sub-list for extension extendee
+	0,   // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
@@ -4750,22 +5106,22 @@ func file_argosy_v1_cluster_proto_init() {
 	file_argosy_v1_machine_proto_init()
 	file_argosy_v1_spec_proto_init()
 	file_argosy_v1_state_proto_init()
-	file_argosy_v1_cluster_proto_msgTypes[55].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[59].OneofWrappers = []any{
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClosed)(nil),
 		(*ExecRequest_Resize)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[56].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[60].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_End)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[59].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[63].OneofWrappers = []any{
 		(*PortForwardResponse_Opened)(nil),
 		(*PortForwardResponse_Flow)(nil),
 		(*PortForwardResponse_End)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[62].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[66].OneofWrappers = []any{
 		(*CopyResponse_Stat)(nil),
 		(*CopyResponse_Flow)(nil),
 		(*CopyResponse_End)(nil),
@@ -4776,7 +5132,7 @@ func file_argosy_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_cluster_proto_rawDesc), len(file_argosy_v1_cluster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   66,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

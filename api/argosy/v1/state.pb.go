@@ -1524,8 +1524,10 @@ type MemberUsage struct {
 	DiskRead        int64                  `protobuf:"varint,7,opt,name=disk_read,json=diskRead" json:"disk_read,omitempty"`
 	DiskWritten     int64                  `protobuf:"varint,8,opt,name=disk_written,json=diskWritten" json:"disk_written,omitempty"`
 	At              *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=at" json:"at,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Over the time since the sample before; absent at a member's first.
+	Rate          *Traffic `protobuf:"bytes,10,opt,name=rate" json:"rate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MemberUsage) Reset() {
@@ -1621,20 +1623,98 @@ func (x *MemberUsage) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *MemberUsage) GetRate() *Traffic {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
+// Traffic is bytes a second.
+type Traffic struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	NetworkReceived int64                  `protobuf:"varint,1,opt,name=network_received,json=networkReceived" json:"network_received,omitempty"`
+	NetworkSent     int64                  `protobuf:"varint,2,opt,name=network_sent,json=networkSent" json:"network_sent,omitempty"`
+	DiskRead        int64                  `protobuf:"varint,3,opt,name=disk_read,json=diskRead" json:"disk_read,omitempty"`
+	DiskWritten     int64                  `protobuf:"varint,4,opt,name=disk_written,json=diskWritten" json:"disk_written,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Traffic) Reset() {
+	*x = Traffic{}
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Traffic) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Traffic) ProtoMessage() {}
+
+func (x *Traffic) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
+func (*Traffic) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Traffic) GetNetworkReceived() int64 {
+	if x != nil {
+		return x.NetworkReceived
+	}
+	return 0
+}
+
+func (x *Traffic) GetNetworkSent() int64 {
+	if x != nil {
+		return x.NetworkSent
+	}
+	return 0
+}
+
+func (x *Traffic) GetDiskRead() int64 {
+	if x != nil {
+		return x.DiskRead
+	}
+	return 0
+}
+
+func (x *Traffic) GetDiskWritten() int64 {
+	if x != nil {
+		return x.DiskWritten
+	}
+	return 0
+}
+
 type MachineUsage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CpuMilli      int64                  `protobuf:"varint,1,opt,name=cpu_milli,json=cpuMilli" json:"cpu_milli,omitempty"`
-	Memory        int64                  `protobuf:"varint,2,opt,name=memory" json:"memory,omitempty"`
-	DiskUsed      int64                  `protobuf:"varint,3,opt,name=disk_used,json=diskUsed" json:"disk_used,omitempty"`
-	DiskTotal     int64                  `protobuf:"varint,4,opt,name=disk_total,json=diskTotal" json:"disk_total,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at" json:"at,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	CpuMilli  int64                  `protobuf:"varint,1,opt,name=cpu_milli,json=cpuMilli" json:"cpu_milli,omitempty"`
+	Memory    int64                  `protobuf:"varint,2,opt,name=memory" json:"memory,omitempty"`
+	DiskUsed  int64                  `protobuf:"varint,3,opt,name=disk_used,json=diskUsed" json:"disk_used,omitempty"`
+	DiskTotal int64                  `protobuf:"varint,4,opt,name=disk_total,json=diskTotal" json:"disk_total,omitempty"`
+	At        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at" json:"at,omitempty"`
+	// Of the machine's own devices, over the time since the sample before; absent at the first.
+	Rate          *Traffic `protobuf:"bytes,6,opt,name=rate" json:"rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MachineUsage) Reset() {
 	*x = MachineUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1646,7 +1726,7 @@ func (x *MachineUsage) String() string {
 func (*MachineUsage) ProtoMessage() {}
 
 func (x *MachineUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1659,7 +1739,7 @@ func (x *MachineUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineUsage.ProtoReflect.Descriptor instead.
 func (*MachineUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MachineUsage) GetCpuMilli() int64 {
@@ -1697,6 +1777,13 @@ func (x *MachineUsage) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *MachineUsage) GetRate() *Traffic {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
 // Transition is one thing that happened, with cause and time. The history of a cluster is a list of these.
 type Transition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1723,7 +1810,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1822,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1835,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Transition) GetSeq() uint64 {
@@ -1882,7 +1969,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +1981,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +1994,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Assignment) GetKey() *ReplicaKey {
@@ -2014,7 +2101,7 @@ type SealedSecret struct {
 
 func (x *SealedSecret) Reset() {
 	*x = SealedSecret{}
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2113,7 @@ func (x *SealedSecret) String() string {
 func (*SealedSecret) ProtoMessage() {}
 
 func (x *SealedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2126,7 @@ func (x *SealedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedSecret.ProtoReflect.Descriptor instead.
 func (*SealedSecret) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SealedSecret) GetName() string {
@@ -2076,7 +2163,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2175,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2188,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Peer) GetMachine() string {
@@ -2147,7 +2234,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2246,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2259,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Endpoint) GetKey() *ReplicaKey {
@@ -2236,7 +2323,7 @@ type ClusterSettings struct {
 
 func (x *ClusterSettings) Reset() {
 	*x = ClusterSettings{}
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2335,7 @@ func (x *ClusterSettings) String() string {
 func (*ClusterSettings) ProtoMessage() {}
 
 func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2348,7 @@ func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
 func (*ClusterSettings) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ClusterSettings) GetClusterId() string {
@@ -2434,7 +2521,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\amembers\x18\a \x03(\v2\x1c.argosy.v1.MemberObservationR\amembers\x12;\n" +
 	"\vobserved_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"observedAt\x12\x18\n" +
-	"\amessage\x18\t \x01(\tR\amessage\"\xbd\x02\n" +
+	"\amessage\x18\t \x01(\tR\amessage\"\xe5\x02\n" +
 	"\vMemberUsage\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x1b\n" +
@@ -2444,14 +2531,22 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\fnetwork_sent\x18\x06 \x01(\x03R\vnetworkSent\x12\x1b\n" +
 	"\tdisk_read\x18\a \x01(\x03R\bdiskRead\x12!\n" +
 	"\fdisk_written\x18\b \x01(\x03R\vdiskWritten\x12*\n" +
-	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xab\x01\n" +
+	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12&\n" +
+	"\x04rate\x18\n" +
+	" \x01(\v2\x12.argosy.v1.TrafficR\x04rate\"\x97\x01\n" +
+	"\aTraffic\x12)\n" +
+	"\x10network_received\x18\x01 \x01(\x03R\x0fnetworkReceived\x12!\n" +
+	"\fnetwork_sent\x18\x02 \x01(\x03R\vnetworkSent\x12\x1b\n" +
+	"\tdisk_read\x18\x03 \x01(\x03R\bdiskRead\x12!\n" +
+	"\fdisk_written\x18\x04 \x01(\x03R\vdiskWritten\"\xd3\x01\n" +
 	"\fMachineUsage\x12\x1b\n" +
 	"\tcpu_milli\x18\x01 \x01(\x03R\bcpuMilli\x12\x16\n" +
 	"\x06memory\x18\x02 \x01(\x03R\x06memory\x12\x1b\n" +
 	"\tdisk_used\x18\x03 \x01(\x03R\bdiskUsed\x12\x1d\n" +
 	"\n" +
 	"disk_total\x18\x04 \x01(\x03R\tdiskTotal\x12*\n" +
-	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xb4\x03\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12&\n" +
+	"\x04rate\x18\x06 \x01(\v2\x12.argosy.v1.TrafficR\x04rate\"\xb4\x03\n" +
 	"\n" +
 	"Transition\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1d\n" +
@@ -2573,7 +2668,7 @@ func file_argosy_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_argosy_v1_state_proto_goTypes = []any{
 	(ReplicaGoal)(0),              // 0: argosy.v1.ReplicaGoal
 	(MachineCondition)(0),         // 1: argosy.v1.MachineCondition
@@ -2593,77 +2688,80 @@ var file_argosy_v1_state_proto_goTypes = []any{
 	(*MemberObservation)(nil),     // 15: argosy.v1.MemberObservation
 	(*ReplicaObservation)(nil),    // 16: argosy.v1.ReplicaObservation
 	(*MemberUsage)(nil),           // 17: argosy.v1.MemberUsage
-	(*MachineUsage)(nil),          // 18: argosy.v1.MachineUsage
-	(*Transition)(nil),            // 19: argosy.v1.Transition
-	(*Assignment)(nil),            // 20: argosy.v1.Assignment
-	(*SealedSecret)(nil),          // 21: argosy.v1.SealedSecret
-	(*Peer)(nil),                  // 22: argosy.v1.Peer
-	(*Endpoint)(nil),              // 23: argosy.v1.Endpoint
-	(*ClusterSettings)(nil),       // 24: argosy.v1.ClusterSettings
-	nil,                           // 25: argosy.v1.App.RestartsEntry
-	nil,                           // 26: argosy.v1.App.ReplicaRestartsEntry
-	nil,                           // 27: argosy.v1.Machine.LabelsEntry
-	nil,                           // 28: argosy.v1.Assignment.ConfigsEntry
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*AppSpec)(nil),               // 30: argosy.v1.AppSpec
-	(VolumeClass)(0),              // 31: argosy.v1.VolumeClass
-	(*PublishedPort)(nil),         // 32: argosy.v1.PublishedPort
-	(*StackSpec)(nil),             // 33: argosy.v1.StackSpec
-	(*ContainerSpec)(nil),         // 34: argosy.v1.ContainerSpec
-	(*Port)(nil),                  // 35: argosy.v1.Port
-	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
+	(*Traffic)(nil),               // 18: argosy.v1.Traffic
+	(*MachineUsage)(nil),          // 19: argosy.v1.MachineUsage
+	(*Transition)(nil),            // 20: argosy.v1.Transition
+	(*Assignment)(nil),            // 21: argosy.v1.Assignment
+	(*SealedSecret)(nil),          // 22: argosy.v1.SealedSecret
+	(*Peer)(nil),                  // 23: argosy.v1.Peer
+	(*Endpoint)(nil),              // 24: argosy.v1.Endpoint
+	(*ClusterSettings)(nil),       // 25: argosy.v1.ClusterSettings
+	nil,                           // 26: argosy.v1.App.RestartsEntry
+	nil,                           // 27: argosy.v1.App.ReplicaRestartsEntry
+	nil,                           // 28: argosy.v1.Machine.LabelsEntry
+	nil,                           // 29: argosy.v1.Assignment.ConfigsEntry
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*AppSpec)(nil),               // 31: argosy.v1.AppSpec
+	(VolumeClass)(0),              // 32: argosy.v1.VolumeClass
+	(*PublishedPort)(nil),         // 33: argosy.v1.PublishedPort
+	(*StackSpec)(nil),             // 34: argosy.v1.StackSpec
+	(*ContainerSpec)(nil),         // 35: argosy.v1.ContainerSpec
+	(*Port)(nil),                  // 36: argosy.v1.Port
+	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
 }
 var file_argosy_v1_state_proto_depIdxs = []int32{
-	29, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
-	25, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
-	26, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
-	30, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
-	29, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
+	30, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
+	26, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
+	27, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
+	31, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
+	30, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
 	7,  // 5: argosy.v1.Replica.key:type_name -> argosy.v1.ReplicaKey
 	0,  // 6: argosy.v1.Replica.goal:type_name -> argosy.v1.ReplicaGoal
 	10, // 7: argosy.v1.Replica.reason:type_name -> argosy.v1.Reason
-	29, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
+	30, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
 	9,  // 9: argosy.v1.Replica.past:type_name -> argosy.v1.PastIncarnation
 	11, // 10: argosy.v1.Reason.verdicts:type_name -> argosy.v1.MachineVerdict
-	29, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
+	30, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
 	7,  // 12: argosy.v1.Volume.replica:type_name -> argosy.v1.ReplicaKey
-	31, // 13: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
-	29, // 14: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
-	27, // 15: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
+	32, // 13: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
+	30, // 14: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
+	28, // 15: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
 	14, // 16: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
-	29, // 17: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
+	30, // 17: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
 	1,  // 18: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
 	2,  // 19: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
-	29, // 20: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
-	29, // 21: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
-	32, // 22: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
+	30, // 20: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
+	30, // 21: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
+	33, // 22: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
 	7,  // 23: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
 	3,  // 24: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
 	15, // 25: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
-	29, // 26: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
+	30, // 26: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
 	7,  // 27: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
-	29, // 28: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
-	29, // 29: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
-	29, // 30: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	4,  // 31: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
-	7,  // 32: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
-	7,  // 33: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 34: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
-	33, // 35: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
-	34, // 36: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
-	21, // 37: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
-	28, // 38: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
-	21, // 39: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
-	7,  // 40: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
-	35, // 41: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
-	36, // 42: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
-	36, // 43: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
-	36, // 44: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	30, // 28: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
+	18, // 29: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
+	30, // 30: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
+	18, // 31: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
+	30, // 32: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	4,  // 33: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
+	7,  // 34: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
+	7,  // 35: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 36: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
+	34, // 37: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
+	35, // 38: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
+	22, // 39: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
+	29, // 40: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
+	22, // 41: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
+	7,  // 42: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
+	36, // 43: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
+	37, // 44: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
+	37, // 45: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
+	37, // 46: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_state_proto_init() }
@@ -2678,7 +2776,7 @@ func file_argosy_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_state_proto_rawDesc), len(file_argosy_v1_state_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

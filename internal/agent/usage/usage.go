@@ -22,14 +22,29 @@ type Sampler struct {
 	last map[string]reading // by container
 	// The machine's own.
 	busy, total uint64
+	traffic     traffic
 	at          time.Time
 	buf         []byte
 }
 
 type reading struct {
-	at    time.Time
-	cpu   uint64 // nanoseconds
-	paths paths
+	at      time.Time
+	cpu     uint64 // nanoseconds
+	traffic traffic
+	paths   paths
+}
+
+// traffic is bytes since a beginning that may come again: a device that is made anew counts from 0.
+type traffic struct{ received, sent, read, written int64 }
+
+// since is how much a second has been added to what was, nil when something was taken away or no time has passed.
+func (t traffic) since(was traffic, d time.Duration) *argosyv1.Traffic {
+	if d <= 0 || t.received < was.received || t.sent < was.sent || t.read < was.read || t.written < was.written {
+		return nil
+	}
+	rate := func(now, was int64) int64 { return int64(float64(now-was) / d.Seconds()) }
+	return &argosyv1.Traffic{NetworkReceived: rate(t.received, was.received), NetworkSent: rate(t.sent, was.sent),
+		DiskRead: rate(t.read, was.read), DiskWritten: rate(t.written, was.written)}
 }
 
 // paths are where a container's cgroup files are; they do not change while it runs.
@@ -44,8 +59,8 @@ func New(root string) *Sampler {
 	return &Sampler{root: root, v2: err == nil, last: map[string]reading{}, buf: make([]byte, 64<<10)}
 }
 
-// Sample reads what running containers use. Those that end meanwhile are left out, and so is a cpu share at the first sample
-// of a container.
+// Sample reads what running containers use. Those that end meanwhile are left out, and so are rates at the first sample of a
+// container.
 func (s *Sampler) Sample(now time.Time, containers []core.Container, disk string) *argosyv1.UsageReport {
 	r := &argosyv1.UsageReport{Machine: s.machine(now, disk)}
 	next := make(map[string]reading, len(containers))
@@ -65,12 +80,14 @@ func (s *Sampler) Sample(now time.Time, containers []core.Container, disk string
 		if err != nil {
 			continue
 		}
+		moved := traffic{u.NetworkReceived, u.NetworkSent, u.DiskRead, u.DiskWritten}
 		if known && cpu >= was.cpu && now.After(was.at) {
 			u.CpuMilli = int64(float64(cpu-was.cpu) / float64(now.Sub(was.at)) * 1000)
+			u.Rate = moved.since(was.traffic, now.Sub(was.at))
 		}
 		u.Key, u.Member, u.At = c.Owner.Key.Proto(), c.Member, timestamppb.New(now)
 		r.Members = append(r.Members, u)
-		next[c.ContainerID] = reading{at: now, cpu: cpu, paths: was.paths}
+		next[c.ContainerID] = reading{at: now, cpu: cpu, traffic: moved, paths: was.paths}
 	}
 	s.last = next
 	return r
@@ -175,10 +192,10 @@ func (s *Sampler) member(p paths) (*argosyv1.MemberUsage, uint64, error) {
 		u.Memory = max(u.Memory-int64(field(text, name)), 0)
 	}
 	if text, err := s.read(p.io); err == nil {
-		u.DiskRead, u.DiskWritten = traffic(text, s.v2)
+		u.DiskRead, u.DiskWritten = blocks(text, s.v2)
 	}
 	if text, err := s.read(p.net); err == nil {
-		u.NetworkReceived, u.NetworkSent = devices(text)
+		u.NetworkReceived, u.NetworkSent = devices(text, func(name string) bool { return name != "lo" })
 	}
 	return u, cpu, nil
 }
@@ -197,8 +214,8 @@ func field(text, name string) uint64 {
 	return 0
 }
 
-// traffic adds up what all disks read and wrote.
-func traffic(text string, v2 bool) (read, written int64) {
+// blocks adds up what all disks read and wrote.
+func blocks(text string, v2 bool) (read, written int64) {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
 		if !v2 {
@@ -226,18 +243,56 @@ func add(text string, when bool, to *int64) {
 	}
 }
 
-// devices adds up what all devices but the loopback received and sent.
-func devices(text string) (received, sent int64) {
+// devices adds up what the devices that count received and sent.
+func devices(text string, counts func(name string) bool) (received, sent int64) {
 	for line := range strings.Lines(text) {
 		name, rest, ok := strings.Cut(line, ":")
 		f := strings.Fields(rest)
-		if !ok || strings.TrimSpace(name) == "lo" || len(f) < 9 {
+		if !ok || len(f) < 9 || !counts(strings.TrimSpace(name)) {
 			continue
 		}
 		add(f[0], true, &received)
 		add(f[8], true, &sent)
 	}
 	return received, sent
+}
+
+// isUplink says whether a network device leads out of the machine: what goes through its bridges, its containers' cables and
+// its tunnels goes through that too, or stays inside.
+func isUplink(name string) bool {
+	for _, inner := range []string{"lo", "veth", "docker", "br-", "virbr", "tun", "tap", "wg", "vxlan", "flannel", "cali", "cni", "argosy", "dummy", "ifb", "bond"} {
+		if strings.HasPrefix(name, inner) {
+			return false
+		}
+	}
+	return true
+}
+
+// sector is the unit of /proc/diskstats, whatever a disk's own may be.
+const sector = 512
+
+// disks adds up what a machine's disks read and wrote. Partitions are parts of a disk, and what is stacked on disks goes
+// through them.
+func disks(text string, isDisk func(name string) bool) (read, written int64) {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 10 || !isDisk(f[2]) {
+			continue
+		}
+		add(f[5], true, &read)
+		add(f[9], true, &written)
+	}
+	return read * sector, written * sector
+}
+
+func (s *Sampler) isDisk(name string) bool {
+	for _, inner := range []string{"loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd"} {
+		if strings.HasPrefix(name, inner) {
+			return false
+		}
+	}
+	_, err := os.Stat(filepath.Join(s.root, "sys/block", name))
+	return err == nil
 }
 
 func (s *Sampler) machine(now time.Time, disk string) *argosyv1.MachineUsage {
@@ -249,7 +304,17 @@ func (s *Sampler) machine(now time.Time, disk string) *argosyv1.MachineUsage {
 		}
 		s.busy, s.total = busy, total
 	}
-	s.at = now
+	var moved traffic
+	if text, err := s.read(filepath.Join(s.root, "proc/net/dev")); err == nil {
+		moved.received, moved.sent = devices(text, isUplink)
+	}
+	if text, err := s.read(filepath.Join(s.root, "proc/diskstats")); err == nil {
+		moved.read, moved.written = disks(text, s.isDisk)
+	}
+	if !s.at.IsZero() {
+		u.Rate = moved.since(s.traffic, now.Sub(s.at))
+	}
+	s.traffic, s.at = moved, now
 	if text, err := s.read(filepath.Join(s.root, "proc/meminfo")); err == nil {
 		u.Memory = int64(kib(text, "MemTotal:")) - int64(kib(text, "MemAvailable:"))
 	}

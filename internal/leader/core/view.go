@@ -214,6 +214,41 @@ func (v *View) Usage(tenant, app string) *argosyv1.ListUsageResponse {
 	return out
 }
 
+// UsageAt is when a machine last reported usage, zero when never.
+func (v *View) UsageAt(machine string) time.Time { return v.core.disp.UsageAt(machine) }
+
+// MachineUsage is what a machine last reported of itself, nil when nothing.
+func (v *View) MachineUsage(machine string) *argosyv1.MachineUsage { return v.core.disp.Usage(machine) }
+
+// ReplicaUsage adds up what a replica's members use; nil when none of them was sampled.
+func (v *View) ReplicaUsage(r *argosyv1.Replica) *argosyv1.ReplicaUsage {
+	k := state.KeyOf(r.GetKey())
+	var out *argosyv1.ReplicaUsage
+	rated := true
+	_, containers := v.StackOf(k.StackKey(), r.GetRevision())
+	for _, ct := range containers {
+		u := v.core.disp.MemberUsage(r.GetMachine(), k, ct.GetName())
+		if u == nil {
+			continue
+		}
+		if out == nil {
+			out = &argosyv1.ReplicaUsage{Key: r.GetKey(), Rate: &argosyv1.Traffic{}}
+		}
+		out.CpuMilli += u.GetCpuMilli()
+		out.Memory += u.GetMemory()
+		out.Members = append(out.Members, u)
+		rated = rated && u.GetRate() != nil
+		out.Rate.NetworkReceived += u.GetRate().GetNetworkReceived()
+		out.Rate.NetworkSent += u.GetRate().GetNetworkSent()
+		out.Rate.DiskRead += u.GetRate().GetDiskRead()
+		out.Rate.DiskWritten += u.GetRate().GetDiskWritten()
+	}
+	if out != nil && !rated {
+		out.Rate = nil
+	}
+	return out
+}
+
 // Explain says why a replica is where it is, or nowhere. It leaves history to the caller.
 func (v *View) Explain(k state.Key) (*argosyv1.ExplainResponse, error) {
 	r := v.Replica(k)

@@ -108,6 +108,9 @@ const (
 	// ClusterServiceListUsageProcedure is the fully-qualified name of the ClusterService's ListUsage
 	// RPC.
 	ClusterServiceListUsageProcedure = "/argosy.v1.ClusterService/ListUsage"
+	// ClusterServiceWatchUsageProcedure is the fully-qualified name of the ClusterService's WatchUsage
+	// RPC.
+	ClusterServiceWatchUsageProcedure = "/argosy.v1.ClusterService/WatchUsage"
 	// StreamServiceLogsProcedure is the fully-qualified name of the StreamService's Logs RPC.
 	StreamServiceLogsProcedure = "/argosy.v1.StreamService/Logs"
 	// StreamServiceExecProcedure is the fully-qualified name of the StreamService's Exec RPC.
@@ -768,6 +771,8 @@ type ClusterServiceClient interface {
 	// ListEvents reads history, oldest first; with follow it goes on with what happens.
 	ListEvents(context.Context, *connect.Request[v1.ListEventsRequest]) (*connect.ServerStreamForClient[v1.ListEventsResponse], error)
 	ListUsage(context.Context, *connect.Request[v1.ListUsageRequest]) (*connect.Response[v1.ListUsageResponse], error)
+	// WatchUsage sends what replicas and machines use once, then what changes, at most once per interval.
+	WatchUsage(context.Context, *connect.Request[v1.WatchUsageRequest]) (*connect.ServerStreamForClient[v1.WatchUsageResponse], error)
 }
 
 // NewClusterServiceClient constructs a client for the argosy.v1.ClusterService service. By default,
@@ -817,6 +822,12 @@ func NewClusterServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(clusterServiceMethods.ByName("ListUsage")),
 			connect.WithClientOptions(opts...),
 		),
+		watchUsage: connect.NewClient[v1.WatchUsageRequest, v1.WatchUsageResponse](
+			httpClient,
+			baseURL+ClusterServiceWatchUsageProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("WatchUsage")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -828,6 +839,7 @@ type clusterServiceClient struct {
 	revokeToken *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
 	listEvents  *connect.Client[v1.ListEventsRequest, v1.ListEventsResponse]
 	listUsage   *connect.Client[v1.ListUsageRequest, v1.ListUsageResponse]
+	watchUsage  *connect.Client[v1.WatchUsageRequest, v1.WatchUsageResponse]
 }
 
 // GetCluster calls argosy.v1.ClusterService.GetCluster.
@@ -860,6 +872,11 @@ func (c *clusterServiceClient) ListUsage(ctx context.Context, req *connect.Reque
 	return c.listUsage.CallUnary(ctx, req)
 }
 
+// WatchUsage calls argosy.v1.ClusterService.WatchUsage.
+func (c *clusterServiceClient) WatchUsage(ctx context.Context, req *connect.Request[v1.WatchUsageRequest]) (*connect.ServerStreamForClient[v1.WatchUsageResponse], error) {
+	return c.watchUsage.CallServerStream(ctx, req)
+}
+
 // ClusterServiceHandler is an implementation of the argosy.v1.ClusterService service.
 type ClusterServiceHandler interface {
 	GetCluster(context.Context, *connect.Request[v1.GetClusterRequest]) (*connect.Response[v1.GetClusterResponse], error)
@@ -869,6 +886,8 @@ type ClusterServiceHandler interface {
 	// ListEvents reads history, oldest first; with follow it goes on with what happens.
 	ListEvents(context.Context, *connect.Request[v1.ListEventsRequest], *connect.ServerStream[v1.ListEventsResponse]) error
 	ListUsage(context.Context, *connect.Request[v1.ListUsageRequest]) (*connect.Response[v1.ListUsageResponse], error)
+	// WatchUsage sends what replicas and machines use once, then what changes, at most once per interval.
+	WatchUsage(context.Context, *connect.Request[v1.WatchUsageRequest], *connect.ServerStream[v1.WatchUsageResponse]) error
 }
 
 // NewClusterServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -914,6 +933,12 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 		connect.WithSchema(clusterServiceMethods.ByName("ListUsage")),
 		connect.WithHandlerOptions(opts...),
 	)
+	clusterServiceWatchUsageHandler := connect.NewServerStreamHandler(
+		ClusterServiceWatchUsageProcedure,
+		svc.WatchUsage,
+		connect.WithSchema(clusterServiceMethods.ByName("WatchUsage")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/argosy.v1.ClusterService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ClusterServiceGetClusterProcedure:
@@ -928,6 +953,8 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 			clusterServiceListEventsHandler.ServeHTTP(w, r)
 		case ClusterServiceListUsageProcedure:
 			clusterServiceListUsageHandler.ServeHTTP(w, r)
+		case ClusterServiceWatchUsageProcedure:
+			clusterServiceWatchUsageHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -959,6 +986,10 @@ func (UnimplementedClusterServiceHandler) ListEvents(context.Context, *connect.R
 
 func (UnimplementedClusterServiceHandler) ListUsage(context.Context, *connect.Request[v1.ListUsageRequest]) (*connect.Response[v1.ListUsageResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.ClusterService.ListUsage is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) WatchUsage(context.Context, *connect.Request[v1.WatchUsageRequest], *connect.ServerStream[v1.WatchUsageResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.ClusterService.WatchUsage is not implemented"))
 }
 
 // StreamServiceClient is a client for the argosy.v1.StreamService service.
