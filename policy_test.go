@@ -139,6 +139,7 @@ var only = map[string][]string{
 	module + "internal/leader/core":  {"internal/leader", "internal/sim"},
 	"github.com/spf13/cobra":         {"internal/cli"},
 	"charm.land/":                    {"internal/cli"},
+	"github.com/charmbracelet/":      {"internal/cli"},
 	"github.com/miekg/dns":           {"internal/dns"},
 	"sigs.k8s.io/knftables":          {"internal/network"},
 	"github.com/moby/moby/client":    {"internal/agent", "internal/image", "internal/localcluster", "internal/network", "internal/cli"},
