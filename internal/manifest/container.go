@@ -96,13 +96,13 @@ func processKeys() []ckey {
 		field("tty", boolean(), "Give the process a terminal.", assign(func(s *spec, v bool) { s.Tty = v })).like("tty: true"),
 		field("stdin_open", boolean(), "Keep standard input open.", assign(func(s *spec, v bool) { s.StdinOpen = v })).like("stdin_open: true"),
 		field("init", boolean(), "Run a small init as process 1 that passes signals on and reaps children.", assign(func(s *spec, v bool) { s.Init = v })).like("init: true"),
-		field("platform", parsed("platform", jsonSchema{"type": "string"}, parsePlatform), "Platform of the image, such as `linux/arm64`. The default is the machine's.",
+		field("platform", parsed("platform", variable(jsonSchema{"type": "string", "pattern": "^linux(/[^/ ]+){0,2}$"}), parsePlatform), "Platform of the image, such as `linux/arm64`. The default is the machine's.",
 			assign(func(s *spec, v string) { s.Platform = v })).like("platform: linux/amd64"),
 		field("pull_policy", choice("word", map[string]argosyv1.PullPolicy{
 			"missing": argosyv1.PullPolicy_PULL_POLICY_MISSING, "if_not_present": argosyv1.PullPolicy_PULL_POLICY_MISSING,
 			"always": argosyv1.PullPolicy_PULL_POLICY_ALWAYS, "never": argosyv1.PullPolicy_PULL_POLICY_NEVER,
-		}), "When a machine fetches the image: `missing` (the default; also `if_not_present`), `always` or `never`.",
-			assign(func(s *spec, v argosyv1.PullPolicy) { s.PullPolicy = v })).like("pull_policy: always"),
+		}), "When a machine fetches the image: `missing` (also `if_not_present`), `always` or `never`.",
+			assign(func(s *spec, v argosyv1.PullPolicy) { s.PullPolicy = v })).like("pull_policy: always").unsaid("missing"),
 		field("labels", pairs(), "Labels of the container.", func(_ *reader, c *container, v []pair, _ value) { c.labels = v }).like("labels: {team: shop}"),
 		field("label_file", oneOrMore(where(text())), "Files with labels, at or below the directory of the manifest; `labels` wins.",
 			func(r *reader, c *container, v []placed[string], _ value) {
@@ -193,16 +193,16 @@ func lifecycleKeys() []ckey {
 		field("restart", parsed("word", variable(jsonSchema{"anyOf": []any{
 			jsonSchema{"enum": []string{"no", "always", "unless-stopped"}},
 			jsonSchema{"type": "string", "pattern": "^on-failure(:[0-9]+)?$"}, jsonSchema{"const": false}}}), parseRestart),
-			"What to do when the process ends: `always` (the default: a replica is wanted until it is not), `on-failure`, `on-failure:N`, `unless-stopped` or `\"no\"`.",
-			func(r *reader, c *container, v *argosyv1.RestartPolicy, at value) { c.sayRestart(r, v, at) }).like("restart: on-failure:5"),
+			"What to do when the process ends: `always` (a replica is wanted until it is not), `on-failure`, `on-failure:N`, `unless-stopped` or `\"no\"`.",
+			func(r *reader, c *container, v *argosyv1.RestartPolicy, at value) { c.sayRestart(r, v, at) }).like("restart: on-failure:5").unsaid("always"),
 		field("deploy", section(deployTable(), func() *deploy { return &deploy{} }),
 			"Limits and reservations of resources, and the restart policy, in the form of Compose's deploy section.",
 			func(r *reader, c *container, v *deploy, at value) { v.apply(r, c) }).
 			like("deploy:\n  resources:\n    limits: {cpus: \"0.5\", memory: 256m}\n    reservations: {memory: 128m}"),
-		field("stop_signal", parsed("signal", jsonSchema{"type": []string{"string", "integer"}}, parseSignal),
+		field("stop_signal", parsed("signal", signalSchema(), parseSignal),
 			"The signal that asks the process to end; the default is the image's, or SIGTERM.", assign(func(s *spec, v string) { s.StopSignal = v })).like("stop_signal: SIGQUIT"),
-		field("stop_grace_period", duration(), "How long the process may take to end before it is killed; the default is 10s.",
-			setDuration(func(s *spec, d *durationpb.Duration) { s.StopGracePeriod = d })).like("stop_grace_period: 30s"),
+		field("stop_grace_period", duration(), "How long the process may take to end before it is killed.",
+			setDuration(func(s *spec, d *durationpb.Duration) { s.StopGracePeriod = d })).like("stop_grace_period: 30s").unsaid("10s"),
 		field("logging", section(loggingTable(), func() *argosyv1.LogOptions { return &argosyv1.LogOptions{} }),
 			"How much of the container's output a machine keeps. It is read with `argosy logs`.",
 			func(_ *reader, c *container, v *argosyv1.LogOptions, _ value) { c.spec.Logging = v }).
@@ -288,8 +288,8 @@ func loggingTable() *object[*argosyv1.LogOptions] {
 	type opts = argosyv1.LogOptions
 	count := whole(1, 1000)
 	options := newObject("logging options",
-		field("max-size", bytesSize(), "Size at which a log file is rotated; the default is 10 MiB.", func(_ *reader, o *opts, v int64, _ value) { o.MaxSize = v }).like("max-size: 20m"),
-		field("max-file", count, "How many log files are kept; the default is 3.", func(_ *reader, o *opts, v int64, _ value) { o.MaxFiles = uint32(v) }).like(`max-file: "5"`),
+		field("max-size", bytesSize(), "Size at which a log file is rotated.", func(_ *reader, o *opts, v int64, _ value) { o.MaxSize = v }).like("max-size: 20m").unsaid("10m"),
+		field("max-file", count, "How many log files are kept.", func(_ *reader, o *opts, v int64, _ value) { o.MaxFiles = uint32(v) }).like(`max-file: "5"`).unsaid(3),
 	)
 	kept := "output is kept on the machine, where `argosy logs` reads it"
 	return newObject("logging",

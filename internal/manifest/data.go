@@ -30,7 +30,7 @@ func fileRefs(what, directory string) shape[*argosyv1.FileRef] {
 		_, err := parseWhole(s, 0, 1<<32-2)
 		return s, err
 	}
-	ids := parsed("number", jsonSchema{"type": []string{"integer", "string"}}, number)
+	ids := parsed("number", jsonSchema{"anyOf": []any{jsonSchema{"type": "integer", "minimum": 0, "maximum": 1<<32 - 2}, jsonSchema{"type": "string", "pattern": `^[0-9]+$|\$`}}}, number)
 	source := name()
 	short := shape[*ref]{word: "name", schema: source.schema, read: func(r *reader, v value) (*ref, bool) {
 		s, ok := source.read(r, v)
@@ -46,7 +46,7 @@ func fileRefs(what, directory string) shape[*argosyv1.FileRef] {
 		}).like("target: /etc/motd"),
 		field("uid", ids, "Owner of the file, as a number; the default is root.", func(_ *reader, f *ref, v string, _ value) { f.Uid = v }).like(`uid: "1000"`),
 		field("gid", ids, "Group of the file, as a number; the default is root.", func(_ *reader, f *ref, v string, _ value) { f.Gid = v }).like(`gid: "1000"`),
-		field("mode", mode(), "Permission bits; the default is 0444.", func(_ *reader, f *ref, v uint32, _ value) { f.Mode = v }).like("mode: 0440"),
+		field("mode", mode(), "Permission bits.", func(_ *reader, f *ref, v uint32, _ value) { f.Mode = v }).like(`mode: "0440"`).unsaid("0444"),
 	), func() *ref { return &ref{} })
 	both := shortOrLong(short, long)
 	read := both.read
@@ -158,7 +158,7 @@ func mountTable() *object[*mountDraft] {
 	}
 	tmpfs := within(newObject("tmpfs",
 		field("size", bytesSize(), "Its size; the default is half the machine's memory.", func(_ *reader, m *mount, v int64, _ value) { m.Size = v }).like("size: 16m"),
-		field("mode", mode(), "Permission bits of its root.", func(_ *reader, m *mount, v uint32, _ value) { m.Mode = v }).like("mode: 0700"),
+		field("mode", mode(), "Permission bits of its root.", func(_ *reader, m *mount, v uint32, _ value) { m.Mode = v }).like(`mode: "0700"`),
 	), func() *mount { return &mount{} })
 	volume := within(newObject("volume",
 		field("nocopy", boolean(), "Do not copy the image's files into an empty volume.", func(_ *reader, m *mount, v bool, _ value) { m.NoCopy = v }).like("nocopy: true"),

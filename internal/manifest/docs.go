@@ -120,16 +120,20 @@ func (d *docWriter) table(keys []keyDoc) {
 		if k.refused != "" {
 			continue
 		}
-		doc := k.doc
+		doc := k.withExample()
 		if k.required {
 			doc = "**Required.** " + doc
-		}
-		if k.example != "" && !strings.Contains(k.example, "\n") {
-			doc += " For example `" + k.example + "`."
 		}
 		d.line("| `%s` | %s | %s |", k.name, cell(k.word), cell(doc))
 	}
 	d.line("")
+}
+
+func (k keyDoc) withExample() string {
+	if k.example == "" || strings.Contains(k.example, "\n") {
+		return k.text()
+	}
+	return k.text() + " For example `" + k.example + "`."
 }
 
 func cell(s string) string {
@@ -190,7 +194,7 @@ func (d *docWriter) honoured(keys []keyDoc) {
 	d.line("|---|---|")
 	for _, k := range keys {
 		if k.refused == "" {
-			d.line("| `%s` | %s |", k.name, cell(k.doc))
+			d.line("| `%s` | %s |", k.name, cell(k.withExample()))
 		}
 	}
 	d.line("")

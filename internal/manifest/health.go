@@ -28,12 +28,12 @@ func healthTable() *object[*health] {
 	return newObject("healthcheck",
 		field("test", healthTest(), "The command that tells: a list that begins with CMD or CMD-SHELL, a text for a shell, or NONE to have no check.",
 			func(_ *reader, h *health, v []string, at value) { h.spec.Test, h.test = v, at }).like("test: [CMD, curl, -f, http://localhost/]"),
-		timing("interval", "Time between checks; the default is 30s.", "interval: 5s", func(s *argosyv1.Healthcheck, d *durationpb.Duration) { s.Interval = d }),
-		timing("timeout", "How long a check may take; the default is 30s.", "timeout: 3s", func(s *argosyv1.Healthcheck, d *durationpb.Duration) { s.Timeout = d }),
+		timing("interval", "Time between checks.", "interval: 5s", func(s *argosyv1.Healthcheck, d *durationpb.Duration) { s.Interval = d }).unsaid("30s"),
+		timing("timeout", "How long a check may take.", "timeout: 3s", func(s *argosyv1.Healthcheck, d *durationpb.Duration) { s.Timeout = d }).unsaid("30s"),
 		timing("start_period", "Time after the start in which failures do not count.", "start_period: 20s", func(s *argosyv1.Healthcheck, d *durationpb.Duration) { s.StartPeriod = d }),
-		timing("start_interval", "Time between checks within the start period; the default is 5s.", "start_interval: 1s", func(s *argosyv1.Healthcheck, d *durationpb.Duration) { s.StartInterval = d }),
-		field("retries", whole(1, 10_000), "Failures in a row after which the container is unhealthy; the default is 3.",
-			func(_ *reader, h *health, v int64, _ value) { h.spec.Retries = uint32(v) }).like("retries: 5"),
+		timing("start_interval", "Time between checks within the start period.", "start_interval: 1s", func(s *argosyv1.Healthcheck, d *durationpb.Duration) { s.StartInterval = d }).unsaid("5s"),
+		field("retries", whole(1, 10_000), "Failures in a row after which the container is unhealthy.",
+			func(_ *reader, h *health, v int64, _ value) { h.spec.Retries = uint32(v) }).like("retries: 5").unsaid(3),
 		field("disable", boolean(), "Do not check at all, whatever the image says.", func(_ *reader, h *health, v bool, _ value) { h.disable = v }).like("disable: true"),
 	)
 }
@@ -132,7 +132,7 @@ func dependencyTable() *object[*argosyv1.Dependency] {
 			func(_ *reader, d *dep, v argosyv1.Condition, _ value) { d.Condition = v }).must().like("condition: service_healthy"),
 		field("restart", boolean(), "Restart this container when the other was recreated.", func(_ *reader, d *dep, v bool, _ value) { d.Restart = v }).like("restart: true"),
 		field("required", boolean(), "When false, start even if the other cannot be had; it may then be missing from the stack.",
-			func(_ *reader, d *dep, v bool, _ value) { d.Required = v }).like("required: false"),
+			func(_ *reader, d *dep, v bool, _ value) { d.Required = v }).like("required: false").unsaid(true),
 	)
 }
 

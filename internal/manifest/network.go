@@ -19,7 +19,7 @@ func networkKeys() []ckey {
 		field("domainname", host(), "The domain that the container believes to be in.", assign(func(s *spec, v string) { s.Domainname = v })).like("domainname: example.org"),
 		field("extra_hosts", extraHosts(), "Names to add to the container's hosts file: a list of `NAME:ADDRESS`, or a map.",
 			assign(func(s *spec, v []string) { s.ExtraHosts = v })).like(`extra_hosts: ["printer:10.0.0.9"]`),
-		field("dns", oneOrMore(parsed("IP address", variable(jsonSchema{"type": "string"}), parseIP)), "Name servers in place of the machine's. The names of the cluster are then not found.",
+		field("dns", oneOrMore(parsed("IP address", ipSchema(), parseIP)), "Name servers in place of the machine's. The names of the cluster are then not found.",
 			func(r *reader, c *container, v []string, at value) {
 				c.spec.Dns = v
 				r.note(at.name(), "container %s has name servers of its own: it does not find the names of the cluster", c.spec.Name)
@@ -136,10 +136,10 @@ func portTable() *object[*publication] {
 	return newObject("port",
 		field("target", ports, "Port of the container.", func(_ *reader, p *publication, v span, _ value) { p.target = v }).must().like("target: 8080"),
 		field("published", ports, "Port of the machine; without it the machine chooses one.", func(_ *reader, p *publication, v span, _ value) { p.host = v }).like("published: 80"),
-		field("host_ip", parsed("IP address", variable(jsonSchema{"type": "string"}), parseIP), "Address of the machine to listen on; the default is all.",
+		field("host_ip", parsed("IP address", ipSchema(), parseIP), "Address of the machine to listen on; the default is all.",
 			func(_ *reader, p *publication, v string, _ value) { p.ip = v }).like("host_ip: 127.0.0.1"),
-		field("protocol", parsed("`tcp` or `udp`", variable(jsonSchema{"enum": []string{"tcp", "udp"}}), parseProtocol), "`tcp` (the default) or `udp`.",
-			func(_ *reader, p *publication, v argosyv1.Protocol, _ value) { p.protocol = v }).like("protocol: udp"),
+		field("protocol", parsed("`tcp` or `udp`", variable(jsonSchema{"enum": []string{"tcp", "udp"}}), parseProtocol), "`tcp` or `udp`.",
+			func(_ *reader, p *publication, v argosyv1.Protocol, _ value) { p.protocol = v }).like("protocol: udp").unsaid("tcp"),
 		field("name", name(), "Name of the port, for SRV records.", func(_ *reader, p *publication, v string, _ value) { p.name = v }).like("name: http"),
 		field("mode", parsed("word", variable(jsonSchema{"enum": []string{"host"}}), func(s string) (string, error) {
 			if s != "host" {

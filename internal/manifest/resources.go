@@ -23,10 +23,10 @@ func resourceKeys() []ckey {
 		field("pids_limit", whole(-1, 1<<22), "How many processes and threads there may be; -1 is any number.", func(r *reader, c *container, n int64, at value) {
 			c.limitPIDs.say(r, max(n, 0), at)
 		}).like("pids_limit: 200"),
-		field("cpu_shares", whole(2, 262144), "Weight against other containers when cpus are short; the default is 1024.", func(_ *reader, c *container, n int64, _ value) {
+		field("cpu_shares", whole(2, 262144), "Weight against other containers when cpus are short.", func(_ *reader, c *container, n int64, _ value) {
 			c.spec.Resources = &argosyv1.Resources{CpuShares: n}
-		}).like("cpu_shares: 512"),
-		field("shm_size", bytesSize(), "Size of /dev/shm; the default is 64 MiB.", assign(func(s *spec, v int64) { s.ShmSize = v })).like("shm_size: 128m"),
+		}).like("cpu_shares: 512").unsaid(1024),
+		field("shm_size", bytesSize(), "Size of /dev/shm.", assign(func(s *spec, v int64) { s.ShmSize = v })).like("shm_size: 128m").unsaid("64m"),
 		field("ulimits", ulimits(), "Limits of the process, each a number or `{soft: N, hard: N}`; -1 is none.",
 			assign(func(s *spec, v []*argosyv1.Ulimit) { s.Ulimits = v })).like("ulimits: {nofile: {soft: 1024, hard: 65536}}"),
 		field("oom_score_adj", whole(-1000, 1000), "How early the kernel kills the container when memory is short: higher is earlier. Below 0 needs a policy that grants it.",

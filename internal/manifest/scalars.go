@@ -60,7 +60,8 @@ func name() shape[string] {
 }
 
 func nameSchema() jsonSchema {
-	return jsonSchema{"type": "string", "pattern": "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"}
+	return jsonSchema{"type": "string", "pattern": "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$",
+		"patternErrorMessage": "names are DNS labels: small letters, digits and hyphens, beginning with a letter"}
 }
 
 // units of time, longest spelling first.
@@ -118,7 +119,8 @@ func parseDuration(s string) (time.Duration, error) {
 
 func duration() shape[time.Duration] {
 	return parsed("duration such as `1m30s`",
-		jsonSchema{"anyOf": []any{jsonSchema{"const": 0}, jsonSchema{"type": "string", "pattern": `^([0-9.]+(us|µs|ms|s|m|h|d|w))+$|^0$|\$`}}}, parseDuration)
+		jsonSchema{"anyOf": []any{jsonSchema{"const": 0}, jsonSchema{"type": "string", "pattern": `^([0-9.]+(us|µs|ms|s|m|h|d|w))+$|^0$|\$`,
+			"patternErrorMessage": "a duration is a number and a unit: 500ms, 10s, 1m30s, 2h"}}}, parseDuration)
 }
 
 // parseBytes reads Compose's sizes: `512`, `64k`, `256mb`, `1.5GiB`; k, m, g, t are powers of 1024.
@@ -161,7 +163,8 @@ func bytesSize() shape[int64] {
 
 func sizeSchema() jsonSchema {
 	return jsonSchema{"anyOf": []any{jsonSchema{"type": "integer", "minimum": 0},
-		jsonSchema{"type": "string", "pattern": `^[0-9.]+ ?([kKmMgGtT]?[bB]?|[kKmMgGtT][iI][bB]?)$|\$`}}}
+		jsonSchema{"type": "string", "pattern": `^[0-9.]+ ?([kKmMgGtT]?[bB]?|[kKmMgGtT][iI][bB]?)$|\$`,
+			"patternErrorMessage": "a size is a number of bytes, or one with a unit: 64k, 256m, 1.5g, 1GiB"}}}
 }
 
 // parseMemory is a size that the engine takes as a memory limit; 0 is none.
@@ -288,6 +291,11 @@ func parseMode(s string) (uint32, error) {
 func mode() shape[uint32] {
 	return parsed("file mode such as `0440`", jsonSchema{"anyOf": []any{jsonSchema{"type": "integer", "minimum": 0, "maximum": 0o7777},
 		jsonSchema{"type": "string", "pattern": `^0o?[0-7]+$|\$`}}}, parseMode)
+}
+
+// ipSchema knows an address from another word; which ones there are only the parser knows.
+func ipSchema() jsonSchema {
+	return variable(jsonSchema{"type": "string", "pattern": `^\[?[0-9A-Fa-f.:]+(%[^ ]+)?\]?$`, "patternErrorMessage": "this is not an IP address"})
 }
 
 func parseIP(s string) (string, error) {

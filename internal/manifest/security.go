@@ -9,9 +9,9 @@ import (
 func securityKeys() []ckey {
 	return []ckey{
 		field("read_only", boolean(), "Mount the image read-only; writable paths are volumes and tmpfs.", assign(func(s *spec, v bool) { s.ReadOnly = v })).like("read_only: true"),
-		field("cap_add", listOf(where(text())), "Linux capabilities to add. Those that reach beyond the container need a policy that grants them.",
+		field("cap_add", listOf(where(capability())), "Linux capabilities to add. Those that reach beyond the container need a policy that grants them.",
 			func(r *reader, c *container, v []placed[string], _ value) { c.spec.CapAdd = r.capabilities(v, true) }).like("cap_add: [NET_BIND_SERVICE]"),
-		field("cap_drop", listOf(where(text())), "Linux capabilities to take away; `ALL` is every one.",
+		field("cap_drop", listOf(where(capability())), "Linux capabilities to take away; `ALL` is every one.",
 			func(r *reader, c *container, v []placed[string], _ value) { c.spec.CapDrop = r.capabilities(v, false) }).like("cap_drop: [ALL]"),
 		field("security_opt", listOf(where(text())), "`no-new-privileges`; other options need a policy that grants them.",
 			func(r *reader, c *container, v []placed[string], _ value) {
@@ -37,6 +37,16 @@ var ordinary = strings.Fields(`AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID IPC_
 var extraordinary = strings.Fields(`ALL AUDIT_CONTROL AUDIT_READ BLOCK_SUSPEND BPF CHECKPOINT_RESTORE DAC_READ_SEARCH IPC_OWNER LEASE
 	LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE NET_ADMIN PERFMON SYSLOG SYS_ADMIN SYS_BOOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE
 	SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG`)
+
+// capability is a text whose schema knows the words. Capital or small, with CAP_ or without, they mean the same.
+func capability() shape[string] {
+	s := text()
+	words := append(append([]string{}, ordinary...), extraordinary...)
+	s.schema = jsonSchema{"anyOf": []any{jsonSchema{"enum": words},
+		jsonSchema{"type": "string", "pattern": "^(" + anyCase("CAP_") + ")?(" + anyCase(strings.Join(words, "|")) + `)$|\$`,
+			"patternErrorMessage": "this is not a capability of Linux"}}}
+	return s
+}
 
 func (r *reader) capabilities(list []placed[string], add bool) []string {
 	var out []string

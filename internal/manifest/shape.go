@@ -24,6 +24,7 @@ type jsonSchema map[string]any
 type keyDoc struct {
 	name, doc, example string
 	word               string
+	standard           any // what holds when the key is not there, when that can be written; or nil
 	schema             jsonSchema
 	required           bool
 	refused            string // why it is not honoured; empty when it is
@@ -86,6 +87,9 @@ func (k key[T]) must() key[T]               { k.required = true; return k }
 func (k key[T]) ours() key[T]               { k.own = true; return k }
 func (k key[T]) like(example string) key[T] { k.example = example; return k }
 
+// unsaid tells what holds when the key is not there.
+func (k key[T]) unsaid(standard any) key[T] { k.standard = standard; return k }
+
 // read hands every key of the map v to its field; false means that something in it was wrong. what names the map in
 // messages: `container web`.
 func (o *object[T]) read(r *reader, v value, what string, into T) bool {
@@ -139,32 +143,6 @@ func (o *object[T]) docs() []keyDoc {
 		out[i] = k.keyDoc
 	}
 	return out
-}
-
-func (o *object[T]) schema() jsonSchema { return objectSchema(o.docs()) }
-
-func objectSchema(keys []keyDoc) jsonSchema {
-	props := jsonSchema{}
-	var required []string
-	for _, k := range keys {
-		if k.refused != "" {
-			continue
-		}
-		s := jsonSchema{"description": k.doc}
-		for name, v := range k.schema {
-			s[name] = v
-		}
-		props[k.name] = s
-		if k.required {
-			required = append(required, k.name)
-		}
-	}
-	s := jsonSchema{"type": "object", "properties": props, "additionalProperties": false,
-		"patternProperties": jsonSchema{"^x-": jsonSchema{}}}
-	if required != nil {
-		s["required"] = required
-	}
-	return s
 }
 
 // within reads an object as the value of a key; fresh makes what it is read into.

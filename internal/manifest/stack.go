@@ -67,8 +67,8 @@ func volumeTable() *object[*volume] {
 				return 0, &betterError{message: "shared volumes are not honoured yet", suggestion: "local"}
 			}
 			return 0, &betterError{message: fmt.Sprintf("%s is not a class of volumes", quoted(s)), suggestion: "local"}
-		}), "`local` (the default): the data lives on one machine, and the replica stays with it.",
-			func(_ *reader, v *volume, c argosyv1.VolumeClass, _ value) { v.spec.Class = c }).ours().like("class: local"),
+		}), "`local`: the data lives on one machine, and the replica stays with it.",
+			func(_ *reader, v *volume, c argosyv1.VolumeClass, _ value) { v.spec.Class = c }).ours().like("class: local").unsaid("local"),
 		refuse[*volume]("driver", "machines keep volumes themselves", "leave it out; class says what kind it is"),
 		refuse[*volume]("driver_opts", "machines keep volumes themselves", "leave it out"),
 		refuse[*volume]("external", "a volume belongs to the replicas of its stack", "leave it out"),
@@ -125,12 +125,12 @@ func placementTable() *object[*stack] {
 		}},
 		within(newObject("preference",
 			field("expression", holds, "What machines should match.", func(_ *reader, p *argosyv1.Preference, v string, _ value) { p.Expression = v }).must().ours().like("expression: disk == ssd"),
-			field("weight", whole(-100, 100), "How much it counts, from -100 to 100; below 0 is to be avoided. The default is 50.", func(r *reader, p *argosyv1.Preference, v int64, at value) {
+			field("weight", whole(-100, 100), "How much it counts, from -100 to 100; below 0 is to be avoided.", func(r *reader, p *argosyv1.Preference, v int64, at value) {
 				if v == 0 {
 					r.fault(at, "a preference of weight 0 prefers nothing").hint("the weight is from -100 to -1, or from 1 to 100")
 				}
 				p.Weight = int32(v)
-			}).ours().like("weight: 80"),
+			}).ours().like("weight: 80").unsaid(defaultWeight),
 		), func() *argosyv1.Preference { return &argosyv1.Preference{Weight: defaultWeight} }))
 	label := parsed("label", variable(jsonSchema{"type": "string", "minLength": 1}), parseLabel)
 	stackName := where(parsed("stack of this app, or APP/STACK", variable(jsonSchema{"type": "string", "minLength": 1}), parseStackRef))

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"os"
@@ -9,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
-	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -88,17 +89,24 @@ func checkExample(t *testing.T, where string, k keyDoc) {
 	}
 }
 
-func resolved(t *testing.T, text []byte) *jsonschema.Resolved {
+// resolved is a schema that the rules for schemas allow.
+func resolved(t *testing.T, text []byte) *jsonschema.Schema {
 	t.Helper()
-	var s jsonschema.Schema
-	if err := json.Unmarshal(text, &s); err != nil {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
 		t.Fatalf("not a schema: %v\n%s", err, text)
 	}
-	r, err := s.Resolve(nil)
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	c.AssertFormat()
+	if err := c.AddResource("urn:test", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("urn:test")
 	if err != nil {
 		t.Fatalf("the schema does not resolve: %v", err)
 	}
-	return r
+	return s
 }
 
 func plainJSON(t *testing.T, v any) any {
@@ -189,7 +197,8 @@ func TestSchemaAndParserAgree(t *testing.T) {
 func structural(faults Faults) bool {
 	for _, f := range faults {
 		for _, part := range []string{"unknown key", " is not honoured in ", "must be a map", "must be a list", "must be true or false",
-			"must be text", `has no "`, "is not a whole number", "is not a ulimit"} {
+			"must be text", `has no "`, "is not a whole number", "is not a ulimit", "is not a duration", "is not a size", "is not a capability",
+			"is not a signal", "does not begin with a small letter", "is not a restart policy", "is not a platform", ` cannot be "`} {
 			if strings.Contains(f.Message, part) {
 				return true
 			}
