@@ -218,7 +218,7 @@ func (s *stack) checkVolumes(r *reader, c *container) {
 			v.used = true
 			continue
 		}
-		r.fault(m.at, "stack %s, which has container %s, has no volume %s", s.spec.Name, c.spec.Name, quoted(m.is.Source)).
+		r.faultIn(m.at, 0, len(m.is.Source), "stack %s, which has container %s, has no volume %s", s.spec.Name, c.spec.Name, quoted(m.is.Source)).
 			near(m.is.Source, s.volumes.names).hint("declare it: volumes: {%s: {size: 1GiB}} at stack %s", printable(m.is.Source), s.spec.Name)
 	}
 }
