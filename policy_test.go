@@ -134,6 +134,7 @@ var only = map[string][]string{
 	"github.com/vishvananda/netlink": {"internal/network", "internal/localcluster"},
 	module + "internal/store/memory": {"internal/sim"},
 	module + "internal/cli":          {"cmd/argosy"},
+	module + "internal/lsp":          {"internal/cli"},
 	module + "internal/server":       {"internal/cli", "cmd/argosy"},
 	module + "internal/agent/docker": {"internal/agent"},
 	module + "internal/leader/core":  {"internal/leader", "internal/sim"},

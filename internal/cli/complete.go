@@ -84,16 +84,18 @@ func (a *app) completeMachines(cmd *cobra.Command, args []string, word string) (
 
 // completeSecrets offers the names of secrets.
 func (a *app) completeSecrets(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-	return a.live(cobra.ShellCompDirectiveNoFileComp, func(ctx context.Context, c *connection) (names []string, err error) {
-		res, err := c.secrets.ListSecrets(ctx, connect.NewRequest(&argosyv1.ListSecretsRequest{Tenant: a.tenant}))
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range res.Msg.Secrets {
-			names = append(names, s.Name)
-		}
-		return names, nil
-	})(cmd, args, word)
+	return a.live(cobra.ShellCompDirectiveNoFileComp, a.secretNames)(cmd, args, word)
+}
+
+func (a *app) secretNames(ctx context.Context, c *connection) (names []string, err error) {
+	res, err := c.secrets.ListSecrets(ctx, connect.NewRequest(&argosyv1.ListSecretsRequest{Tenant: a.tenant}))
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range res.Msg.Secrets {
+		names = append(names, s.Name)
+	}
+	return names, nil
 }
 
 // completeTokens offers the ids of tokens.

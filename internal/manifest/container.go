@@ -191,7 +191,7 @@ func lifecycleKeys() []ckey {
 			func(r *reader, c *container, h *health, at value) { c.spec.Healthcheck = h.finish(r, at) }).
 			like("healthcheck: {test: [CMD, healthcheck.sh], interval: 5s}"),
 		field("restart", parsed("word", variable(jsonSchema{"anyOf": []any{
-			jsonSchema{"enum": []string{"no", "always", "unless-stopped"}},
+			jsonSchema{"enum": []string{"no", "always", "unless-stopped", "on-failure"}},
 			jsonSchema{"type": "string", "pattern": "^on-failure(:[0-9]+)?$"}, jsonSchema{"const": false}}}), parseRestart),
 			"What to do when the process ends: `always` (a replica is wanted until it is not), `on-failure`, `on-failure:N`, `unless-stopped` or `\"no\"`.",
 			func(r *reader, c *container, v *argosyv1.RestartPolicy, at value) { c.sayRestart(r, v, at) }).like("restart: on-failure:5").unsaid("always"),

@@ -104,12 +104,21 @@ func (f Fault) render(b *strings.Builder, style Style) {
 		fmt.Fprintf(b, "%5d | %s\n", f.Line, paint(style.Source, text))
 		fmt.Fprintf(b, "      | %s%s\n", pad, paint(style.Caret, "^"+strings.Repeat("~", width-1)))
 	}
+	for _, line := range f.Help() {
+		b.WriteString("      " + paint(style.Hint, line) + "\n")
+	}
+}
+
+// Help is what to do about the fault, in sentences.
+func (f Fault) Help() []string {
+	var lines []string
 	if f.Suggestion != "" {
-		b.WriteString("      " + paint(style.Hint, "did you mean "+suggestion(f.Suggestion)+"?") + "\n")
+		lines = append(lines, "did you mean "+suggestion(f.Suggestion)+"?")
 	}
 	if f.Hint != "" {
-		b.WriteString("      " + paint(style.Hint, f.Hint) + "\n")
+		lines = append(lines, f.Hint)
 	}
+	return lines
 }
 
 // suggestion is in quotes, unless it has its own.
