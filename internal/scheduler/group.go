@@ -44,13 +44,7 @@ type cand struct {
 // open marks machines and counts who fits; with are the stacks that must be on
 // the same machine.
 func (s *Scheduler) open(d *demand, with []*stack) *group {
-	g := &s.group
-	*g = group{s: s, d: d, c: s.classOf(d), with: with,
-		marked: g.marked[:0], counts: g.counts[:0], cands: g.cands[:0], private: nil}
-	if s.epoch++; s.epoch == 0 {
-		clear(s.marks)
-		s.epoch = 1
-	}
+	g := s.begin(d, with)
 	for range g.c.cells {
 		g.cands = append(g.cands, cand{})
 	}
@@ -59,6 +53,25 @@ func (s *Scheduler) open(d *demand, with []*stack) *group {
 	g.survey()
 	if len(with) > 0 {
 		g.materialise()
+	}
+	return g
+}
+
+// markedOut is a group that only knows which machines are out.
+func (s *Scheduler) markedOut(d *demand) *group {
+	g := s.begin(d, nil)
+	g.markOut()
+	return g
+}
+
+// begin is a group that knows nothing yet, in an epoch of its own.
+func (s *Scheduler) begin(d *demand, with []*stack) *group {
+	g := &s.group
+	*g = group{s: s, d: d, c: s.classOf(d), with: with,
+		marked: g.marked[:0], counts: g.counts[:0], cands: g.cands[:0], private: nil}
+	if s.epoch++; s.epoch == 0 {
+		clear(s.marks)
+		s.epoch = 1
 	}
 	return g
 }

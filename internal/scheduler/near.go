@@ -122,17 +122,22 @@ func (s *Scheduler) tooNear(d *demand, slot int32) Neighbour {
 			return s.neighbour(d, o, Neighbour{})
 		}
 	}
-	var first *stack
+	if first := s.asksApart(d, slot); first != nil {
+		return s.neighbour(d, first, Neighbour{Asks: true})
+	}
+	return Neighbour{}
+}
+
+// asksApart finds the first by name of the stacks on a machine that want to be
+// apart from the demand's stack, or nil.
+func (s *Scheduler) asksApart(d *demand, slot int32) (first *stack) {
 	for i := range d.stack.shunned {
 		x := &d.stack.shunned[i]
 		if x.at.get(slot) > 0 && (first == nil || compareStacks(x.by.name, first.name) < 0) {
 			first = x.by
 		}
 	}
-	if first == nil {
-		return Neighbour{}
-	}
-	return s.neighbour(d, first, Neighbour{Asks: true})
+	return first
 }
 
 func compareStacks(a, b Stack) int {

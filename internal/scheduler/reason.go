@@ -77,11 +77,16 @@ type Holder struct {
 	Outside string // something outside Argosy; Replica is zero
 }
 
-func (n Neighbour) String() string {
-	name := n.Stack.String()
+// name is the stack, where it may be named.
+func (n Neighbour) name() string {
 	if n.Foreign {
-		name = "another tenant's stack"
+		return "another tenant's stack"
 	}
+	return n.Stack.String()
+}
+
+func (n Neighbour) String() string {
+	name := n.name()
 	switch {
 	case n.Missing:
 		return name + " is not there to go together with"
