@@ -91,13 +91,19 @@ func painter(s style) func(string) string {
 }
 
 func (a *app) planCmd() *cobra.Command {
-	return &cobra.Command{
+	req := &argosyv1.PlanRequest{}
+	cmd := &cobra.Command{
 		Use:   "plan FILE...",
-		Short: "Say what applying would change, where each replica would go, and why",
+		Short: "Say what applying would change, where each replica would go, why, and what would follow",
 		Long: `Say what applying a manifest would change, where each replica would go, and why. Nothing is changed.
+
+A forecast says what would follow: for what does not fit, how much is missing on the nearest machine and the smallest change
+that makes it fit (each was tried); what survives the loss of any one machine, and of all machines that share a label; and how
+many more of each stack fit. -o json has every loss and every remedy.
 
 Exit code 0: nothing to do. Exit code 2: applying would change something.`,
 		Example: `  argosy plan lamp.yaml
+  argosy plan lamp.yaml --loss-of rack
   argosy plan lamp.yaml -o json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -109,7 +115,8 @@ Exit code 0: nothing to do. Exit code 2: applying would change something.`,
 			if err != nil {
 				return err
 			}
-			res, err := c.apps.Plan(cmd.Context(), connect.NewRequest(&argosyv1.PlanRequest{Tenant: a.tenant, Spec: spec}))
+			req.Tenant, req.Spec = a.tenant, spec
+			res, err := c.apps.Plan(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
@@ -122,6 +129,9 @@ Exit code 0: nothing to do. Exit code 2: applying would change something.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&req.Forecast, "forecast", true, "say also what would follow")
+	cmd.Flags().StringSliceVar(&req.LossLabels, "loss-of", nil, "forecast also the loss of all machines with the same value of this `label`")
+	return cmd
 }
 
 var changeMarks = map[argosyv1.ChangeKind]cell{
@@ -178,7 +188,7 @@ func (a *app) showPlan(spec *argosyv1.AppSpec, p *argosyv1.PlanResponse) error {
 	}
 	if !p.Differs {
 		fmt.Fprintln(out, "Nothing to do: the cluster is asked for exactly this already.")
-		return nil
+		return a.showForecast(p.Forecast)
 	}
 	var parts []string
 	for _, k := range []argosyv1.ChangeKind{argosyv1.ChangeKind_CHANGE_KIND_CREATE, argosyv1.ChangeKind_CHANGE_KIND_UPDATE, argosyv1.ChangeKind_CHANGE_KIND_MOVE,
@@ -188,7 +198,7 @@ func (a *app) showPlan(spec *argosyv1.AppSpec, p *argosyv1.PlanResponse) error {
 		}
 	}
 	fmt.Fprintf(out, "%s.\n", strings.Join(parts, ", "))
-	return nil
+	return a.showForecast(p.Forecast)
 }
 
 func (a *app) applyCmd() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -65,45 +66,45 @@ func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
 
 // write aligns columns by the width of their widest cell; the last column is not padded.
 func (t *table) write(w io.Writer, colorful bool) error {
-	widths := make([]int, len(t.header))
-	for i, h := range t.header {
-		widths[i] = utf8.RuneCountInString(h)
-	}
-	for _, row := range t.rows {
-		for i, c := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
-		}
-	}
-	var b strings.Builder
-	line := func(cells []cell) {
-		for i, c := range cells {
-			s := c.text
-			if colorful && c.style != plain && s != "" {
-				s = string(c.style) + s + "\x1b[0m"
-			}
-			b.WriteString(s)
-			if i < len(cells)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c.text)+2))
-			}
-		}
-		trimmed := strings.TrimRight(b.String(), " ")
-		b.Reset()
-		b.WriteString(trimmed)
-		b.WriteByte('\n')
-	}
-	var out strings.Builder
 	head := make([]cell, len(t.header))
 	for i, h := range t.header {
 		head[i] = cell{h, dim}
 	}
-	line(head)
-	out.WriteString(b.String())
+	with := table{rows: append([][]cell{head}, t.rows...)}
+	return with.writeRows(w, colorful)
+}
+
+// writeRows is write without the header.
+func (t *table) writeRows(w io.Writer, colorful bool) error {
+	var widths []int
 	for _, row := range t.rows {
-		b.Reset()
-		line(row)
-		out.WriteString(b.String())
+		for i, c := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
+		}
 	}
-	_, err := io.WriteString(w, out.String())
+	spaces := strings.Repeat(" ", slices.Max(append(widths, 0))+2)
+	var out []byte
+	for _, row := range t.rows {
+		end := len(out) // of the line without spaces at its end
+		for i, c := range row {
+			if colorful && c.style != plain && c.text != "" {
+				out = append(append(append(out, c.style...), c.text...), "\x1b[0m"...)
+			} else {
+				out = append(out, c.text...)
+			}
+			if c.text != "" {
+				end = len(out)
+			}
+			if i < len(row)-1 {
+				out = append(out, spaces[:widths[i]-utf8.RuneCountInString(c.text)+2]...)
+			}
+		}
+		out = append(out[:end], '\n')
+	}
+	_, err := w.Write(out)
 	return err
 }
 

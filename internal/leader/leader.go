@@ -22,6 +22,9 @@ var ErrNotLeading = errors.New("this server does not lead the cluster now")
 // View is the cluster as the leader sees it.
 type View = core.View
 
+// MaxLossLabels is how many labels PlanAhead takes.
+const MaxLossLabels = core.MaxLossLabels
+
 // Proposal is a change that somebody asks for. Its operations are committed in one transaction together with its
 // transitions, which the leader numbers and, where they have no time, dates.
 type Proposal = core.Proposal
@@ -167,6 +170,14 @@ func (l *Leader) SendWork(machineID string, w *argosyv1.Work) error {
 // Plan is View.Plan on the current state.
 func (l *Leader) Plan(tenant string, spec *argosyv1.AppSpec) (out *argosyv1.PlanResponse, err error) {
 	if readErr := l.Read(func(_ time.Time, v *View) { out, err = v.Plan(tenant, spec) }); readErr != nil {
+		return nil, readErr
+	}
+	return out, err
+}
+
+// PlanAhead is View.PlanAhead on the current state.
+func (l *Leader) PlanAhead(tenant string, spec *argosyv1.AppSpec, labels []string) (out *argosyv1.PlanResponse, err error) {
+	if readErr := l.Read(func(_ time.Time, v *View) { out, err = v.PlanAhead(tenant, spec, labels) }); readErr != nil {
 		return nil, readErr
 	}
 	return out, err

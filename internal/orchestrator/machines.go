@@ -55,9 +55,7 @@ func Conditions(now time.Time, t Timing, machines []Beats) Verdicts {
 		}
 	}
 	var out Verdicts
-	if 2*silent > counted {
-		out.Paused = fmt.Sprintf("%d of %d machines are silent at once, so the fault is probably not theirs: nothing is moved until they are heard of again or are removed", silent, counted)
-	}
+	out.Paused = Paused(silent, counted)
 	for _, m := range machines {
 		v, next := m.judge(now, t, out.Paused)
 		out.Machines = append(out.Machines, v)
@@ -66,6 +64,14 @@ func Conditions(now time.Time, t Timing, machines []Beats) Verdicts {
 		}
 	}
 	return out
+}
+
+// Paused says why nobody is declared lost while so many of the machines that count are silent, empty when they may be.
+func Paused(silent, counted int) string {
+	if 2*silent <= counted {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d machines are silent at once, so the fault is probably not theirs: nothing is moved until they are heard of again or are removed", silent, counted)
 }
 
 // lost reports whether the machine was declared lost before and has not come back.

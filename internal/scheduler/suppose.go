@@ -115,6 +115,20 @@ func (t *Trial) Room(stack Stack, shape *Shape, limit int) Room { return t.s.Roo
 // Machine is Scheduler.Machine.
 func (t *Trial) Machine(id string) (Machine, bool) { return t.s.Machine(id) }
 
+// Used is Scheduler.Used.
+func (t *Trial) Used(id string) (used, free Resources) { return t.s.Used(id) }
+
+// Used is what is used and what is free of a known machine, memory in whole
+// pages. More may be used than there is.
+func (s *Scheduler) Used(id string) (used, free Resources) {
+	slot, ok := s.byID[id]
+	if !ok || !s.machines[slot].known {
+		return Resources{}, Resources{}
+	}
+	m := &s.machines[slot]
+	return Resources{m.usedCPU, m.usedMem * pageSize}, Resources{int64(m.free.cpu), int64(m.free.mem) * pageSize}
+}
+
 // Machine is a known machine as it was set.
 func (s *Scheduler) Machine(id string) (Machine, bool) {
 	slot, ok := s.byID[id]

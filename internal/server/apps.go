@@ -32,6 +32,9 @@ func (s appService) Plan(ctx context.Context, r *connect.Request[argosyv1.PlanRe
 	if err != nil {
 		return nil, err
 	}
+	if err := checkLossLabels(r.Msg.GetLossLabels()); err != nil {
+		return nil, err
+	}
 	warnings := s.pin(ctx, tenant, spec)
 	err = s.read(func(_ time.Time, v *leader.View) error {
 		keepPins(spec, v.AppRevision(tenant, spec.Name, v.App(tenant, spec.Name).GetRevision()).GetSpec())
@@ -40,12 +43,29 @@ func (s appService) Plan(ctx context.Context, r *connect.Request[argosyv1.PlanRe
 	if err != nil {
 		return nil, err
 	}
-	res, err := s.leader.Plan(tenant, spec)
+	var res *argosyv1.PlanResponse
+	if r.Msg.GetForecast() {
+		res, err = s.leader.PlanAhead(tenant, spec, r.Msg.GetLossLabels())
+	} else {
+		res, err = s.leader.Plan(tenant, spec)
+	}
 	if err != nil {
 		return nil, planError(err)
 	}
 	res.Warnings = append(warnings, res.Warnings...)
 	return connect.NewResponse(res), nil
+}
+
+func checkLossLabels(labels []string) error {
+	if len(labels) > leader.MaxLossLabels {
+		return invalid("the loss of %d labels is asked for; at most %d are looked at", len(labels), leader.MaxLossLabels)
+	}
+	for _, label := range labels {
+		if !labelKey.MatchString(label) {
+			return invalid("%q cannot be a label's key, so no machine has it", clip(label))
+		}
+	}
+	return nil
 }
 
 // planError: what the leader's core refuses to plan is the caller's to change.

@@ -87,6 +87,81 @@ func (ChangeKind) EnumDescriptor() ([]byte, []int) {
 	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{0}
 }
 
+type RemedyKind int32
+
+const (
+	RemedyKind_REMEDY_KIND_UNSPECIFIED RemedyKind = 0
+	// A machine that is draining, unreachable or lost is ready again.
+	RemedyKind_REMEDY_KIND_MACHINE_BACK RemedyKind = 1
+	// Labels of one machine change: the fewest.
+	RemedyKind_REMEDY_KIND_LABEL RemedyKind = 2
+	// A replica of another stack that holds a port is no longer on a machine.
+	RemedyKind_REMEDY_KIND_FREE_PORT RemedyKind = 3
+	// A container reserves less memory: the most, in whole MiB, that fits.
+	RemedyKind_REMEDY_KIND_MEMORY RemedyKind = 4
+	// A container reserves less cpu: the most, in hundredths of a core, that fits.
+	RemedyKind_REMEDY_KIND_CPU RemedyKind = 5
+	// The stack has fewer replicas: the most that fit.
+	RemedyKind_REMEDY_KIND_SCALE RemedyKind = 6
+	// More is free on one machine: the least, in 4 KiB and thousandths of a core.
+	RemedyKind_REMEDY_KIND_FREE_ON_MACHINE RemedyKind = 7
+	// There are more machines: the fewest, with the least that is enough, in 4 KiB and thousandths of a core.
+	RemedyKind_REMEDY_KIND_NEW_MACHINE RemedyKind = 8
+)
+
+// Enum value maps for RemedyKind.
+var (
+	RemedyKind_name = map[int32]string{
+		0: "REMEDY_KIND_UNSPECIFIED",
+		1: "REMEDY_KIND_MACHINE_BACK",
+		2: "REMEDY_KIND_LABEL",
+		3: "REMEDY_KIND_FREE_PORT",
+		4: "REMEDY_KIND_MEMORY",
+		5: "REMEDY_KIND_CPU",
+		6: "REMEDY_KIND_SCALE",
+		7: "REMEDY_KIND_FREE_ON_MACHINE",
+		8: "REMEDY_KIND_NEW_MACHINE",
+	}
+	RemedyKind_value = map[string]int32{
+		"REMEDY_KIND_UNSPECIFIED":     0,
+		"REMEDY_KIND_MACHINE_BACK":    1,
+		"REMEDY_KIND_LABEL":           2,
+		"REMEDY_KIND_FREE_PORT":       3,
+		"REMEDY_KIND_MEMORY":          4,
+		"REMEDY_KIND_CPU":             5,
+		"REMEDY_KIND_SCALE":           6,
+		"REMEDY_KIND_FREE_ON_MACHINE": 7,
+		"REMEDY_KIND_NEW_MACHINE":     8,
+	}
+)
+
+func (x RemedyKind) Enum() *RemedyKind {
+	p := new(RemedyKind)
+	*p = x
+	return p
+}
+
+func (x RemedyKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RemedyKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_argosy_v1_cluster_proto_enumTypes[1].Descriptor()
+}
+
+func (RemedyKind) Type() protoreflect.EnumType {
+	return &file_argosy_v1_cluster_proto_enumTypes[1]
+}
+
+func (x RemedyKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RemedyKind.Descriptor instead.
+func (RemedyKind) EnumDescriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{1}
+}
+
 type TokenPurpose int32
 
 const (
@@ -120,11 +195,11 @@ func (x TokenPurpose) String() string {
 }
 
 func (TokenPurpose) Descriptor() protoreflect.EnumDescriptor {
-	return file_argosy_v1_cluster_proto_enumTypes[1].Descriptor()
+	return file_argosy_v1_cluster_proto_enumTypes[2].Descriptor()
 }
 
 func (TokenPurpose) Type() protoreflect.EnumType {
-	return &file_argosy_v1_cluster_proto_enumTypes[1]
+	return &file_argosy_v1_cluster_proto_enumTypes[2]
 }
 
 func (x TokenPurpose) Number() protoreflect.EnumNumber {
@@ -133,13 +208,18 @@ func (x TokenPurpose) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TokenPurpose.Descriptor instead.
 func (TokenPurpose) EnumDescriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{1}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{2}
 }
 
 type PlanRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
-	Spec          *AppSpec               `protobuf:"bytes,2,opt,name=spec" json:"spec,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
+	Spec   *AppSpec               `protobuf:"bytes,2,opt,name=spec" json:"spec,omitempty"`
+	// Ask also for what would follow: PlanResponse.forecast.
+	Forecast bool `protobuf:"varint,3,opt,name=forecast" json:"forecast,omitempty"`
+	// With forecast: besides the loss of each machine, the loss of all machines that have the same value of a label, for each
+	// of these labels (`rack`); four at most.
+	LossLabels    []string `protobuf:"bytes,4,rep,name=loss_labels,json=lossLabels" json:"loss_labels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,6 +264,20 @@ func (x *PlanRequest) GetTenant() string {
 func (x *PlanRequest) GetSpec() *AppSpec {
 	if x != nil {
 		return x.Spec
+	}
+	return nil
+}
+
+func (x *PlanRequest) GetForecast() bool {
+	if x != nil {
+		return x.Forecast
+	}
+	return false
+}
+
+func (x *PlanRequest) GetLossLabels() []string {
+	if x != nil {
+		return x.LossLabels
 	}
 	return nil
 }
@@ -284,7 +378,9 @@ type PlanResponse struct {
 	// Whether applying would do anything.
 	Differs bool `protobuf:"varint,5,opt,name=differs" json:"differs,omitempty"`
 	// Differences in the spec itself, one line each.
-	SpecChanges   []string `protobuf:"bytes,6,rep,name=spec_changes,json=specChanges" json:"spec_changes,omitempty"`
+	SpecChanges []string `protobuf:"bytes,6,rep,name=spec_changes,json=specChanges" json:"spec_changes,omitempty"`
+	// Absent unless it was asked for.
+	Forecast      *Forecast `protobuf:"bytes,7,opt,name=forecast" json:"forecast,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -361,6 +457,825 @@ func (x *PlanResponse) GetSpecChanges() []string {
 	return nil
 }
 
+func (x *PlanResponse) GetForecast() *Forecast {
+	if x != nil {
+		return x.Forecast
+	}
+	return nil
+}
+
+// Forecast is what would follow once everything in a plan has happened. All of it is tried on the leader's index, nothing is
+// estimated. It speaks of the plan's app only, and reckons with everything else that is in the cluster.
+type Forecast struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each stack of which something waits.
+	Shortfalls []*Shortfall `protobuf:"bytes,1,rep,name=shortfalls" json:"shortfalls,omitempty"`
+	// One for each stack and for `machine` and each label that was asked for, in the order of the manifest.
+	Survival []*Survival `protobuf:"bytes,2,rep,name=survival" json:"survival,omitempty"`
+	// Each loss of something that replicas of the app are on.
+	Losses []*Loss `protobuf:"bytes,3,rep,name=losses" json:"losses,omitempty"`
+	// One for each stack with a count, in the order of the manifest.
+	Headroom []*Headroom `protobuf:"bytes,4,rep,name=headroom" json:"headroom,omitempty"`
+	// What was left out because it would have taken too long, in plain sentences.
+	LeftOut       []string `protobuf:"bytes,5,rep,name=left_out,json=leftOut" json:"left_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Forecast) Reset() {
+	*x = Forecast{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forecast) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forecast) ProtoMessage() {}
+
+func (x *Forecast) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
+func (*Forecast) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Forecast) GetShortfalls() []*Shortfall {
+	if x != nil {
+		return x.Shortfalls
+	}
+	return nil
+}
+
+func (x *Forecast) GetSurvival() []*Survival {
+	if x != nil {
+		return x.Survival
+	}
+	return nil
+}
+
+func (x *Forecast) GetLosses() []*Loss {
+	if x != nil {
+		return x.Losses
+	}
+	return nil
+}
+
+func (x *Forecast) GetHeadroom() []*Headroom {
+	if x != nil {
+		return x.Headroom
+	}
+	return nil
+}
+
+func (x *Forecast) GetLeftOut() []string {
+	if x != nil {
+		return x.LeftOut
+	}
+	return nil
+}
+
+// Shortfall is why replicas of one stack wait, and what would help.
+type Shortfall struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Stack   string                 `protobuf:"bytes,1,opt,name=stack" json:"stack,omitempty"`
+	Numbers []uint32               `protobuf:"varint,2,rep,packed,name=numbers" json:"numbers,omitempty"`
+	// How many machines there are, and for how many each rule is the first in the way. Those of the first number, when numbers
+	// wait for different things.
+	Machines uint32       `protobuf:"varint,3,opt,name=machines" json:"machines,omitempty"`
+	Rules    []*RuleCount `protobuf:"bytes,4,rep,name=rules" json:"rules,omitempty"`
+	// The machine that lacks least; absent when there is none.
+	Nearest *Nearest `protobuf:"bytes,5,opt,name=nearest" json:"nearest,omitempty"`
+	// Each makes all numbers fit without making anything else of the app wait; the smallest first.
+	Remedies      []*Remedy `protobuf:"bytes,6,rep,name=remedies" json:"remedies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Shortfall) Reset() {
+	*x = Shortfall{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Shortfall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Shortfall) ProtoMessage() {}
+
+func (x *Shortfall) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Shortfall.ProtoReflect.Descriptor instead.
+func (*Shortfall) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Shortfall) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+func (x *Shortfall) GetNumbers() []uint32 {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+func (x *Shortfall) GetMachines() uint32 {
+	if x != nil {
+		return x.Machines
+	}
+	return 0
+}
+
+func (x *Shortfall) GetRules() []*RuleCount {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *Shortfall) GetNearest() *Nearest {
+	if x != nil {
+		return x.Nearest
+	}
+	return nil
+}
+
+func (x *Shortfall) GetRemedies() []*Remedy {
+	if x != nil {
+		return x.Remedies
+	}
+	return nil
+}
+
+type RuleCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `memory`, `port`, `require zone == edge`.
+	Rule          string `protobuf:"bytes,1,opt,name=rule" json:"rule,omitempty"`
+	Machines      uint32 `protobuf:"varint,2,opt,name=machines" json:"machines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleCount) Reset() {
+	*x = RuleCount{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleCount) ProtoMessage() {}
+
+func (x *RuleCount) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleCount.ProtoReflect.Descriptor instead.
+func (*RuleCount) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RuleCount) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *RuleCount) GetMachines() uint32 {
+	if x != nil {
+		return x.Machines
+	}
+	return 0
+}
+
+type Nearest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Machine string                 `protobuf:"bytes,1,opt,name=machine" json:"machine,omitempty"`
+	// `memory`, `port`, `require`.
+	Rule          string `protobuf:"bytes,2,opt,name=rule" json:"rule,omitempty"`
+	ShortCpuMilli int64  `protobuf:"varint,3,opt,name=short_cpu_milli,json=shortCpuMilli" json:"short_cpu_milli,omitempty"`
+	ShortMemory   int64  `protobuf:"varint,4,opt,name=short_memory,json=shortMemory" json:"short_memory,omitempty"`
+	// `memory 120 MiB short`
+	Text          string `protobuf:"bytes,5,opt,name=text" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Nearest) Reset() {
+	*x = Nearest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Nearest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Nearest) ProtoMessage() {}
+
+func (x *Nearest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Nearest.ProtoReflect.Descriptor instead.
+func (*Nearest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Nearest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *Nearest) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Nearest) GetShortCpuMilli() int64 {
+	if x != nil {
+		return x.ShortCpuMilli
+	}
+	return 0
+}
+
+func (x *Nearest) GetShortMemory() int64 {
+	if x != nil {
+		return x.ShortMemory
+	}
+	return 0
+}
+
+func (x *Nearest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// Remedy is a change that was tried and makes all waiting replicas of one stack fit. Those of the manifest (MEMORY, CPU,
+// SCALE) were tried by planning anew with the changed manifest, the others on top of the plan. Each is the smallest of its
+// kind: one step less does not do. They are in this order, the smallest first: what needs neither more hardware nor another
+// manifest (MACHINE_BACK, LABEL, FREE_PORT); then changes of the manifest by how much they give up of what was asked for;
+// then what needs more hardware or that other things go (FREE_ON_MACHINE, NEW_MACHINE); equals by kind.
+type Remedy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  RemedyKind             `protobuf:"varint,1,opt,name=kind,enum=argosy.v1.RemedyKind" json:"kind,omitempty"`
+	// `mem_limit of mysql 512 MiB → 392 MiB`
+	Text string `protobuf:"bytes,2,opt,name=text" json:"text,omitempty"`
+	// Thousandths of what was asked for that is given up; 0 for what changes machines.
+	GivenUp uint32 `protobuf:"varint,3,opt,name=given_up,json=givenUp" json:"given_up,omitempty"`
+	// MACHINE_BACK, LABEL, FREE_PORT, FREE_ON_MACHINE: the machine's name.
+	Machine string `protobuf:"bytes,4,opt,name=machine" json:"machine,omitempty"`
+	// MEMORY and CPU: the container; before and after are bytes, or thousandths of a core. SCALE: they are counts.
+	Container    string            `protobuf:"bytes,5,opt,name=container" json:"container,omitempty"`
+	Before       int64             `protobuf:"varint,6,opt,name=before" json:"before,omitempty"`
+	After        int64             `protobuf:"varint,7,opt,name=after" json:"after,omitempty"`
+	SetLabels    map[string]string `protobuf:"bytes,8,rep,name=set_labels,json=setLabels" json:"set_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	RemoveLabels []string          `protobuf:"bytes,9,rep,name=remove_labels,json=removeLabels" json:"remove_labels,omitempty"`
+	// FREE_PORT: who has it.
+	Holder *ReplicaKey `protobuf:"bytes,10,opt,name=holder" json:"holder,omitempty"`
+	// FREE_ON_MACHINE: what must be free beyond what is. NEW_MACHINE: so many machines (with set_labels), each with so much
+	// beyond its reserve.
+	Machines      uint32 `protobuf:"varint,11,opt,name=machines" json:"machines,omitempty"`
+	CpuMilli      int64  `protobuf:"varint,12,opt,name=cpu_milli,json=cpuMilli" json:"cpu_milli,omitempty"`
+	Memory        int64  `protobuf:"varint,13,opt,name=memory" json:"memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Remedy) Reset() {
+	*x = Remedy{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Remedy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Remedy) ProtoMessage() {}
+
+func (x *Remedy) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Remedy.ProtoReflect.Descriptor instead.
+func (*Remedy) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Remedy) GetKind() RemedyKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RemedyKind_REMEDY_KIND_UNSPECIFIED
+}
+
+func (x *Remedy) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Remedy) GetGivenUp() uint32 {
+	if x != nil {
+		return x.GivenUp
+	}
+	return 0
+}
+
+func (x *Remedy) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *Remedy) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *Remedy) GetBefore() int64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *Remedy) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *Remedy) GetSetLabels() map[string]string {
+	if x != nil {
+		return x.SetLabels
+	}
+	return nil
+}
+
+func (x *Remedy) GetRemoveLabels() []string {
+	if x != nil {
+		return x.RemoveLabels
+	}
+	return nil
+}
+
+func (x *Remedy) GetHolder() *ReplicaKey {
+	if x != nil {
+		return x.Holder
+	}
+	return nil
+}
+
+func (x *Remedy) GetMachines() uint32 {
+	if x != nil {
+		return x.Machines
+	}
+	return 0
+}
+
+func (x *Remedy) GetCpuMilli() int64 {
+	if x != nil {
+		return x.CpuMilli
+	}
+	return 0
+}
+
+func (x *Remedy) GetMemory() int64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+// Loss is what happens when machines are declared lost: the leader's own rules, tried on its index.
+type Loss struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `machine`, or a label; and its value, or the machine's name.
+	Label    string `protobuf:"bytes,1,opt,name=label" json:"label,omitempty"`
+	Value    string `protobuf:"bytes,2,opt,name=value" json:"value,omitempty"`
+	Machines uint32 `protobuf:"varint,3,opt,name=machines" json:"machines,omitempty"`
+	// Why nothing is moved, empty when it is: so many machines are silent at once that it is probably not theirs.
+	Halted        string       `protobuf:"bytes,4,opt,name=halted" json:"halted,omitempty"`
+	Stacks        []*StackLoss `protobuf:"bytes,5,rep,name=stacks" json:"stacks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Loss) Reset() {
+	*x = Loss{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Loss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Loss) ProtoMessage() {}
+
+func (x *Loss) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Loss.ProtoReflect.Descriptor instead.
+func (*Loss) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Loss) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *Loss) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Loss) GetMachines() uint32 {
+	if x != nil {
+		return x.Machines
+	}
+	return 0
+}
+
+func (x *Loss) GetHalted() string {
+	if x != nil {
+		return x.Halted
+	}
+	return ""
+}
+
+func (x *Loss) GetStacks() []*StackLoss {
+	if x != nil {
+		return x.Stacks
+	}
+	return nil
+}
+
+// StackLoss lists the numbers of a stack that were on what is lost.
+type StackLoss struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Stack string                 `protobuf:"bytes,1,opt,name=stack" json:"stack,omitempty"`
+	// Run elsewhere.
+	Moved []uint32 `protobuf:"varint,2,rep,packed,name=moved" json:"moved,omitempty"`
+	// Wait for the machine: a volume of theirs is there.
+	WaitForData []uint32 `protobuf:"varint,3,rep,packed,name=wait_for_data,json=waitForData" json:"wait_for_data,omitempty"`
+	// Fit nowhere else.
+	DoNotFit []uint32 `protobuf:"varint,4,rep,packed,name=do_not_fit,json=doNotFit" json:"do_not_fit,omitempty"`
+	// Wait for the machine, since one belongs to each machine.
+	BelongThere []uint32 `protobuf:"varint,5,rep,packed,name=belong_there,json=belongThere" json:"belong_there,omitempty"`
+	// Are not moved, as the loss says.
+	Halted []uint32 `protobuf:"varint,6,rep,packed,name=halted" json:"halted,omitempty"`
+	// Why the first of do_not_fit does not.
+	Why           string `protobuf:"bytes,7,opt,name=why" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StackLoss) Reset() {
+	*x = StackLoss{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StackLoss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StackLoss) ProtoMessage() {}
+
+func (x *StackLoss) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StackLoss.ProtoReflect.Descriptor instead.
+func (*StackLoss) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StackLoss) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+func (x *StackLoss) GetMoved() []uint32 {
+	if x != nil {
+		return x.Moved
+	}
+	return nil
+}
+
+func (x *StackLoss) GetWaitForData() []uint32 {
+	if x != nil {
+		return x.WaitForData
+	}
+	return nil
+}
+
+func (x *StackLoss) GetDoNotFit() []uint32 {
+	if x != nil {
+		return x.DoNotFit
+	}
+	return nil
+}
+
+func (x *StackLoss) GetBelongThere() []uint32 {
+	if x != nil {
+		return x.BelongThere
+	}
+	return nil
+}
+
+func (x *StackLoss) GetHalted() []uint32 {
+	if x != nil {
+		return x.Halted
+	}
+	return nil
+}
+
+func (x *StackLoss) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// Survival sums up what the loss of any one machine, or of any one value of a label, does to a stack.
+type Survival struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Stack string                 `protobuf:"bytes,1,opt,name=stack" json:"stack,omitempty"`
+	// `machine`, or a label.
+	Label string `protobuf:"bytes,2,opt,name=label" json:"label,omitempty"`
+	// Something can be lost, and whatever is, every replica that was there runs elsewhere (or belongs to that machine alone).
+	Survives bool `protobuf:"varint,3,opt,name=survives" json:"survives,omitempty"`
+	// How many different losses concern the stack.
+	Losses uint32 `protobuf:"varint,4,opt,name=losses" json:"losses,omitempty"`
+	// The loss that leaves most of the stack without a place, else the one that concerns most of it; empty when none concerns
+	// it.
+	Worst     string     `protobuf:"bytes,5,opt,name=worst" json:"worst,omitempty"`
+	StackLoss *StackLoss `protobuf:"bytes,6,opt,name=stack_loss,json=stackLoss" json:"stack_loss,omitempty"`
+	// How many replicas of the stack have a place in the plan.
+	Placed        uint32 `protobuf:"varint,7,opt,name=placed" json:"placed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Survival) Reset() {
+	*x = Survival{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Survival) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Survival) ProtoMessage() {}
+
+func (x *Survival) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Survival.ProtoReflect.Descriptor instead.
+func (*Survival) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Survival) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+func (x *Survival) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *Survival) GetSurvives() bool {
+	if x != nil {
+		return x.Survives
+	}
+	return false
+}
+
+func (x *Survival) GetLosses() uint32 {
+	if x != nil {
+		return x.Losses
+	}
+	return 0
+}
+
+func (x *Survival) GetWorst() string {
+	if x != nil {
+		return x.Worst
+	}
+	return ""
+}
+
+func (x *Survival) GetStackLoss() *StackLoss {
+	if x != nil {
+		return x.StackLoss
+	}
+	return nil
+}
+
+func (x *Survival) GetPlaced() uint32 {
+	if x != nil {
+		return x.Placed
+	}
+	return 0
+}
+
+// Headroom is how many more replicas of a stack fit, beyond the plan and if no other stack grows.
+type Headroom struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Stack string                 `protobuf:"bytes,1,opt,name=stack" json:"stack,omitempty"`
+	More  uint32                 `protobuf:"varint,2,opt,name=more" json:"more,omitempty"`
+	// There is room for more than `more`, beyond which nobody counted.
+	AtLeast bool `protobuf:"varint,3,opt,name=at_least,json=atLeast" json:"at_least,omitempty"`
+	// What ends it: `memory`, `cpu`, `port`, `apart`, `require`; empty with at_least, and when there are no machines.
+	Ends string `protobuf:"bytes,4,opt,name=ends" json:"ends,omitempty"`
+	// For how many machines each rule is in the way of one more then.
+	Rules         []*RuleCount `protobuf:"bytes,5,rep,name=rules" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Headroom) Reset() {
+	*x = Headroom{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Headroom) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Headroom) ProtoMessage() {}
+
+func (x *Headroom) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Headroom.ProtoReflect.Descriptor instead.
+func (*Headroom) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Headroom) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+func (x *Headroom) GetMore() uint32 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
+func (x *Headroom) GetAtLeast() bool {
+	if x != nil {
+		return x.AtLeast
+	}
+	return false
+}
+
+func (x *Headroom) GetEnds() string {
+	if x != nil {
+		return x.Ends
+	}
+	return ""
+}
+
+func (x *Headroom) GetRules() []*RuleCount {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
 type ApplyRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
@@ -375,7 +1290,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[3]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +1302,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[3]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +1315,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{3}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ApplyRequest) GetTenant() string {
@@ -450,7 +1365,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[4]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +1377,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[4]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +1390,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApplyResponse) GetApp() *App {
@@ -508,7 +1423,7 @@ type ListAppsRequest struct {
 
 func (x *ListAppsRequest) Reset() {
 	*x = ListAppsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[5]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +1435,7 @@ func (x *ListAppsRequest) String() string {
 func (*ListAppsRequest) ProtoMessage() {}
 
 func (x *ListAppsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[5]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +1448,7 @@ func (x *ListAppsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAppsRequest.ProtoReflect.Descriptor instead.
 func (*ListAppsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{5}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListAppsRequest) GetTenant() string {
@@ -555,7 +1470,7 @@ type AppStatus struct {
 
 func (x *AppStatus) Reset() {
 	*x = AppStatus{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[6]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +1482,7 @@ func (x *AppStatus) String() string {
 func (*AppStatus) ProtoMessage() {}
 
 func (x *AppStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[6]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +1495,7 @@ func (x *AppStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppStatus.ProtoReflect.Descriptor instead.
 func (*AppStatus) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AppStatus) GetApp() *App {
@@ -624,7 +1539,7 @@ type StackStatus struct {
 
 func (x *StackStatus) Reset() {
 	*x = StackStatus{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[7]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +1551,7 @@ func (x *StackStatus) String() string {
 func (*StackStatus) ProtoMessage() {}
 
 func (x *StackStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[7]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +1564,7 @@ func (x *StackStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StackStatus.ProtoReflect.Descriptor instead.
 func (*StackStatus) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StackStatus) GetStack() string {
@@ -689,7 +1604,7 @@ type ListAppsResponse struct {
 
 func (x *ListAppsResponse) Reset() {
 	*x = ListAppsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[8]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +1616,7 @@ func (x *ListAppsResponse) String() string {
 func (*ListAppsResponse) ProtoMessage() {}
 
 func (x *ListAppsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[8]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +1629,7 @@ func (x *ListAppsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAppsResponse.ProtoReflect.Descriptor instead.
 func (*ListAppsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListAppsResponse) GetApps() []*AppStatus {
@@ -737,7 +1652,7 @@ type GetAppRequest struct {
 
 func (x *GetAppRequest) Reset() {
 	*x = GetAppRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[9]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +1664,7 @@ func (x *GetAppRequest) String() string {
 func (*GetAppRequest) ProtoMessage() {}
 
 func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[9]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +1677,7 @@ func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppRequest.ProtoReflect.Descriptor instead.
 func (*GetAppRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetAppRequest) GetTenant() string {
@@ -803,7 +1718,7 @@ type GetAppResponse struct {
 
 func (x *GetAppResponse) Reset() {
 	*x = GetAppResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[10]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +1730,7 @@ func (x *GetAppResponse) String() string {
 func (*GetAppResponse) ProtoMessage() {}
 
 func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[10]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +1743,7 @@ func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppResponse.ProtoReflect.Descriptor instead.
 func (*GetAppResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetAppResponse) GetStatus() *AppStatus {
@@ -858,7 +1773,7 @@ type ScaleRequest struct {
 
 func (x *ScaleRequest) Reset() {
 	*x = ScaleRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[11]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +1785,7 @@ func (x *ScaleRequest) String() string {
 func (*ScaleRequest) ProtoMessage() {}
 
 func (x *ScaleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[11]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +1798,7 @@ func (x *ScaleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScaleRequest.ProtoReflect.Descriptor instead.
 func (*ScaleRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ScaleRequest) GetTenant() string {
@@ -936,7 +1851,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[12]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1863,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[12]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1876,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RestartRequest) GetTenant() string {
@@ -1008,7 +1923,7 @@ type RestartResponse struct {
 
 func (x *RestartResponse) Reset() {
 	*x = RestartResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[13]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1935,7 @@ func (x *RestartResponse) String() string {
 func (*RestartResponse) ProtoMessage() {}
 
 func (x *RestartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[13]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1948,7 @@ func (x *RestartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartResponse.ProtoReflect.Descriptor instead.
 func (*RestartResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RestartResponse) GetReplicas() uint32 {
@@ -1056,7 +1971,7 @@ type DeleteAppRequest struct {
 
 func (x *DeleteAppRequest) Reset() {
 	*x = DeleteAppRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[14]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1983,7 @@ func (x *DeleteAppRequest) String() string {
 func (*DeleteAppRequest) ProtoMessage() {}
 
 func (x *DeleteAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[14]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1996,7 @@ func (x *DeleteAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAppRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteAppRequest) GetTenant() string {
@@ -1128,7 +2043,7 @@ type DeleteAppResponse struct {
 
 func (x *DeleteAppResponse) Reset() {
 	*x = DeleteAppResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[15]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +2055,7 @@ func (x *DeleteAppResponse) String() string {
 func (*DeleteAppResponse) ProtoMessage() {}
 
 func (x *DeleteAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[15]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +2068,7 @@ func (x *DeleteAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAppResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteAppResponse) GetReplicas() uint32 {
@@ -1178,7 +2093,7 @@ type ListReplicasRequest struct {
 
 func (x *ListReplicasRequest) Reset() {
 	*x = ListReplicasRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[16]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +2105,7 @@ func (x *ListReplicasRequest) String() string {
 func (*ListReplicasRequest) ProtoMessage() {}
 
 func (x *ListReplicasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[16]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +2118,7 @@ func (x *ListReplicasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReplicasRequest.ProtoReflect.Descriptor instead.
 func (*ListReplicasRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListReplicasRequest) GetTenant() string {
@@ -1268,7 +2183,7 @@ type ReplicaStatus struct {
 
 func (x *ReplicaStatus) Reset() {
 	*x = ReplicaStatus{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[17]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +2195,7 @@ func (x *ReplicaStatus) String() string {
 func (*ReplicaStatus) ProtoMessage() {}
 
 func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[17]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +2208,7 @@ func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaStatus.ProtoReflect.Descriptor instead.
 func (*ReplicaStatus) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReplicaStatus) GetReplica() *Replica {
@@ -1354,7 +2269,7 @@ type ListReplicasResponse struct {
 
 func (x *ListReplicasResponse) Reset() {
 	*x = ListReplicasResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[18]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +2281,7 @@ func (x *ListReplicasResponse) String() string {
 func (*ListReplicasResponse) ProtoMessage() {}
 
 func (x *ListReplicasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[18]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +2294,7 @@ func (x *ListReplicasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReplicasResponse.ProtoReflect.Descriptor instead.
 func (*ListReplicasResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListReplicasResponse) GetReplicas() []*ReplicaStatus {
@@ -1400,7 +2315,7 @@ type WatchReplicasResponse struct {
 
 func (x *WatchReplicasResponse) Reset() {
 	*x = WatchReplicasResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[19]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +2327,7 @@ func (x *WatchReplicasResponse) String() string {
 func (*WatchReplicasResponse) ProtoMessage() {}
 
 func (x *WatchReplicasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[19]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +2340,7 @@ func (x *WatchReplicasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReplicasResponse.ProtoReflect.Descriptor instead.
 func (*WatchReplicasResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchReplicasResponse) GetFull() bool {
@@ -1450,15 +2365,25 @@ func (x *WatchReplicasResponse) GetRemoved() []*ReplicaKey {
 }
 
 type ExplainRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           *ReplicaKey            `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A replica; a stack, without number; or an app, without stack. A number that does not exist is explained too: why it does
+	// not, and where it would go.
+	Key *ReplicaKey `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	// Instead of key: a machine's id or name. Of what is on it, only the tenant's own is named; key.tenant says whose.
+	Machine string `protobuf:"bytes,2,opt,name=machine" json:"machine,omitempty"`
+	// As if this were applied; key names something in it.
+	Spec *AppSpec `protobuf:"bytes,3,opt,name=spec" json:"spec,omitempty"`
+	// As it was decided at that time, from history. Absent is now.
+	At *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at" json:"at,omitempty"`
+	// Also each rule for each machine: MachineVerdict.rules.
+	Rules         bool `protobuf:"varint,5,opt,name=rules" json:"rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[20]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +2395,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[20]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +2408,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExplainRequest) GetKey() *ReplicaKey {
@@ -1493,22 +2418,61 @@ func (x *ExplainRequest) GetKey() *ReplicaKey {
 	return nil
 }
 
+func (x *ExplainRequest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetSpec() *AppSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *ExplainRequest) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ExplainRequest) GetRules() bool {
+	if x != nil {
+		return x.Rules
+	}
+	return false
+}
+
 type ExplainResponse struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Status *ReplicaStatus         `protobuf:"bytes,1,opt,name=status" json:"status,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent when there is no such replica.
+	Status *ReplicaStatus `protobuf:"bytes,1,opt,name=status" json:"status,omitempty"`
 	// As decided then.
 	Decided *Reason `protobuf:"bytes,2,opt,name=decided" json:"decided,omitempty"`
-	// As each machine stands now.
-	Now           []*MachineVerdict `protobuf:"bytes,3,rep,name=now" json:"now,omitempty"`
-	Volumes       []*Volume         `protobuf:"bytes,4,rep,name=volumes" json:"volumes,omitempty"`
-	History       []*Transition     `protobuf:"bytes,5,rep,name=history" json:"history,omitempty"`
+	// As each machine stands now, if the replica itself were nowhere.
+	Now     []*MachineVerdict `protobuf:"bytes,3,rep,name=now" json:"now,omitempty"`
+	Volumes []*Volume         `protobuf:"bytes,4,rep,name=volumes" json:"volumes,omitempty"`
+	History []*Transition     `protobuf:"bytes,5,rep,name=history" json:"history,omitempty"`
+	// What can be said in plain sentences, the most important first: why a replica does not exist, how a stack stands.
+	Summary []string `protobuf:"bytes,6,rep,name=summary" json:"summary,omitempty"`
+	// Of a stack, an app or a machine: its replicas, with the reason for each.
+	Replicas []*ExplainedReplica `protobuf:"bytes,7,rep,name=replicas" json:"replicas,omitempty"`
+	// Of a machine.
+	Machine *MachineStatus `protobuf:"bytes,8,opt,name=machine" json:"machine,omitempty"`
+	// With spec: what applying it would do to the replicas that key names.
+	Changes []*Change `protobuf:"bytes,9,rep,name=changes" json:"changes,omitempty"`
+	// With at: what history knows of that time; absent without.
+	Then          *Then `protobuf:"bytes,10,opt,name=then" json:"then,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[21]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +2484,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[21]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +2497,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExplainResponse) GetStatus() *ReplicaStatus {
@@ -1571,6 +2535,165 @@ func (x *ExplainResponse) GetHistory() []*Transition {
 	return nil
 }
 
+func (x *ExplainResponse) GetSummary() []string {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetReplicas() []*ExplainedReplica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetMachine() *MachineStatus {
+	if x != nil {
+		return x.Machine
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetThen() *Then {
+	if x != nil {
+		return x.Then
+	}
+	return nil
+}
+
+type ExplainedReplica struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        *ReplicaStatus         `protobuf:"bytes,1,opt,name=status" json:"status,omitempty"`
+	Decided       *Reason                `protobuf:"bytes,2,opt,name=decided" json:"decided,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedReplica) Reset() {
+	*x = ExplainedReplica{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedReplica) ProtoMessage() {}
+
+func (x *ExplainedReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedReplica.ProtoReflect.Descriptor instead.
+func (*ExplainedReplica) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ExplainedReplica) GetStatus() *ReplicaStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *ExplainedReplica) GetDecided() *Reason {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+// Then is what history knows of a replica at some time.
+type Then struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at" json:"at,omitempty"`
+	// The decision that held at that time: it was assigned to a machine, or had to wait. Absent when history knows of none.
+	Decision *Transition `protobuf:"bytes,2,opt,name=decision" json:"decision,omitempty"`
+	// The last that its machine had told of it and of each of its members by then.
+	Seen []*Transition `protobuf:"bytes,3,rep,name=seen" json:"seen,omitempty"`
+	// The first that history knows of at all, of whatever: nothing is known of before.
+	KnownSince    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=known_since,json=knownSince" json:"known_since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Then) Reset() {
+	*x = Then{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Then) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Then) ProtoMessage() {}
+
+func (x *Then) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Then.ProtoReflect.Descriptor instead.
+func (*Then) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Then) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Then) GetDecision() *Transition {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
+func (x *Then) GetSeen() []*Transition {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
+}
+
+func (x *Then) GetKnownSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.KnownSince
+	}
+	return nil
+}
+
 type ListMachinesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id or name; empty is all.
@@ -1581,7 +2704,7 @@ type ListMachinesRequest struct {
 
 func (x *ListMachinesRequest) Reset() {
 	*x = ListMachinesRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[22]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +2716,7 @@ func (x *ListMachinesRequest) String() string {
 func (*ListMachinesRequest) ProtoMessage() {}
 
 func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[22]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +2729,7 @@ func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesRequest.ProtoReflect.Descriptor instead.
 func (*ListMachinesRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListMachinesRequest) GetMachine() string {
@@ -1633,7 +2756,7 @@ type MachineStatus struct {
 
 func (x *MachineStatus) Reset() {
 	*x = MachineStatus{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[23]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +2768,7 @@ func (x *MachineStatus) String() string {
 func (*MachineStatus) ProtoMessage() {}
 
 func (x *MachineStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[23]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +2781,7 @@ func (x *MachineStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineStatus.ProtoReflect.Descriptor instead.
 func (*MachineStatus) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MachineStatus) GetMachine() *Machine {
@@ -1726,7 +2849,7 @@ type ListMachinesResponse struct {
 
 func (x *ListMachinesResponse) Reset() {
 	*x = ListMachinesResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[24]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +2861,7 @@ func (x *ListMachinesResponse) String() string {
 func (*ListMachinesResponse) ProtoMessage() {}
 
 func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[24]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +2874,7 @@ func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesResponse.ProtoReflect.Descriptor instead.
 func (*ListMachinesResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListMachinesResponse) GetMachines() []*MachineStatus {
@@ -1773,7 +2896,7 @@ type LabelMachineRequest struct {
 
 func (x *LabelMachineRequest) Reset() {
 	*x = LabelMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[25]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +2908,7 @@ func (x *LabelMachineRequest) String() string {
 func (*LabelMachineRequest) ProtoMessage() {}
 
 func (x *LabelMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[25]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +2921,7 @@ func (x *LabelMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelMachineRequest.ProtoReflect.Descriptor instead.
 func (*LabelMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LabelMachineRequest) GetMachine() string {
@@ -1841,7 +2964,7 @@ type RemoveMachineRequest struct {
 
 func (x *RemoveMachineRequest) Reset() {
 	*x = RemoveMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[26]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +2976,7 @@ func (x *RemoveMachineRequest) String() string {
 func (*RemoveMachineRequest) ProtoMessage() {}
 
 func (x *RemoveMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[26]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +2989,7 @@ func (x *RemoveMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMachineRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RemoveMachineRequest) GetMachine() string {
@@ -1898,7 +3021,7 @@ type RemoveMachineResponse struct {
 
 func (x *RemoveMachineResponse) Reset() {
 	*x = RemoveMachineResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[27]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +3033,7 @@ func (x *RemoveMachineResponse) String() string {
 func (*RemoveMachineResponse) ProtoMessage() {}
 
 func (x *RemoveMachineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[27]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +3046,7 @@ func (x *RemoveMachineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMachineResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMachineResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{27}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{38}
 }
 
 type SetSecretRequest struct {
@@ -1938,7 +3061,7 @@ type SetSecretRequest struct {
 
 func (x *SetSecretRequest) Reset() {
 	*x = SetSecretRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[28]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +3073,7 @@ func (x *SetSecretRequest) String() string {
 func (*SetSecretRequest) ProtoMessage() {}
 
 func (x *SetSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[28]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +3086,7 @@ func (x *SetSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecretRequest.ProtoReflect.Descriptor instead.
 func (*SetSecretRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{28}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SetSecretRequest) GetTenant() string {
@@ -2006,7 +3129,7 @@ type SecretInfo struct {
 
 func (x *SecretInfo) Reset() {
 	*x = SecretInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[29]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +3141,7 @@ func (x *SecretInfo) String() string {
 func (*SecretInfo) ProtoMessage() {}
 
 func (x *SecretInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[29]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +3154,7 @@ func (x *SecretInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretInfo.ProtoReflect.Descriptor instead.
 func (*SecretInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{29}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SecretInfo) GetTenant() string {
@@ -2071,7 +3194,7 @@ type ListSecretsRequest struct {
 
 func (x *ListSecretsRequest) Reset() {
 	*x = ListSecretsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[30]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2083,7 +3206,7 @@ func (x *ListSecretsRequest) String() string {
 func (*ListSecretsRequest) ProtoMessage() {}
 
 func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[30]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2096,7 +3219,7 @@ func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretsRequest.ProtoReflect.Descriptor instead.
 func (*ListSecretsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{30}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListSecretsRequest) GetTenant() string {
@@ -2115,7 +3238,7 @@ type ListSecretsResponse struct {
 
 func (x *ListSecretsResponse) Reset() {
 	*x = ListSecretsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[31]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +3250,7 @@ func (x *ListSecretsResponse) String() string {
 func (*ListSecretsResponse) ProtoMessage() {}
 
 func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[31]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +3263,7 @@ func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretsResponse.ProtoReflect.Descriptor instead.
 func (*ListSecretsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{31}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListSecretsResponse) GetSecrets() []*SecretInfo {
@@ -2161,7 +3284,7 @@ type DeleteSecretRequest struct {
 
 func (x *DeleteSecretRequest) Reset() {
 	*x = DeleteSecretRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +3296,7 @@ func (x *DeleteSecretRequest) String() string {
 func (*DeleteSecretRequest) ProtoMessage() {}
 
 func (x *DeleteSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +3309,7 @@ func (x *DeleteSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecretRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSecretRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{32}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DeleteSecretRequest) GetTenant() string {
@@ -2218,7 +3341,7 @@ type DeleteSecretResponse struct {
 
 func (x *DeleteSecretResponse) Reset() {
 	*x = DeleteSecretResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +3353,7 @@ func (x *DeleteSecretResponse) String() string {
 func (*DeleteSecretResponse) ProtoMessage() {}
 
 func (x *DeleteSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +3366,7 @@ func (x *DeleteSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecretResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSecretResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{33}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{44}
 }
 
 type SetRegistryCredentialRequest struct {
@@ -2259,7 +3382,7 @@ type SetRegistryCredentialRequest struct {
 
 func (x *SetRegistryCredentialRequest) Reset() {
 	*x = SetRegistryCredentialRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2271,7 +3394,7 @@ func (x *SetRegistryCredentialRequest) String() string {
 func (*SetRegistryCredentialRequest) ProtoMessage() {}
 
 func (x *SetRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2284,7 +3407,7 @@ func (x *SetRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRegistryCredentialRequest.ProtoReflect.Descriptor instead.
 func (*SetRegistryCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{34}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SetRegistryCredentialRequest) GetTenant() string {
@@ -2333,7 +3456,7 @@ type RegistryCredentialInfo struct {
 
 func (x *RegistryCredentialInfo) Reset() {
 	*x = RegistryCredentialInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2345,7 +3468,7 @@ func (x *RegistryCredentialInfo) String() string {
 func (*RegistryCredentialInfo) ProtoMessage() {}
 
 func (x *RegistryCredentialInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2358,7 +3481,7 @@ func (x *RegistryCredentialInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryCredentialInfo.ProtoReflect.Descriptor instead.
 func (*RegistryCredentialInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{35}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RegistryCredentialInfo) GetTenant() string {
@@ -2391,7 +3514,7 @@ type ListRegistryCredentialsRequest struct {
 
 func (x *ListRegistryCredentialsRequest) Reset() {
 	*x = ListRegistryCredentialsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2403,7 +3526,7 @@ func (x *ListRegistryCredentialsRequest) String() string {
 func (*ListRegistryCredentialsRequest) ProtoMessage() {}
 
 func (x *ListRegistryCredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2416,7 +3539,7 @@ func (x *ListRegistryCredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegistryCredentialsRequest.ProtoReflect.Descriptor instead.
 func (*ListRegistryCredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{36}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListRegistryCredentialsRequest) GetTenant() string {
@@ -2435,7 +3558,7 @@ type ListRegistryCredentialsResponse struct {
 
 func (x *ListRegistryCredentialsResponse) Reset() {
 	*x = ListRegistryCredentialsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +3570,7 @@ func (x *ListRegistryCredentialsResponse) String() string {
 func (*ListRegistryCredentialsResponse) ProtoMessage() {}
 
 func (x *ListRegistryCredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +3583,7 @@ func (x *ListRegistryCredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegistryCredentialsResponse.ProtoReflect.Descriptor instead.
 func (*ListRegistryCredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{37}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListRegistryCredentialsResponse) GetCredentials() []*RegistryCredentialInfo {
@@ -2481,7 +3604,7 @@ type DeleteRegistryCredentialRequest struct {
 
 func (x *DeleteRegistryCredentialRequest) Reset() {
 	*x = DeleteRegistryCredentialRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +3616,7 @@ func (x *DeleteRegistryCredentialRequest) String() string {
 func (*DeleteRegistryCredentialRequest) ProtoMessage() {}
 
 func (x *DeleteRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +3629,7 @@ func (x *DeleteRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRegistryCredentialRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRegistryCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{38}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DeleteRegistryCredentialRequest) GetTenant() string {
@@ -2538,7 +3661,7 @@ type DeleteRegistryCredentialResponse struct {
 
 func (x *DeleteRegistryCredentialResponse) Reset() {
 	*x = DeleteRegistryCredentialResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +3673,7 @@ func (x *DeleteRegistryCredentialResponse) String() string {
 func (*DeleteRegistryCredentialResponse) ProtoMessage() {}
 
 func (x *DeleteRegistryCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +3686,7 @@ func (x *DeleteRegistryCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRegistryCredentialResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRegistryCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{39}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{50}
 }
 
 type GetClusterRequest struct {
@@ -2574,7 +3697,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +3709,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +3722,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{40}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{51}
 }
 
 type GetClusterResponse struct {
@@ -2618,7 +3741,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2630,7 +3753,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2643,7 +3766,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{41}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetClusterResponse) GetSettings() *ClusterSettings {
@@ -2717,7 +3840,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2729,7 +3852,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2742,7 +3865,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{42}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CreateTokenRequest) GetPurpose() TokenPurpose {
@@ -2797,7 +3920,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2809,7 +3932,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2822,7 +3945,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{43}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -2856,7 +3979,7 @@ type TokenInfo struct {
 
 func (x *TokenInfo) Reset() {
 	*x = TokenInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2868,7 +3991,7 @@ func (x *TokenInfo) String() string {
 func (*TokenInfo) ProtoMessage() {}
 
 func (x *TokenInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2881,7 +4004,7 @@ func (x *TokenInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenInfo.ProtoReflect.Descriptor instead.
 func (*TokenInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{44}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TokenInfo) GetId() string {
@@ -2948,7 +4071,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2960,7 +4083,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2973,7 +4096,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{45}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{56}
 }
 
 type ListTokensResponse struct {
@@ -2985,7 +4108,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2997,7 +4120,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3010,7 +4133,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{46}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListTokensResponse) GetTokens() []*TokenInfo {
@@ -3030,7 +4153,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3042,7 +4165,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3055,7 +4178,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{47}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -3080,7 +4203,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3092,7 +4215,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3105,7 +4228,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{48}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
 }
 
 type ListEventsRequest struct {
@@ -3125,7 +4248,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3137,7 +4260,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3150,7 +4273,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{49}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListEventsRequest) GetTenant() string {
@@ -3218,7 +4341,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3230,7 +4353,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3243,7 +4366,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{50}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Transition {
@@ -3263,7 +4386,7 @@ type ListUsageRequest struct {
 
 func (x *ListUsageRequest) Reset() {
 	*x = ListUsageRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3275,7 +4398,7 @@ func (x *ListUsageRequest) String() string {
 func (*ListUsageRequest) ProtoMessage() {}
 
 func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3288,7 +4411,7 @@ func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageRequest.ProtoReflect.Descriptor instead.
 func (*ListUsageRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{51}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListUsageRequest) GetTenant() string {
@@ -3315,7 +4438,7 @@ type ListUsageResponse struct {
 
 func (x *ListUsageResponse) Reset() {
 	*x = ListUsageResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3327,7 +4450,7 @@ func (x *ListUsageResponse) String() string {
 func (*ListUsageResponse) ProtoMessage() {}
 
 func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3340,7 +4463,7 @@ func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageResponse.ProtoReflect.Descriptor instead.
 func (*ListUsageResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{52}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListUsageResponse) GetMembers() []*MemberUsage {
@@ -3376,7 +4499,7 @@ type WatchUsageRequest struct {
 
 func (x *WatchUsageRequest) Reset() {
 	*x = WatchUsageRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3388,7 +4511,7 @@ func (x *WatchUsageRequest) String() string {
 func (*WatchUsageRequest) ProtoMessage() {}
 
 func (x *WatchUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3401,7 +4524,7 @@ func (x *WatchUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUsageRequest.ProtoReflect.Descriptor instead.
 func (*WatchUsageRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{53}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *WatchUsageRequest) GetTenant() string {
@@ -3475,7 +4598,7 @@ type ReplicaUsage struct {
 
 func (x *ReplicaUsage) Reset() {
 	*x = ReplicaUsage{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3487,7 +4610,7 @@ func (x *ReplicaUsage) String() string {
 func (*ReplicaUsage) ProtoMessage() {}
 
 func (x *ReplicaUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3500,7 +4623,7 @@ func (x *ReplicaUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaUsage.ProtoReflect.Descriptor instead.
 func (*ReplicaUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{54}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ReplicaUsage) GetKey() *ReplicaKey {
@@ -3552,7 +4675,7 @@ type MachineReport struct {
 
 func (x *MachineReport) Reset() {
 	*x = MachineReport{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3564,7 +4687,7 @@ func (x *MachineReport) String() string {
 func (*MachineReport) ProtoMessage() {}
 
 func (x *MachineReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3577,7 +4700,7 @@ func (x *MachineReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineReport.ProtoReflect.Descriptor instead.
 func (*MachineReport) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{55}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *MachineReport) GetId() string {
@@ -3622,7 +4745,7 @@ type WatchUsageResponse struct {
 
 func (x *WatchUsageResponse) Reset() {
 	*x = WatchUsageResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3634,7 +4757,7 @@ func (x *WatchUsageResponse) String() string {
 func (*WatchUsageResponse) ProtoMessage() {}
 
 func (x *WatchUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3647,7 +4770,7 @@ func (x *WatchUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUsageResponse.ProtoReflect.Descriptor instead.
 func (*WatchUsageResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{56}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *WatchUsageResponse) GetFull() bool {
@@ -3689,7 +4812,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3701,7 +4824,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3714,7 +4837,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *LogsRequest) GetTenant() string {
@@ -3798,7 +4921,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +4933,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +4946,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *LogsResponse) GetLines() []*LogLine {
@@ -3856,7 +4979,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3868,7 +4991,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3881,7 +5004,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ExecRequest) GetStart() *ExecWork {
@@ -3961,7 +5084,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3973,7 +5096,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3986,7 +5109,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ExecResponse) GetData() isExecResponse_Data {
@@ -4056,7 +5179,7 @@ type PortForwardRequest struct {
 
 func (x *PortForwardRequest) Reset() {
 	*x = PortForwardRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4068,7 +5191,7 @@ func (x *PortForwardRequest) String() string {
 func (*PortForwardRequest) ProtoMessage() {}
 
 func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4081,7 +5204,7 @@ func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
 func (*PortForwardRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *PortForwardRequest) GetStart() *PortForwardStart {
@@ -4113,7 +5236,7 @@ type PortForwardStart struct {
 
 func (x *PortForwardStart) Reset() {
 	*x = PortForwardStart{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4125,7 +5248,7 @@ func (x *PortForwardStart) String() string {
 func (*PortForwardStart) ProtoMessage() {}
 
 func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4138,7 +5261,7 @@ func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardStart.ProtoReflect.Descriptor instead.
 func (*PortForwardStart) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *PortForwardStart) GetKey() *ReplicaKey {
@@ -4183,7 +5306,7 @@ type PortForwardResponse struct {
 
 func (x *PortForwardResponse) Reset() {
 	*x = PortForwardResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4195,7 +5318,7 @@ func (x *PortForwardResponse) String() string {
 func (*PortForwardResponse) ProtoMessage() {}
 
 func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4208,7 +5331,7 @@ func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardResponse.ProtoReflect.Descriptor instead.
 func (*PortForwardResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{63}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *PortForwardResponse) GetData() isPortForwardResponse_Data {
@@ -4278,7 +5401,7 @@ type PortForwardOpened struct {
 
 func (x *PortForwardOpened) Reset() {
 	*x = PortForwardOpened{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4290,7 +5413,7 @@ func (x *PortForwardOpened) String() string {
 func (*PortForwardOpened) ProtoMessage() {}
 
 func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4303,7 +5426,7 @@ func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardOpened.ProtoReflect.Descriptor instead.
 func (*PortForwardOpened) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{64}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *PortForwardOpened) GetKey() *ReplicaKey {
@@ -4332,7 +5455,7 @@ type CopyRequest struct {
 
 func (x *CopyRequest) Reset() {
 	*x = CopyRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4344,7 +5467,7 @@ func (x *CopyRequest) String() string {
 func (*CopyRequest) ProtoMessage() {}
 
 func (x *CopyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4357,7 +5480,7 @@ func (x *CopyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
 func (*CopyRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{65}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *CopyRequest) GetStart() *CopyWork {
@@ -4388,7 +5511,7 @@ type CopyResponse struct {
 
 func (x *CopyResponse) Reset() {
 	*x = CopyResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4400,7 +5523,7 @@ func (x *CopyResponse) String() string {
 func (*CopyResponse) ProtoMessage() {}
 
 func (x *CopyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4413,7 +5536,7 @@ func (x *CopyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyResponse.ProtoReflect.Descriptor instead.
 func (*CopyResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{66}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *CopyResponse) GetData() isCopyResponse_Data {
@@ -4477,10 +5600,13 @@ var File_argosy_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x17argosy/v1/cluster.proto\x12\targosy.v1\x1a\x17argosy/v1/machine.proto\x1a\x14argosy/v1/spec.proto\x1a\x15argosy/v1/state.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n" +
+	"\x17argosy/v1/cluster.proto\x12\targosy.v1\x1a\x17argosy/v1/machine.proto\x1a\x14argosy/v1/spec.proto\x1a\x15argosy/v1/state.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x01\n" +
 	"\vPlanRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12&\n" +
-	"\x04spec\x18\x02 \x01(\v2\x12.argosy.v1.AppSpecR\x04spec\"\xe3\x01\n" +
+	"\x04spec\x18\x02 \x01(\v2\x12.argosy.v1.AppSpecR\x04spec\x12\x1a\n" +
+	"\bforecast\x18\x03 \x01(\bR\bforecast\x12\x1f\n" +
+	"\vloss_labels\x18\x04 \x03(\tR\n" +
+	"lossLabels\"\xe3\x01\n" +
 	"\x06Change\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.argosy.v1.ChangeKindR\x04kind\x12'\n" +
 	"\x03key\x18\x02 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12!\n" +
@@ -4488,7 +5614,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"to_machine\x18\x04 \x01(\tR\ttoMachine\x12)\n" +
 	"\x06reason\x18\x05 \x01(\v2\x11.argosy.v1.ReasonR\x06reason\x12\x18\n" +
-	"\adetails\x18\x06 \x03(\tR\adetails\"\xd8\x01\n" +
+	"\adetails\x18\x06 \x03(\tR\adetails\"\x89\x02\n" +
 	"\fPlanResponse\x12\x1d\n" +
 	"\n" +
 	"app_exists\x18\x01 \x01(\bR\tappExists\x12#\n" +
@@ -4496,7 +5622,81 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\achanges\x18\x03 \x03(\v2\x11.argosy.v1.ChangeR\achanges\x12\x1a\n" +
 	"\bwarnings\x18\x04 \x03(\tR\bwarnings\x12\x18\n" +
 	"\adiffers\x18\x05 \x01(\bR\adiffers\x12!\n" +
-	"\fspec_changes\x18\x06 \x03(\tR\vspecChanges\"\xca\x01\n" +
+	"\fspec_changes\x18\x06 \x03(\tR\vspecChanges\x12/\n" +
+	"\bforecast\x18\a \x01(\v2\x13.argosy.v1.ForecastR\bforecast\"\xe6\x01\n" +
+	"\bForecast\x124\n" +
+	"\n" +
+	"shortfalls\x18\x01 \x03(\v2\x14.argosy.v1.ShortfallR\n" +
+	"shortfalls\x12/\n" +
+	"\bsurvival\x18\x02 \x03(\v2\x13.argosy.v1.SurvivalR\bsurvival\x12'\n" +
+	"\x06losses\x18\x03 \x03(\v2\x0f.argosy.v1.LossR\x06losses\x12/\n" +
+	"\bheadroom\x18\x04 \x03(\v2\x13.argosy.v1.HeadroomR\bheadroom\x12\x19\n" +
+	"\bleft_out\x18\x05 \x03(\tR\aleftOut\"\xe0\x01\n" +
+	"\tShortfall\x12\x14\n" +
+	"\x05stack\x18\x01 \x01(\tR\x05stack\x12\x18\n" +
+	"\anumbers\x18\x02 \x03(\rR\anumbers\x12\x1a\n" +
+	"\bmachines\x18\x03 \x01(\rR\bmachines\x12*\n" +
+	"\x05rules\x18\x04 \x03(\v2\x14.argosy.v1.RuleCountR\x05rules\x12,\n" +
+	"\anearest\x18\x05 \x01(\v2\x12.argosy.v1.NearestR\anearest\x12-\n" +
+	"\bremedies\x18\x06 \x03(\v2\x11.argosy.v1.RemedyR\bremedies\";\n" +
+	"\tRuleCount\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1a\n" +
+	"\bmachines\x18\x02 \x01(\rR\bmachines\"\x96\x01\n" +
+	"\aNearest\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\x12&\n" +
+	"\x0fshort_cpu_milli\x18\x03 \x01(\x03R\rshortCpuMilli\x12!\n" +
+	"\fshort_memory\x18\x04 \x01(\x03R\vshortMemory\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\"\xec\x03\n" +
+	"\x06Remedy\x12)\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x15.argosy.v1.RemedyKindR\x04kind\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x19\n" +
+	"\bgiven_up\x18\x03 \x01(\rR\agivenUp\x12\x18\n" +
+	"\amachine\x18\x04 \x01(\tR\amachine\x12\x1c\n" +
+	"\tcontainer\x18\x05 \x01(\tR\tcontainer\x12\x16\n" +
+	"\x06before\x18\x06 \x01(\x03R\x06before\x12\x14\n" +
+	"\x05after\x18\a \x01(\x03R\x05after\x12?\n" +
+	"\n" +
+	"set_labels\x18\b \x03(\v2 .argosy.v1.Remedy.SetLabelsEntryR\tsetLabels\x12#\n" +
+	"\rremove_labels\x18\t \x03(\tR\fremoveLabels\x12-\n" +
+	"\x06holder\x18\n" +
+	" \x01(\v2\x15.argosy.v1.ReplicaKeyR\x06holder\x12\x1a\n" +
+	"\bmachines\x18\v \x01(\rR\bmachines\x12\x1b\n" +
+	"\tcpu_milli\x18\f \x01(\x03R\bcpuMilli\x12\x16\n" +
+	"\x06memory\x18\r \x01(\x03R\x06memory\x1a<\n" +
+	"\x0eSetLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\x01\n" +
+	"\x04Loss\x12\x14\n" +
+	"\x05label\x18\x01 \x01(\tR\x05label\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1a\n" +
+	"\bmachines\x18\x03 \x01(\rR\bmachines\x12\x16\n" +
+	"\x06halted\x18\x04 \x01(\tR\x06halted\x12,\n" +
+	"\x06stacks\x18\x05 \x03(\v2\x14.argosy.v1.StackLossR\x06stacks\"\xc6\x01\n" +
+	"\tStackLoss\x12\x14\n" +
+	"\x05stack\x18\x01 \x01(\tR\x05stack\x12\x14\n" +
+	"\x05moved\x18\x02 \x03(\rR\x05moved\x12\"\n" +
+	"\rwait_for_data\x18\x03 \x03(\rR\vwaitForData\x12\x1c\n" +
+	"\n" +
+	"do_not_fit\x18\x04 \x03(\rR\bdoNotFit\x12!\n" +
+	"\fbelong_there\x18\x05 \x03(\rR\vbelongThere\x12\x16\n" +
+	"\x06halted\x18\x06 \x03(\rR\x06halted\x12\x10\n" +
+	"\x03why\x18\a \x01(\tR\x03why\"\xcd\x01\n" +
+	"\bSurvival\x12\x14\n" +
+	"\x05stack\x18\x01 \x01(\tR\x05stack\x12\x14\n" +
+	"\x05label\x18\x02 \x01(\tR\x05label\x12\x1a\n" +
+	"\bsurvives\x18\x03 \x01(\bR\bsurvives\x12\x16\n" +
+	"\x06losses\x18\x04 \x01(\rR\x06losses\x12\x14\n" +
+	"\x05worst\x18\x05 \x01(\tR\x05worst\x123\n" +
+	"\n" +
+	"stack_loss\x18\x06 \x01(\v2\x14.argosy.v1.StackLossR\tstackLoss\x12\x16\n" +
+	"\x06placed\x18\a \x01(\rR\x06placed\"\x8f\x01\n" +
+	"\bHeadroom\x12\x14\n" +
+	"\x05stack\x18\x01 \x01(\tR\x05stack\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\rR\x04more\x12\x19\n" +
+	"\bat_least\x18\x03 \x01(\bR\aatLeast\x12\x12\n" +
+	"\x04ends\x18\x04 \x01(\tR\x04ends\x12*\n" +
+	"\x05rules\x18\x05 \x03(\v2\x14.argosy.v1.RuleCountR\x05rules\"\xca\x01\n" +
 	"\fApplyRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12&\n" +
 	"\x04spec\x18\x02 \x01(\v2\x12.argosy.v1.AppSpecR\x04spec\x12+\n" +
@@ -4576,15 +5776,34 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x15WatchReplicasResponse\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x124\n" +
 	"\breplicas\x18\x02 \x03(\v2\x18.argosy.v1.ReplicaStatusR\breplicas\x12/\n" +
-	"\aremoved\x18\x03 \x03(\v2\x15.argosy.v1.ReplicaKeyR\aremoved\"9\n" +
+	"\aremoved\x18\x03 \x03(\v2\x15.argosy.v1.ReplicaKeyR\aremoved\"\xbd\x01\n" +
 	"\x0eExplainRequest\x12'\n" +
-	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\"\xfb\x01\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x18\n" +
+	"\amachine\x18\x02 \x01(\tR\amachine\x12&\n" +
+	"\x04spec\x18\x03 \x01(\v2\x12.argosy.v1.AppSpecR\x04spec\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05rules\x18\x05 \x01(\bR\x05rules\"\xd4\x03\n" +
 	"\x0fExplainResponse\x120\n" +
 	"\x06status\x18\x01 \x01(\v2\x18.argosy.v1.ReplicaStatusR\x06status\x12+\n" +
 	"\adecided\x18\x02 \x01(\v2\x11.argosy.v1.ReasonR\adecided\x12+\n" +
 	"\x03now\x18\x03 \x03(\v2\x19.argosy.v1.MachineVerdictR\x03now\x12+\n" +
 	"\avolumes\x18\x04 \x03(\v2\x11.argosy.v1.VolumeR\avolumes\x12/\n" +
-	"\ahistory\x18\x05 \x03(\v2\x15.argosy.v1.TransitionR\ahistory\"/\n" +
+	"\ahistory\x18\x05 \x03(\v2\x15.argosy.v1.TransitionR\ahistory\x12\x18\n" +
+	"\asummary\x18\x06 \x03(\tR\asummary\x127\n" +
+	"\breplicas\x18\a \x03(\v2\x1b.argosy.v1.ExplainedReplicaR\breplicas\x122\n" +
+	"\amachine\x18\b \x01(\v2\x18.argosy.v1.MachineStatusR\amachine\x12+\n" +
+	"\achanges\x18\t \x03(\v2\x11.argosy.v1.ChangeR\achanges\x12#\n" +
+	"\x04then\x18\n" +
+	" \x01(\v2\x0f.argosy.v1.ThenR\x04then\"q\n" +
+	"\x10ExplainedReplica\x120\n" +
+	"\x06status\x18\x01 \x01(\v2\x18.argosy.v1.ReplicaStatusR\x06status\x12+\n" +
+	"\adecided\x18\x02 \x01(\v2\x11.argosy.v1.ReasonR\adecided\"\xcd\x01\n" +
+	"\x04Then\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x121\n" +
+	"\bdecision\x18\x02 \x01(\v2\x15.argosy.v1.TransitionR\bdecision\x12)\n" +
+	"\x04seen\x18\x03 \x03(\v2\x15.argosy.v1.TransitionR\x04seen\x12;\n" +
+	"\vknown_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"knownSince\"/\n" +
 	"\x13ListMachinesRequest\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\"\xe1\x02\n" +
 	"\rMachineStatus\x12,\n" +
@@ -4796,7 +6015,18 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x12CHANGE_KIND_REMOVE\x10\x03\x12\x14\n" +
 	"\x10CHANGE_KIND_MOVE\x10\x04\x12\x14\n" +
 	"\x10CHANGE_KIND_KEEP\x10\x05\x12\x14\n" +
-	"\x10CHANGE_KIND_WAIT\x10\x06*`\n" +
+	"\x10CHANGE_KIND_WAIT\x10\x06*\xfb\x01\n" +
+	"\n" +
+	"RemedyKind\x12\x1b\n" +
+	"\x17REMEDY_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18REMEDY_KIND_MACHINE_BACK\x10\x01\x12\x15\n" +
+	"\x11REMEDY_KIND_LABEL\x10\x02\x12\x19\n" +
+	"\x15REMEDY_KIND_FREE_PORT\x10\x03\x12\x16\n" +
+	"\x12REMEDY_KIND_MEMORY\x10\x04\x12\x13\n" +
+	"\x0fREMEDY_KIND_CPU\x10\x05\x12\x15\n" +
+	"\x11REMEDY_KIND_SCALE\x10\x06\x12\x1f\n" +
+	"\x1bREMEDY_KIND_FREE_ON_MACHINE\x10\a\x12\x1b\n" +
+	"\x17REMEDY_KIND_NEW_MACHINE\x10\b*`\n" +
 	"\fTokenPurpose\x12\x1d\n" +
 	"\x19TOKEN_PURPOSE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15TOKEN_PURPOSE_MACHINE\x10\x01\x12\x16\n" +
@@ -4854,248 +6084,287 @@ func file_argosy_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_argosy_v1_cluster_proto_rawDescData
 }
 
-var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
 var file_argosy_v1_cluster_proto_goTypes = []any{
 	(ChangeKind)(0),                          // 0: argosy.v1.ChangeKind
-	(TokenPurpose)(0),                        // 1: argosy.v1.TokenPurpose
-	(*PlanRequest)(nil),                      // 2: argosy.v1.PlanRequest
-	(*Change)(nil),                           // 3: argosy.v1.Change
-	(*PlanResponse)(nil),                     // 4: argosy.v1.PlanResponse
-	(*ApplyRequest)(nil),                     // 5: argosy.v1.ApplyRequest
-	(*ApplyResponse)(nil),                    // 6: argosy.v1.ApplyResponse
-	(*ListAppsRequest)(nil),                  // 7: argosy.v1.ListAppsRequest
-	(*AppStatus)(nil),                        // 8: argosy.v1.AppStatus
-	(*StackStatus)(nil),                      // 9: argosy.v1.StackStatus
-	(*ListAppsResponse)(nil),                 // 10: argosy.v1.ListAppsResponse
-	(*GetAppRequest)(nil),                    // 11: argosy.v1.GetAppRequest
-	(*GetAppResponse)(nil),                   // 12: argosy.v1.GetAppResponse
-	(*ScaleRequest)(nil),                     // 13: argosy.v1.ScaleRequest
-	(*RestartRequest)(nil),                   // 14: argosy.v1.RestartRequest
-	(*RestartResponse)(nil),                  // 15: argosy.v1.RestartResponse
-	(*DeleteAppRequest)(nil),                 // 16: argosy.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),                // 17: argosy.v1.DeleteAppResponse
-	(*ListReplicasRequest)(nil),              // 18: argosy.v1.ListReplicasRequest
-	(*ReplicaStatus)(nil),                    // 19: argosy.v1.ReplicaStatus
-	(*ListReplicasResponse)(nil),             // 20: argosy.v1.ListReplicasResponse
-	(*WatchReplicasResponse)(nil),            // 21: argosy.v1.WatchReplicasResponse
-	(*ExplainRequest)(nil),                   // 22: argosy.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 23: argosy.v1.ExplainResponse
-	(*ListMachinesRequest)(nil),              // 24: argosy.v1.ListMachinesRequest
-	(*MachineStatus)(nil),                    // 25: argosy.v1.MachineStatus
-	(*ListMachinesResponse)(nil),             // 26: argosy.v1.ListMachinesResponse
-	(*LabelMachineRequest)(nil),              // 27: argosy.v1.LabelMachineRequest
-	(*RemoveMachineRequest)(nil),             // 28: argosy.v1.RemoveMachineRequest
-	(*RemoveMachineResponse)(nil),            // 29: argosy.v1.RemoveMachineResponse
-	(*SetSecretRequest)(nil),                 // 30: argosy.v1.SetSecretRequest
-	(*SecretInfo)(nil),                       // 31: argosy.v1.SecretInfo
-	(*ListSecretsRequest)(nil),               // 32: argosy.v1.ListSecretsRequest
-	(*ListSecretsResponse)(nil),              // 33: argosy.v1.ListSecretsResponse
-	(*DeleteSecretRequest)(nil),              // 34: argosy.v1.DeleteSecretRequest
-	(*DeleteSecretResponse)(nil),             // 35: argosy.v1.DeleteSecretResponse
-	(*SetRegistryCredentialRequest)(nil),     // 36: argosy.v1.SetRegistryCredentialRequest
-	(*RegistryCredentialInfo)(nil),           // 37: argosy.v1.RegistryCredentialInfo
-	(*ListRegistryCredentialsRequest)(nil),   // 38: argosy.v1.ListRegistryCredentialsRequest
-	(*ListRegistryCredentialsResponse)(nil),  // 39: argosy.v1.ListRegistryCredentialsResponse
-	(*DeleteRegistryCredentialRequest)(nil),  // 40: argosy.v1.DeleteRegistryCredentialRequest
-	(*DeleteRegistryCredentialResponse)(nil), // 41: argosy.v1.DeleteRegistryCredentialResponse
-	(*GetClusterRequest)(nil),                // 42: argosy.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),               // 43: argosy.v1.GetClusterResponse
-	(*CreateTokenRequest)(nil),               // 44: argosy.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),              // 45: argosy.v1.CreateTokenResponse
-	(*TokenInfo)(nil),                        // 46: argosy.v1.TokenInfo
-	(*ListTokensRequest)(nil),                // 47: argosy.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),               // 48: argosy.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),               // 49: argosy.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),              // 50: argosy.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),                // 51: argosy.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),               // 52: argosy.v1.ListEventsResponse
-	(*ListUsageRequest)(nil),                 // 53: argosy.v1.ListUsageRequest
-	(*ListUsageResponse)(nil),                // 54: argosy.v1.ListUsageResponse
-	(*WatchUsageRequest)(nil),                // 55: argosy.v1.WatchUsageRequest
-	(*ReplicaUsage)(nil),                     // 56: argosy.v1.ReplicaUsage
-	(*MachineReport)(nil),                    // 57: argosy.v1.MachineReport
-	(*WatchUsageResponse)(nil),               // 58: argosy.v1.WatchUsageResponse
-	(*LogsRequest)(nil),                      // 59: argosy.v1.LogsRequest
-	(*LogsResponse)(nil),                     // 60: argosy.v1.LogsResponse
-	(*ExecRequest)(nil),                      // 61: argosy.v1.ExecRequest
-	(*ExecResponse)(nil),                     // 62: argosy.v1.ExecResponse
-	(*PortForwardRequest)(nil),               // 63: argosy.v1.PortForwardRequest
-	(*PortForwardStart)(nil),                 // 64: argosy.v1.PortForwardStart
-	(*PortForwardResponse)(nil),              // 65: argosy.v1.PortForwardResponse
-	(*PortForwardOpened)(nil),                // 66: argosy.v1.PortForwardOpened
-	(*CopyRequest)(nil),                      // 67: argosy.v1.CopyRequest
-	(*CopyResponse)(nil),                     // 68: argosy.v1.CopyResponse
-	nil,                                      // 69: argosy.v1.ScaleRequest.CountsEntry
-	nil,                                      // 70: argosy.v1.LabelMachineRequest.SetEntry
-	nil,                                      // 71: argosy.v1.ListUsageResponse.MachinesEntry
-	(*AppSpec)(nil),                          // 72: argosy.v1.AppSpec
-	(*ReplicaKey)(nil),                       // 73: argosy.v1.ReplicaKey
-	(*Reason)(nil),                           // 74: argosy.v1.Reason
-	(*App)(nil),                              // 75: argosy.v1.App
-	(*Revision)(nil),                         // 76: argosy.v1.Revision
-	(*Replica)(nil),                          // 77: argosy.v1.Replica
-	(*ReplicaObservation)(nil),               // 78: argosy.v1.ReplicaObservation
-	(*durationpb.Duration)(nil),              // 79: google.protobuf.Duration
-	(ReplicaState)(0),                        // 80: argosy.v1.ReplicaState
-	(*MachineVerdict)(nil),                   // 81: argosy.v1.MachineVerdict
-	(*Volume)(nil),                           // 82: argosy.v1.Volume
-	(*Transition)(nil),                       // 83: argosy.v1.Transition
-	(*Machine)(nil),                          // 84: argosy.v1.Machine
-	(MachineCondition)(0),                    // 85: argosy.v1.MachineCondition
-	(*MachineUsage)(nil),                     // 86: argosy.v1.MachineUsage
-	(*timestamppb.Timestamp)(nil),            // 87: google.protobuf.Timestamp
-	(*ClusterSettings)(nil),                  // 88: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 89: argosy.v1.MemberUsage
-	(*Traffic)(nil),                          // 90: argosy.v1.Traffic
-	(*LogLine)(nil),                          // 91: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 92: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 93: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 94: argosy.v1.WorkEnd
-	(*Flow)(nil),                             // 95: argosy.v1.Flow
-	(*CopyWork)(nil),                         // 96: argosy.v1.CopyWork
-	(*FileStat)(nil),                         // 97: argosy.v1.FileStat
+	(RemedyKind)(0),                          // 1: argosy.v1.RemedyKind
+	(TokenPurpose)(0),                        // 2: argosy.v1.TokenPurpose
+	(*PlanRequest)(nil),                      // 3: argosy.v1.PlanRequest
+	(*Change)(nil),                           // 4: argosy.v1.Change
+	(*PlanResponse)(nil),                     // 5: argosy.v1.PlanResponse
+	(*Forecast)(nil),                         // 6: argosy.v1.Forecast
+	(*Shortfall)(nil),                        // 7: argosy.v1.Shortfall
+	(*RuleCount)(nil),                        // 8: argosy.v1.RuleCount
+	(*Nearest)(nil),                          // 9: argosy.v1.Nearest
+	(*Remedy)(nil),                           // 10: argosy.v1.Remedy
+	(*Loss)(nil),                             // 11: argosy.v1.Loss
+	(*StackLoss)(nil),                        // 12: argosy.v1.StackLoss
+	(*Survival)(nil),                         // 13: argosy.v1.Survival
+	(*Headroom)(nil),                         // 14: argosy.v1.Headroom
+	(*ApplyRequest)(nil),                     // 15: argosy.v1.ApplyRequest
+	(*ApplyResponse)(nil),                    // 16: argosy.v1.ApplyResponse
+	(*ListAppsRequest)(nil),                  // 17: argosy.v1.ListAppsRequest
+	(*AppStatus)(nil),                        // 18: argosy.v1.AppStatus
+	(*StackStatus)(nil),                      // 19: argosy.v1.StackStatus
+	(*ListAppsResponse)(nil),                 // 20: argosy.v1.ListAppsResponse
+	(*GetAppRequest)(nil),                    // 21: argosy.v1.GetAppRequest
+	(*GetAppResponse)(nil),                   // 22: argosy.v1.GetAppResponse
+	(*ScaleRequest)(nil),                     // 23: argosy.v1.ScaleRequest
+	(*RestartRequest)(nil),                   // 24: argosy.v1.RestartRequest
+	(*RestartResponse)(nil),                  // 25: argosy.v1.RestartResponse
+	(*DeleteAppRequest)(nil),                 // 26: argosy.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),                // 27: argosy.v1.DeleteAppResponse
+	(*ListReplicasRequest)(nil),              // 28: argosy.v1.ListReplicasRequest
+	(*ReplicaStatus)(nil),                    // 29: argosy.v1.ReplicaStatus
+	(*ListReplicasResponse)(nil),             // 30: argosy.v1.ListReplicasResponse
+	(*WatchReplicasResponse)(nil),            // 31: argosy.v1.WatchReplicasResponse
+	(*ExplainRequest)(nil),                   // 32: argosy.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 33: argosy.v1.ExplainResponse
+	(*ExplainedReplica)(nil),                 // 34: argosy.v1.ExplainedReplica
+	(*Then)(nil),                             // 35: argosy.v1.Then
+	(*ListMachinesRequest)(nil),              // 36: argosy.v1.ListMachinesRequest
+	(*MachineStatus)(nil),                    // 37: argosy.v1.MachineStatus
+	(*ListMachinesResponse)(nil),             // 38: argosy.v1.ListMachinesResponse
+	(*LabelMachineRequest)(nil),              // 39: argosy.v1.LabelMachineRequest
+	(*RemoveMachineRequest)(nil),             // 40: argosy.v1.RemoveMachineRequest
+	(*RemoveMachineResponse)(nil),            // 41: argosy.v1.RemoveMachineResponse
+	(*SetSecretRequest)(nil),                 // 42: argosy.v1.SetSecretRequest
+	(*SecretInfo)(nil),                       // 43: argosy.v1.SecretInfo
+	(*ListSecretsRequest)(nil),               // 44: argosy.v1.ListSecretsRequest
+	(*ListSecretsResponse)(nil),              // 45: argosy.v1.ListSecretsResponse
+	(*DeleteSecretRequest)(nil),              // 46: argosy.v1.DeleteSecretRequest
+	(*DeleteSecretResponse)(nil),             // 47: argosy.v1.DeleteSecretResponse
+	(*SetRegistryCredentialRequest)(nil),     // 48: argosy.v1.SetRegistryCredentialRequest
+	(*RegistryCredentialInfo)(nil),           // 49: argosy.v1.RegistryCredentialInfo
+	(*ListRegistryCredentialsRequest)(nil),   // 50: argosy.v1.ListRegistryCredentialsRequest
+	(*ListRegistryCredentialsResponse)(nil),  // 51: argosy.v1.ListRegistryCredentialsResponse
+	(*DeleteRegistryCredentialRequest)(nil),  // 52: argosy.v1.DeleteRegistryCredentialRequest
+	(*DeleteRegistryCredentialResponse)(nil), // 53: argosy.v1.DeleteRegistryCredentialResponse
+	(*GetClusterRequest)(nil),                // 54: argosy.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),               // 55: argosy.v1.GetClusterResponse
+	(*CreateTokenRequest)(nil),               // 56: argosy.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),              // 57: argosy.v1.CreateTokenResponse
+	(*TokenInfo)(nil),                        // 58: argosy.v1.TokenInfo
+	(*ListTokensRequest)(nil),                // 59: argosy.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),               // 60: argosy.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),               // 61: argosy.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),              // 62: argosy.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),                // 63: argosy.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),               // 64: argosy.v1.ListEventsResponse
+	(*ListUsageRequest)(nil),                 // 65: argosy.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),                // 66: argosy.v1.ListUsageResponse
+	(*WatchUsageRequest)(nil),                // 67: argosy.v1.WatchUsageRequest
+	(*ReplicaUsage)(nil),                     // 68: argosy.v1.ReplicaUsage
+	(*MachineReport)(nil),                    // 69: argosy.v1.MachineReport
+	(*WatchUsageResponse)(nil),               // 70: argosy.v1.WatchUsageResponse
+	(*LogsRequest)(nil),                      // 71: argosy.v1.LogsRequest
+	(*LogsResponse)(nil),                     // 72: argosy.v1.LogsResponse
+	(*ExecRequest)(nil),                      // 73: argosy.v1.ExecRequest
+	(*ExecResponse)(nil),                     // 74: argosy.v1.ExecResponse
+	(*PortForwardRequest)(nil),               // 75: argosy.v1.PortForwardRequest
+	(*PortForwardStart)(nil),                 // 76: argosy.v1.PortForwardStart
+	(*PortForwardResponse)(nil),              // 77: argosy.v1.PortForwardResponse
+	(*PortForwardOpened)(nil),                // 78: argosy.v1.PortForwardOpened
+	(*CopyRequest)(nil),                      // 79: argosy.v1.CopyRequest
+	(*CopyResponse)(nil),                     // 80: argosy.v1.CopyResponse
+	nil,                                      // 81: argosy.v1.Remedy.SetLabelsEntry
+	nil,                                      // 82: argosy.v1.ScaleRequest.CountsEntry
+	nil,                                      // 83: argosy.v1.LabelMachineRequest.SetEntry
+	nil,                                      // 84: argosy.v1.ListUsageResponse.MachinesEntry
+	(*AppSpec)(nil),                          // 85: argosy.v1.AppSpec
+	(*ReplicaKey)(nil),                       // 86: argosy.v1.ReplicaKey
+	(*Reason)(nil),                           // 87: argosy.v1.Reason
+	(*App)(nil),                              // 88: argosy.v1.App
+	(*Revision)(nil),                         // 89: argosy.v1.Revision
+	(*Replica)(nil),                          // 90: argosy.v1.Replica
+	(*ReplicaObservation)(nil),               // 91: argosy.v1.ReplicaObservation
+	(*durationpb.Duration)(nil),              // 92: google.protobuf.Duration
+	(ReplicaState)(0),                        // 93: argosy.v1.ReplicaState
+	(*timestamppb.Timestamp)(nil),            // 94: google.protobuf.Timestamp
+	(*MachineVerdict)(nil),                   // 95: argosy.v1.MachineVerdict
+	(*Volume)(nil),                           // 96: argosy.v1.Volume
+	(*Transition)(nil),                       // 97: argosy.v1.Transition
+	(*Machine)(nil),                          // 98: argosy.v1.Machine
+	(MachineCondition)(0),                    // 99: argosy.v1.MachineCondition
+	(*MachineUsage)(nil),                     // 100: argosy.v1.MachineUsage
+	(*ClusterSettings)(nil),                  // 101: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 102: argosy.v1.MemberUsage
+	(*Traffic)(nil),                          // 103: argosy.v1.Traffic
+	(*LogLine)(nil),                          // 104: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 105: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 106: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 107: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 108: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 109: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 110: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
-	72,  // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
+	85,  // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
 	0,   // 1: argosy.v1.Change.kind:type_name -> argosy.v1.ChangeKind
-	73,  // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
-	74,  // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
-	3,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
-	72,  // 5: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
-	75,  // 6: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
-	75,  // 7: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
-	9,   // 8: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
-	8,   // 9: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
-	8,   // 10: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
-	76,  // 11: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
-	69,  // 12: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
-	77,  // 13: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
-	78,  // 14: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
-	79,  // 15: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
-	80,  // 16: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
-	19,  // 17: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	19,  // 18: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	73,  // 19: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
-	73,  // 20: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
-	19,  // 21: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
-	74,  // 22: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
-	81,  // 23: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
-	82,  // 24: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
-	83,  // 25: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
-	84,  // 26: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
-	85,  // 27: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
-	79,  // 28: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
-	86,  // 29: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
-	25,  // 30: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	70,  // 31: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	87,  // 32: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
-	31,  // 33: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
-	37,  // 34: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	88,  // 35: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
-	1,   // 36: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	79,  // 37: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	46,  // 38: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
-	1,   // 39: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	87,  // 40: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	87,  // 41: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	46,  // 42: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	73,  // 43: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	87,  // 44: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	83,  // 45: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	89,  // 46: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	71,  // 47: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	79,  // 48: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	73,  // 49: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	90,  // 50: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	89,  // 51: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	86,  // 52: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	79,  // 53: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	57,  // 54: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	56,  // 55: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	87,  // 56: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	91,  // 57: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	92,  // 58: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	93,  // 59: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	94,  // 60: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	64,  // 61: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	95,  // 62: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	73,  // 63: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	66,  // 64: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	95,  // 65: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	94,  // 66: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	73,  // 67: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	96,  // 68: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	95,  // 69: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	97,  // 70: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	95,  // 71: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	94,  // 72: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	86,  // 73: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	2,   // 74: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	5,   // 75: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	7,   // 76: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	11,  // 77: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	13,  // 78: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	14,  // 79: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	16,  // 80: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	18,  // 81: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	18,  // 82: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	22,  // 83: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	24,  // 84: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	27,  // 85: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	28,  // 86: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	30,  // 87: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	32,  // 88: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	34,  // 89: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	36,  // 90: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	38,  // 91: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	40,  // 92: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	42,  // 93: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	44,  // 94: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	47,  // 95: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	49,  // 96: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	51,  // 97: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	53,  // 98: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	55,  // 99: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	59,  // 100: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	61,  // 101: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	63,  // 102: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	67,  // 103: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	4,   // 104: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	6,   // 105: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	10,  // 106: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	12,  // 107: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	6,   // 108: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	15,  // 109: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	17,  // 110: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	20,  // 111: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	21,  // 112: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	23,  // 113: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	26,  // 114: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	25,  // 115: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	29,  // 116: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	31,  // 117: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	33,  // 118: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	35,  // 119: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	37,  // 120: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	39,  // 121: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	41,  // 122: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	43,  // 123: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	45,  // 124: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	48,  // 125: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	50,  // 126: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	52,  // 127: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	54,  // 128: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	58,  // 129: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	60,  // 130: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	62,  // 131: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	65,  // 132: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	68,  // 133: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	104, // [104:134] is the sub-list for method output_type
-	74,  // [74:104] is the sub-list for method input_type
-	74,  // [74:74] is the sub-list for extension type_name
-	74,  // [74:74] is the sub-list for extension extendee
-	0,   // [0:74] is the sub-list for field type_name
+	86,  // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
+	87,  // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
+	4,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
+	6,   // 5: argosy.v1.PlanResponse.forecast:type_name -> argosy.v1.Forecast
+	7,   // 6: argosy.v1.Forecast.shortfalls:type_name -> argosy.v1.Shortfall
+	13,  // 7: argosy.v1.Forecast.survival:type_name -> argosy.v1.Survival
+	11,  // 8: argosy.v1.Forecast.losses:type_name -> argosy.v1.Loss
+	14,  // 9: argosy.v1.Forecast.headroom:type_name -> argosy.v1.Headroom
+	8,   // 10: argosy.v1.Shortfall.rules:type_name -> argosy.v1.RuleCount
+	9,   // 11: argosy.v1.Shortfall.nearest:type_name -> argosy.v1.Nearest
+	10,  // 12: argosy.v1.Shortfall.remedies:type_name -> argosy.v1.Remedy
+	1,   // 13: argosy.v1.Remedy.kind:type_name -> argosy.v1.RemedyKind
+	81,  // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
+	86,  // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
+	12,  // 16: argosy.v1.Loss.stacks:type_name -> argosy.v1.StackLoss
+	12,  // 17: argosy.v1.Survival.stack_loss:type_name -> argosy.v1.StackLoss
+	8,   // 18: argosy.v1.Headroom.rules:type_name -> argosy.v1.RuleCount
+	85,  // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
+	88,  // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
+	88,  // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
+	19,  // 22: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
+	18,  // 23: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
+	18,  // 24: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
+	89,  // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
+	82,  // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
+	90,  // 27: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
+	91,  // 28: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
+	92,  // 29: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
+	93,  // 30: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
+	29,  // 31: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	29,  // 32: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	86,  // 33: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
+	86,  // 34: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
+	85,  // 35: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
+	94,  // 36: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
+	29,  // 37: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
+	87,  // 38: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
+	95,  // 39: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
+	96,  // 40: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
+	97,  // 41: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
+	34,  // 42: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
+	37,  // 43: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
+	4,   // 44: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
+	35,  // 45: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
+	29,  // 46: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
+	87,  // 47: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
+	94,  // 48: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
+	97,  // 49: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
+	97,  // 50: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
+	94,  // 51: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
+	98,  // 52: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
+	99,  // 53: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
+	92,  // 54: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
+	100, // 55: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
+	37,  // 56: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
+	83,  // 57: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	94,  // 58: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	43,  // 59: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
+	49,  // 60: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
+	101, // 61: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	2,   // 62: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
+	92,  // 63: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	58,  // 64: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	2,   // 65: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
+	94,  // 66: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	94,  // 67: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	58,  // 68: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	86,  // 69: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	94,  // 70: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	97,  // 71: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	102, // 72: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	84,  // 73: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	92,  // 74: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	86,  // 75: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	103, // 76: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	102, // 77: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	100, // 78: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	92,  // 79: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	69,  // 80: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	68,  // 81: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	94,  // 82: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	104, // 83: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	105, // 84: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	106, // 85: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	107, // 86: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	76,  // 87: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	108, // 88: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	86,  // 89: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	78,  // 90: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	108, // 91: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	107, // 92: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	86,  // 93: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	109, // 94: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	108, // 95: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	110, // 96: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	108, // 97: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	107, // 98: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	100, // 99: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	3,   // 100: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	15,  // 101: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	17,  // 102: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	21,  // 103: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	23,  // 104: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	24,  // 105: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	26,  // 106: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	28,  // 107: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	28,  // 108: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	32,  // 109: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	36,  // 110: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	39,  // 111: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	40,  // 112: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	42,  // 113: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	44,  // 114: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	46,  // 115: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	48,  // 116: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	50,  // 117: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	52,  // 118: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	54,  // 119: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	56,  // 120: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	59,  // 121: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	61,  // 122: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	63,  // 123: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	65,  // 124: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	67,  // 125: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	71,  // 126: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	73,  // 127: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	75,  // 128: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	79,  // 129: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	5,   // 130: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	16,  // 131: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	20,  // 132: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	22,  // 133: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	16,  // 134: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	25,  // 135: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	27,  // 136: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	30,  // 137: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	31,  // 138: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	33,  // 139: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	38,  // 140: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	37,  // 141: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	41,  // 142: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	43,  // 143: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	45,  // 144: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	47,  // 145: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	49,  // 146: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	51,  // 147: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	53,  // 148: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	55,  // 149: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	57,  // 150: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	60,  // 151: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	62,  // 152: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	64,  // 153: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	66,  // 154: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	70,  // 155: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	72,  // 156: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	74,  // 157: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	77,  // 158: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	80,  // 159: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	130, // [130:160] is the sub-list for method output_type
+	100, // [100:130] is the sub-list for method input_type
+	100, // [100:100] is the sub-list for extension type_name
+	100, // [100:100] is the sub-list for extension extendee
+	0,   // [0:100] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
@@ -5106,22 +6375,22 @@ func file_argosy_v1_cluster_proto_init() {
 	file_argosy_v1_machine_proto_init()
 	file_argosy_v1_spec_proto_init()
 	file_argosy_v1_state_proto_init()
-	file_argosy_v1_cluster_proto_msgTypes[59].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[70].OneofWrappers = []any{
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClosed)(nil),
 		(*ExecRequest_Resize)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[60].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[71].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_End)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[63].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[74].OneofWrappers = []any{
 		(*PortForwardResponse_Opened)(nil),
 		(*PortForwardResponse_Flow)(nil),
 		(*PortForwardResponse_End)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[66].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[77].OneofWrappers = []any{
 		(*CopyResponse_Stat)(nil),
 		(*CopyResponse_Flow)(nil),
 		(*CopyResponse_End)(nil),
@@ -5131,8 +6400,8 @@ func file_argosy_v1_cluster_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_cluster_proto_rawDesc), len(file_argosy_v1_cluster_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   70,
+			NumEnums:      3,
+			NumMessages:   82,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

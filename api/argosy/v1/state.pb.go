@@ -892,8 +892,10 @@ type MachineVerdict struct {
 	Machine string                 `protobuf:"bytes,1,opt,name=machine" json:"machine,omitempty"`
 	Fits    bool                   `protobuf:"varint,2,opt,name=fits" json:"fits,omitempty"`
 	// `memory 120 MiB short`, `least loaded`.
-	Detail        string  `protobuf:"bytes,3,opt,name=detail" json:"detail,omitempty"`
-	Score         float64 `protobuf:"fixed64,4,opt,name=score" json:"score,omitempty"`
+	Detail string  `protobuf:"bytes,3,opt,name=detail" json:"detail,omitempty"`
+	Score  float64 `protobuf:"fixed64,4,opt,name=score" json:"score,omitempty"`
+	// Every rule, where it was asked for: those that hold too.
+	Rules         []*RuleVerdict `protobuf:"bytes,5,rep,name=rules" json:"rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -956,6 +958,85 @@ func (x *MachineVerdict) GetScore() float64 {
 	return 0
 }
 
+func (x *MachineVerdict) GetRules() []*RuleVerdict {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// RuleVerdict is what one rule says of one machine.
+type RuleVerdict struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `ready`, `require zone == edge`, `port 80/tcp`, `memory`.
+	Rule  string `protobuf:"bytes,1,opt,name=rule" json:"rule,omitempty"`
+	Holds bool   `protobuf:"varint,2,opt,name=holds" json:"holds,omitempty"`
+	// `392 MiB free`, `zone=core`, `taken by shop/web.1`.
+	Have string `protobuf:"bytes,3,opt,name=have" json:"have,omitempty"`
+	// `512 MiB`
+	Need          string `protobuf:"bytes,4,opt,name=need" json:"need,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleVerdict) Reset() {
+	*x = RuleVerdict{}
+	mi := &file_argosy_v1_state_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleVerdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleVerdict) ProtoMessage() {}
+
+func (x *RuleVerdict) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_state_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleVerdict.ProtoReflect.Descriptor instead.
+func (*RuleVerdict) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RuleVerdict) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *RuleVerdict) GetHolds() bool {
+	if x != nil {
+		return x.Holds
+	}
+	return false
+}
+
+func (x *RuleVerdict) GetHave() string {
+	if x != nil {
+		return x.Have
+	}
+	return ""
+}
+
+func (x *RuleVerdict) GetNeed() string {
+	if x != nil {
+		return x.Need
+	}
+	return ""
+}
+
 // Volume is the leader's record of a replica's named data and the machine that holds it.
 type Volume struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -971,7 +1052,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_argosy_v1_state_proto_msgTypes[7]
+	mi := &file_argosy_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1064,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[7]
+	mi := &file_argosy_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1077,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Volume) GetReplica() *ReplicaKey {
@@ -1068,7 +1149,7 @@ type Machine struct {
 
 func (x *Machine) Reset() {
 	*x = Machine{}
-	mi := &file_argosy_v1_state_proto_msgTypes[8]
+	mi := &file_argosy_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1161,7 @@ func (x *Machine) String() string {
 func (*Machine) ProtoMessage() {}
 
 func (x *Machine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[8]
+	mi := &file_argosy_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1174,7 @@ func (x *Machine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Machine.ProtoReflect.Descriptor instead.
 func (*Machine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Machine) GetId() string {
@@ -1202,7 +1283,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	mi := &file_argosy_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1295,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	mi := &file_argosy_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1308,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Capacity) GetCpuMilli() int64 {
@@ -1289,7 +1370,7 @@ type MemberObservation struct {
 
 func (x *MemberObservation) Reset() {
 	*x = MemberObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	mi := &file_argosy_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1382,7 @@ func (x *MemberObservation) String() string {
 func (*MemberObservation) ProtoMessage() {}
 
 func (x *MemberObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	mi := &file_argosy_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1395,7 @@ func (x *MemberObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberObservation.ProtoReflect.Descriptor instead.
 func (*MemberObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MemberObservation) GetName() string {
@@ -1420,7 +1501,7 @@ type ReplicaObservation struct {
 
 func (x *ReplicaObservation) Reset() {
 	*x = ReplicaObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[11]
+	mi := &file_argosy_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1513,7 @@ func (x *ReplicaObservation) String() string {
 func (*ReplicaObservation) ProtoMessage() {}
 
 func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[11]
+	mi := &file_argosy_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1526,7 @@ func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaObservation.ProtoReflect.Descriptor instead.
 func (*ReplicaObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReplicaObservation) GetKey() *ReplicaKey {
@@ -1532,7 +1613,7 @@ type MemberUsage struct {
 
 func (x *MemberUsage) Reset() {
 	*x = MemberUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[12]
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1625,7 @@ func (x *MemberUsage) String() string {
 func (*MemberUsage) ProtoMessage() {}
 
 func (x *MemberUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[12]
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1638,7 @@ func (x *MemberUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberUsage.ProtoReflect.Descriptor instead.
 func (*MemberUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MemberUsage) GetKey() *ReplicaKey {
@@ -1643,7 +1724,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1736,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1749,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Traffic) GetNetworkReceived() int64 {
@@ -1714,7 +1795,7 @@ type MachineUsage struct {
 
 func (x *MachineUsage) Reset() {
 	*x = MachineUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +1807,7 @@ func (x *MachineUsage) String() string {
 func (*MachineUsage) ProtoMessage() {}
 
 func (x *MachineUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +1820,7 @@ func (x *MachineUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineUsage.ProtoReflect.Descriptor instead.
 func (*MachineUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MachineUsage) GetCpuMilli() int64 {
@@ -1790,27 +1871,29 @@ type Transition struct {
 	// Number in the history, given by the leader; 0 on its way there.
 	Seq uint64 `protobuf:"varint,1,opt,name=seq" json:"seq,omitempty"`
 	// Number in the outbox of the agent that saw it, from 1, per machine; 0 for the leader's own.
-	OutboxSeq     uint64                 `protobuf:"varint,2,opt,name=outbox_seq,json=outboxSeq" json:"outbox_seq,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at" json:"at,omitempty"`
-	Kind          TransitionKind         `protobuf:"varint,4,opt,name=kind,enum=argosy.v1.TransitionKind" json:"kind,omitempty"`
-	Machine       string                 `protobuf:"bytes,5,opt,name=machine" json:"machine,omitempty"`
-	Replica       *ReplicaKey            `protobuf:"bytes,6,opt,name=replica" json:"replica,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,7,opt,name=incarnation" json:"incarnation,omitempty"`
-	Member        string                 `protobuf:"bytes,8,opt,name=member" json:"member,omitempty"`
-	From          string                 `protobuf:"bytes,9,opt,name=from" json:"from,omitempty"`
-	To            string                 `protobuf:"bytes,10,opt,name=to" json:"to,omitempty"`
-	Cause         string                 `protobuf:"bytes,11,opt,name=cause" json:"cause,omitempty"`
-	ExitCode      int32                  `protobuf:"varint,12,opt,name=exit_code,json=exitCode" json:"exit_code,omitempty"`
-	Tenant        string                 `protobuf:"bytes,13,opt,name=tenant" json:"tenant,omitempty"`
-	App           string                 `protobuf:"bytes,14,opt,name=app" json:"app,omitempty"`
-	Actor         string                 `protobuf:"bytes,15,opt,name=actor" json:"actor,omitempty"`
+	OutboxSeq   uint64                 `protobuf:"varint,2,opt,name=outbox_seq,json=outboxSeq" json:"outbox_seq,omitempty"`
+	At          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at" json:"at,omitempty"`
+	Kind        TransitionKind         `protobuf:"varint,4,opt,name=kind,enum=argosy.v1.TransitionKind" json:"kind,omitempty"`
+	Machine     string                 `protobuf:"bytes,5,opt,name=machine" json:"machine,omitempty"`
+	Replica     *ReplicaKey            `protobuf:"bytes,6,opt,name=replica" json:"replica,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,7,opt,name=incarnation" json:"incarnation,omitempty"`
+	Member      string                 `protobuf:"bytes,8,opt,name=member" json:"member,omitempty"`
+	From        string                 `protobuf:"bytes,9,opt,name=from" json:"from,omitempty"`
+	To          string                 `protobuf:"bytes,10,opt,name=to" json:"to,omitempty"`
+	Cause       string                 `protobuf:"bytes,11,opt,name=cause" json:"cause,omitempty"`
+	ExitCode    int32                  `protobuf:"varint,12,opt,name=exit_code,json=exitCode" json:"exit_code,omitempty"`
+	Tenant      string                 `protobuf:"bytes,13,opt,name=tenant" json:"tenant,omitempty"`
+	App         string                 `protobuf:"bytes,14,opt,name=app" json:"app,omitempty"`
+	Actor       string                 `protobuf:"bytes,15,opt,name=actor" json:"actor,omitempty"`
+	// Of an assignment, or of one that had to wait: the machines that were nearest, and the one that was chosen.
+	Verdicts      []*MachineVerdict `protobuf:"bytes,16,rep,name=verdicts" json:"verdicts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +1905,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +1918,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Transition) GetSeq() uint64 {
@@ -1943,6 +2026,13 @@ func (x *Transition) GetActor() string {
 	return ""
 }
 
+func (x *Transition) GetVerdicts() []*MachineVerdict {
+	if x != nil {
+		return x.Verdicts
+	}
+	return nil
+}
+
 // Assignment is a replica incarnation given to a machine, with everything that its agent needs to run it alone.
 type Assignment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1969,7 +2059,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2071,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2084,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Assignment) GetKey() *ReplicaKey {
@@ -2101,7 +2191,7 @@ type SealedSecret struct {
 
 func (x *SealedSecret) Reset() {
 	*x = SealedSecret{}
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2203,7 @@ func (x *SealedSecret) String() string {
 func (*SealedSecret) ProtoMessage() {}
 
 func (x *SealedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2216,7 @@ func (x *SealedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedSecret.ProtoReflect.Descriptor instead.
 func (*SealedSecret) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SealedSecret) GetName() string {
@@ -2163,7 +2253,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2265,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2278,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Peer) GetMachine() string {
@@ -2234,7 +2324,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2336,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2349,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Endpoint) GetKey() *ReplicaKey {
@@ -2323,7 +2413,7 @@ type ClusterSettings struct {
 
 func (x *ClusterSettings) Reset() {
 	*x = ClusterSettings{}
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2335,7 +2425,7 @@ func (x *ClusterSettings) String() string {
 func (*ClusterSettings) ProtoMessage() {}
 
 func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2348,7 +2438,7 @@ func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
 func (*ClusterSettings) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClusterSettings) GetClusterId() string {
@@ -2454,12 +2544,18 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x06Reason\x12\x18\n" +
 	"\asummary\x18\x01 \x01(\tR\asummary\x125\n" +
 	"\bverdicts\x18\x02 \x03(\v2\x19.argosy.v1.MachineVerdictR\bverdicts\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"l\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x9a\x01\n" +
 	"\x0eMachineVerdict\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\x12\x12\n" +
 	"\x04fits\x18\x02 \x01(\bR\x04fits\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x14\n" +
-	"\x05score\x18\x04 \x01(\x01R\x05score\"\xe4\x01\n" +
+	"\x05score\x18\x04 \x01(\x01R\x05score\x12,\n" +
+	"\x05rules\x18\x05 \x03(\v2\x16.argosy.v1.RuleVerdictR\x05rules\"_\n" +
+	"\vRuleVerdict\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x14\n" +
+	"\x05holds\x18\x02 \x01(\bR\x05holds\x12\x12\n" +
+	"\x04have\x18\x03 \x01(\tR\x04have\x12\x12\n" +
+	"\x04need\x18\x04 \x01(\tR\x04need\"\xe4\x01\n" +
 	"\x06Volume\x12/\n" +
 	"\areplica\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\areplica\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12,\n" +
@@ -2546,7 +2642,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"disk_total\x18\x04 \x01(\x03R\tdiskTotal\x12*\n" +
 	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12&\n" +
-	"\x04rate\x18\x06 \x01(\v2\x12.argosy.v1.TrafficR\x04rate\"\xb4\x03\n" +
+	"\x04rate\x18\x06 \x01(\v2\x12.argosy.v1.TrafficR\x04rate\"\xeb\x03\n" +
 	"\n" +
 	"Transition\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1d\n" +
@@ -2565,7 +2661,8 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\texit_code\x18\f \x01(\x05R\bexitCode\x12\x16\n" +
 	"\x06tenant\x18\r \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03app\x18\x0e \x01(\tR\x03app\x12\x14\n" +
-	"\x05actor\x18\x0f \x01(\tR\x05actor\"\x81\x05\n" +
+	"\x05actor\x18\x0f \x01(\tR\x05actor\x125\n" +
+	"\bverdicts\x18\x10 \x03(\v2\x19.argosy.v1.MachineVerdictR\bverdicts\"\x81\x05\n" +
 	"\n" +
 	"Assignment\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x17\n" +
@@ -2668,7 +2765,7 @@ func file_argosy_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_argosy_v1_state_proto_goTypes = []any{
 	(ReplicaGoal)(0),              // 0: argosy.v1.ReplicaGoal
 	(MachineCondition)(0),         // 1: argosy.v1.MachineCondition
@@ -2682,86 +2779,89 @@ var file_argosy_v1_state_proto_goTypes = []any{
 	(*PastIncarnation)(nil),       // 9: argosy.v1.PastIncarnation
 	(*Reason)(nil),                // 10: argosy.v1.Reason
 	(*MachineVerdict)(nil),        // 11: argosy.v1.MachineVerdict
-	(*Volume)(nil),                // 12: argosy.v1.Volume
-	(*Machine)(nil),               // 13: argosy.v1.Machine
-	(*Capacity)(nil),              // 14: argosy.v1.Capacity
-	(*MemberObservation)(nil),     // 15: argosy.v1.MemberObservation
-	(*ReplicaObservation)(nil),    // 16: argosy.v1.ReplicaObservation
-	(*MemberUsage)(nil),           // 17: argosy.v1.MemberUsage
-	(*Traffic)(nil),               // 18: argosy.v1.Traffic
-	(*MachineUsage)(nil),          // 19: argosy.v1.MachineUsage
-	(*Transition)(nil),            // 20: argosy.v1.Transition
-	(*Assignment)(nil),            // 21: argosy.v1.Assignment
-	(*SealedSecret)(nil),          // 22: argosy.v1.SealedSecret
-	(*Peer)(nil),                  // 23: argosy.v1.Peer
-	(*Endpoint)(nil),              // 24: argosy.v1.Endpoint
-	(*ClusterSettings)(nil),       // 25: argosy.v1.ClusterSettings
-	nil,                           // 26: argosy.v1.App.RestartsEntry
-	nil,                           // 27: argosy.v1.App.ReplicaRestartsEntry
-	nil,                           // 28: argosy.v1.Machine.LabelsEntry
-	nil,                           // 29: argosy.v1.Assignment.ConfigsEntry
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
-	(*AppSpec)(nil),               // 31: argosy.v1.AppSpec
-	(VolumeClass)(0),              // 32: argosy.v1.VolumeClass
-	(*PublishedPort)(nil),         // 33: argosy.v1.PublishedPort
-	(*StackSpec)(nil),             // 34: argosy.v1.StackSpec
-	(*ContainerSpec)(nil),         // 35: argosy.v1.ContainerSpec
-	(*Port)(nil),                  // 36: argosy.v1.Port
-	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(*RuleVerdict)(nil),           // 12: argosy.v1.RuleVerdict
+	(*Volume)(nil),                // 13: argosy.v1.Volume
+	(*Machine)(nil),               // 14: argosy.v1.Machine
+	(*Capacity)(nil),              // 15: argosy.v1.Capacity
+	(*MemberObservation)(nil),     // 16: argosy.v1.MemberObservation
+	(*ReplicaObservation)(nil),    // 17: argosy.v1.ReplicaObservation
+	(*MemberUsage)(nil),           // 18: argosy.v1.MemberUsage
+	(*Traffic)(nil),               // 19: argosy.v1.Traffic
+	(*MachineUsage)(nil),          // 20: argosy.v1.MachineUsage
+	(*Transition)(nil),            // 21: argosy.v1.Transition
+	(*Assignment)(nil),            // 22: argosy.v1.Assignment
+	(*SealedSecret)(nil),          // 23: argosy.v1.SealedSecret
+	(*Peer)(nil),                  // 24: argosy.v1.Peer
+	(*Endpoint)(nil),              // 25: argosy.v1.Endpoint
+	(*ClusterSettings)(nil),       // 26: argosy.v1.ClusterSettings
+	nil,                           // 27: argosy.v1.App.RestartsEntry
+	nil,                           // 28: argosy.v1.App.ReplicaRestartsEntry
+	nil,                           // 29: argosy.v1.Machine.LabelsEntry
+	nil,                           // 30: argosy.v1.Assignment.ConfigsEntry
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*AppSpec)(nil),               // 32: argosy.v1.AppSpec
+	(VolumeClass)(0),              // 33: argosy.v1.VolumeClass
+	(*PublishedPort)(nil),         // 34: argosy.v1.PublishedPort
+	(*StackSpec)(nil),             // 35: argosy.v1.StackSpec
+	(*ContainerSpec)(nil),         // 36: argosy.v1.ContainerSpec
+	(*Port)(nil),                  // 37: argosy.v1.Port
+	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
 }
 var file_argosy_v1_state_proto_depIdxs = []int32{
-	30, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
-	26, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
-	27, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
-	31, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
-	30, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
+	31, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
+	27, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
+	28, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
+	32, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
+	31, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
 	7,  // 5: argosy.v1.Replica.key:type_name -> argosy.v1.ReplicaKey
 	0,  // 6: argosy.v1.Replica.goal:type_name -> argosy.v1.ReplicaGoal
 	10, // 7: argosy.v1.Replica.reason:type_name -> argosy.v1.Reason
-	30, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
+	31, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
 	9,  // 9: argosy.v1.Replica.past:type_name -> argosy.v1.PastIncarnation
 	11, // 10: argosy.v1.Reason.verdicts:type_name -> argosy.v1.MachineVerdict
-	30, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
-	7,  // 12: argosy.v1.Volume.replica:type_name -> argosy.v1.ReplicaKey
-	32, // 13: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
-	30, // 14: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
-	28, // 15: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
-	14, // 16: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
-	30, // 17: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
-	1,  // 18: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
-	2,  // 19: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
-	30, // 20: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
-	30, // 21: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
-	33, // 22: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
-	7,  // 23: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
-	3,  // 24: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
-	15, // 25: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
-	30, // 26: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
-	7,  // 27: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
-	30, // 28: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
-	18, // 29: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
-	30, // 30: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
-	18, // 31: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
-	30, // 32: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	4,  // 33: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
-	7,  // 34: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
-	7,  // 35: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 36: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
-	34, // 37: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
-	35, // 38: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
-	22, // 39: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
-	29, // 40: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
-	22, // 41: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
-	7,  // 42: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
-	36, // 43: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
-	37, // 44: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
-	37, // 45: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
-	37, // 46: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	31, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
+	12, // 12: argosy.v1.MachineVerdict.rules:type_name -> argosy.v1.RuleVerdict
+	7,  // 13: argosy.v1.Volume.replica:type_name -> argosy.v1.ReplicaKey
+	33, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
+	31, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
+	29, // 16: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
+	15, // 17: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
+	31, // 18: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
+	1,  // 19: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
+	2,  // 20: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
+	31, // 21: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
+	31, // 22: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
+	34, // 23: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
+	7,  // 24: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
+	3,  // 25: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
+	16, // 26: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
+	31, // 27: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
+	7,  // 28: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
+	31, // 29: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
+	19, // 30: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
+	31, // 31: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
+	19, // 32: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
+	31, // 33: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	4,  // 34: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
+	7,  // 35: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
+	11, // 36: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
+	7,  // 37: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 38: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
+	35, // 39: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
+	36, // 40: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
+	23, // 41: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
+	30, // 42: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
+	23, // 43: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
+	7,  // 44: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
+	37, // 45: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
+	38, // 46: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
+	38, // 47: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
+	38, // 48: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_state_proto_init() }
@@ -2776,7 +2876,7 @@ func file_argosy_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_state_proto_rawDesc), len(file_argosy_v1_state_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

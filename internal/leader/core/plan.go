@@ -25,6 +25,11 @@ type planning struct {
 	// lines are the changes in order; those with a request get their machine from the scheduler.
 	lines []*planLine
 	gone  []scheduler.Placed
+	// trial holds what place decided, until it ends.
+	trial *scheduler.Trial
+
+	stackList []*planStack
+	current   *planStack // whose lines are being added
 }
 
 type planLine struct {
@@ -39,11 +44,37 @@ type planLine struct {
 	why string
 	// kind is what the change is if the request is granted.
 	kind argosyv1.ChangeKind
+
+	// stack and machine are what and where the replica is once all is done, was is where it stays if it is not moved:
+	// machines' ids, empty for nowhere.
+	stack        *planStack
+	machine, was string
+	// refused is what did not fit, nil when everything did; vacates is what would have been given up for it.
+	refused *scheduler.Decision
+	vacates []scheduler.Placed
+}
+
+// planStack is a stack as it would be; spec is nil when the app would have none of that name.
+type planStack struct {
+	key   state.StackKey
+	spec  *argosyv1.StackSpec
+	entry *argosyv1.ClusterEntry
+	sh    shape
 }
 
 // Plan says what making a spec the app's next revision would change, where each replica would go and why. It changes
 // nothing. Replicas that come, go or change are listed with those that stay, by stack and number.
 func (v *View) Plan(tenant string, spec *argosyv1.AppSpec) (*argosyv1.PlanResponse, error) {
+	p, err := v.plan(tenant, spec, v.core.cfg.Diff)
+	if err != nil {
+		return nil, err
+	}
+	p.trial.End()
+	return p.answer(), nil
+}
+
+// plan plans; its trial is to be ended. diff may be nil.
+func (v *View) plan(tenant string, spec *argosyv1.AppSpec, diff func(before, after *argosyv1.AppSpec) []string) (*planning, error) {
 	app := v.App(tenant, spec.GetName())
 	p := &planning{v: v, spec: spec, out: &argosyv1.PlanResponse{AppExists: app != nil, BaseRevision: app.GetRevision()}}
 	p.old = v.AppRevision(tenant, spec.GetName(), 0).GetSpec()
@@ -55,8 +86,8 @@ func (v *View) Plan(tenant string, spec *argosyv1.AppSpec) (*argosyv1.PlanRespon
 	p.out.Differs = !proto.Equal(p.old, spec) || p.old == nil
 	if p.out.Differs {
 		p.app.Revision++
-		if v.core.cfg.Diff != nil {
-			p.diff = v.core.cfg.Diff(p.old, spec)
+		if diff != nil {
+			p.diff = diff(p.old, spec)
 		}
 		p.out.SpecChanges = p.diff
 	}
@@ -67,21 +98,28 @@ func (v *View) Plan(tenant string, spec *argosyv1.AppSpec) (*argosyv1.PlanRespon
 		}
 	}
 	p.place()
+	return p, nil
+}
+
+// answer is the plan for people.
+func (p *planning) answer() *argosyv1.PlanResponse {
 	for _, l := range p.lines {
 		p.out.Changes = append(p.out.Changes, l.change)
 	}
-	p.warn(app)
-	return p.out, nil
+	p.warn(p.v.App(p.app.GetTenant(), p.app.GetName()))
+	return p.out
 }
 
 // stacks lists the stacks of the spec in its order, then those that only the state has.
 func (p *planning) stacks(k state.AppKey) []string {
 	var names []string
+	listed := map[string]bool{}
 	for _, s := range p.spec.GetStacks() {
 		names = append(names, s.GetName())
+		listed[s.GetName()] = true
 	}
 	for _, sk := range p.v.StackKeys(k) {
-		if !slices.Contains(names, sk.Stack) {
+		if !listed[sk.Stack] {
 			names = append(names, sk.Stack)
 		}
 	}
@@ -119,6 +157,8 @@ func (p *planning) stack(k state.StackKey) error {
 		}
 	}
 	first := len(p.lines)
+	p.current = &planStack{k, spec, entry, sh}
+	p.stackList = append(p.stackList, p.current)
 	for _, r := range in.Replicas {
 		key := state.KeyOf(r.GetKey())
 		ch, ok := decided[key]
@@ -140,7 +180,8 @@ func (p *planning) stack(k state.StackKey) error {
 }
 
 func (p *planning) add(kind argosyv1.ChangeKind, k state.Key, why string) *planLine {
-	l := &planLine{change: &argosyv1.Change{Kind: kind, Key: k.Proto(), Reason: &argosyv1.Reason{Summary: why}}, why: why}
+	l := &planLine{change: &argosyv1.Change{Kind: kind, Key: k.Proto(), Reason: &argosyv1.Reason{Summary: why}}, why: why,
+		stack: p.current}
 	p.lines = append(p.lines, l)
 	return l
 }
@@ -183,6 +224,7 @@ func (p *planning) existing(ch orchestrator.Change, r *argosyv1.Replica, sh shap
 func (p *planning) kept(k state.Key, r *argosyv1.Replica, from string, sh shape, same func(uint64) bool, free *scheduler.Request) {
 	c := p.v.core
 	l := p.add(argosyv1.ChangeKind_CHANGE_KIND_KEEP, k, "unchanged")
+	l.machine, l.was = r.GetMachine(), r.GetMachine()
 	l.change.FromMachine, l.change.ToMachine = from, from
 	if !same(r.GetRevision()) {
 		l.change.Kind = argosyv1.ChangeKind_CHANGE_KIND_UPDATE
@@ -220,6 +262,7 @@ func (p *planning) place() {
 	for _, l := range p.lines {
 		l.kind = l.change.Kind
 	}
+	p.trial = p.v.core.sched.Suppose()
 	for again := true; again; {
 		again = false
 		for l, d := range p.decide() {
@@ -232,6 +275,7 @@ func (p *planning) place() {
 				again = true
 			default:
 				p.settle(l, &d)
+				l.vacates = l.own
 				l.request, l.own = nil, nil
 				again = true
 			}
@@ -242,9 +286,14 @@ func (p *planning) place() {
 // settle puts a decision into its line.
 func (p *planning) settle(l *planLine, d *scheduler.Decision) {
 	l.change.Reason, l.change.Kind = p.v.core.reasonOf(l.why, d), l.kind
+	l.refused = nil
+	if l.machine = l.was; d.Placed() {
+		l.machine = d.MachineID
+	}
 	switch {
 	case !d.Placed():
 		l.change.Kind, l.change.ToMachine = argosyv1.ChangeKind_CHANGE_KIND_WAIT, ""
+		l.refused = d
 	case l.stay:
 		l.change.ToMachine = l.change.FromMachine
 		l.change.Reason = &argosyv1.Reason{Summary: l.why + "; what it reserves changes and fits"}
@@ -253,21 +302,35 @@ func (p *planning) settle(l *planLine, d *scheduler.Decision) {
 	}
 }
 
+// decide tries all requests anew, and leaves them decided in the trial.
 func (p *planning) decide() map[*planLine]scheduler.Decision {
+	p.trial.End()
 	var batch []scheduler.Request
 	var asked []*planLine
-	gone := slices.Clone(p.gone)
-	for _, l := range p.lines {
+	for _, gone := range p.gone {
+		p.trial.Remove(gone)
+	}
+	for _, l := range p.inOrder() {
 		if l.request != nil {
 			batch = append(batch, *l.request)
 			asked = append(asked, l)
-			gone = append(gone, l.own...)
+			for _, own := range l.own {
+				p.trial.Remove(own)
+			}
 		}
 	}
 	out := make(map[*planLine]scheduler.Decision, len(batch))
-	for i, d := range p.v.core.sched.WhatIf(p.v.now, gone, batch) {
+	for i, d := range p.trial.Decide(p.v.now, batch) {
 		out[asked[i]] = d
 	}
+	return out
+}
+
+// inOrder lists the lines in the order in which the leader will decide them: by the names of their stacks, whatever the
+// order of the manifest.
+func (p *planning) inOrder() []*planLine {
+	out := slices.Clone(p.lines)
+	slices.SortStableFunc(out, func(a, b *planLine) int { return strings.Compare(a.change.Key.Stack, b.change.Key.Stack) })
 	return out
 }
 
