@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: argosy/v1/machine.proto
 
-// What machines and servers say to each other. Machines dial; servers never do.
+// What machines and servers say to each other. Machines dial; servers dial nobody but each other.
 
 package argosyv1
 
@@ -90,7 +90,9 @@ type JoinRequest struct {
 	BootId     string            `protobuf:"bytes,7,opt,name=boot_id,json=bootId" json:"boot_id,omitempty"`
 	SealingKey []byte            `protobuf:"bytes,8,opt,name=sealing_key,json=sealingKey" json:"sealing_key,omitempty"`
 	// Networks that the machine already routes, in CIDR form, so that an overlap with the cluster's range is refused.
-	Routes        []string `protobuf:"bytes,9,rep,name=routes" json:"routes,omitempty"`
+	Routes []string `protobuf:"bytes,9,rep,name=routes" json:"routes,omitempty"`
+	// For servers: name or id of one that is gone for good, whose place this one takes.
+	Replace       string `protobuf:"bytes,10,opt,name=replace" json:"replace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -188,6 +190,13 @@ func (x *JoinRequest) GetRoutes() []string {
 	return nil
 }
 
+func (x *JoinRequest) GetReplace() string {
+	if x != nil {
+		return x.Replace
+	}
+	return ""
+}
+
 type JoinResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Certificate []byte                 `protobuf:"bytes,1,opt,name=certificate" json:"certificate,omitempty"` // DER
@@ -200,7 +209,12 @@ type JoinResponse struct {
 	User string `protobuf:"bytes,6,opt,name=user" json:"user,omitempty"`
 	Role string `protobuf:"bytes,7,opt,name=role" json:"role,omitempty"`
 	// All servers, host:port.
-	Servers       []string `protobuf:"bytes,8,rep,name=servers" json:"servers,omitempty"`
+	Servers []string `protobuf:"bytes,8,rep,name=servers" json:"servers,omitempty"`
+	// For servers: its id, the cluster's record as it is in the store, and the key that opens it, sealed to the newcomer's
+	// sealing key.
+	ServerId      string `protobuf:"bytes,9,opt,name=server_id,json=serverId" json:"server_id,omitempty"`
+	ClusterRecord []byte `protobuf:"bytes,10,opt,name=cluster_record,json=clusterRecord" json:"cluster_record,omitempty"`
+	SealedKey     []byte `protobuf:"bytes,11,opt,name=sealed_key,json=sealedKey" json:"sealed_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -287,6 +301,27 @@ func (x *JoinResponse) GetRole() string {
 func (x *JoinResponse) GetServers() []string {
 	if x != nil {
 		return x.Servers
+	}
+	return nil
+}
+
+func (x *JoinResponse) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *JoinResponse) GetClusterRecord() []byte {
+	if x != nil {
+		return x.ClusterRecord
+	}
+	return nil
+}
+
+func (x *JoinResponse) GetSealedKey() []byte {
+	if x != nil {
+		return x.SealedKey
 	}
 	return nil
 }
@@ -969,14 +1004,17 @@ func (*SessionResponse_Work) isSessionResponse_Message() {}
 func (*SessionResponse_Refusal) isSessionResponse_Message() {}
 
 type Welcome struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Leader        bool                   `protobuf:"varint,1,opt,name=leader" json:"leader,omitempty"`
-	Settings      *ClusterSettings       `protobuf:"bytes,2,opt,name=settings" json:"settings,omitempty"`
-	MachineId     string                 `protobuf:"bytes,3,opt,name=machine_id,json=machineId" json:"machine_id,omitempty"`
-	Subnet        string                 `protobuf:"bytes,4,opt,name=subnet" json:"subnet,omitempty"`
-	Name          string                 `protobuf:"bytes,5,opt,name=name" json:"name,omitempty"`
-	Servers       []string               `protobuf:"bytes,6,rep,name=servers" json:"servers,omitempty"`
-	Generation    uint64                 `protobuf:"varint,7,opt,name=generation" json:"generation,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Leader     bool                   `protobuf:"varint,1,opt,name=leader" json:"leader,omitempty"`
+	Settings   *ClusterSettings       `protobuf:"bytes,2,opt,name=settings" json:"settings,omitempty"`
+	MachineId  string                 `protobuf:"bytes,3,opt,name=machine_id,json=machineId" json:"machine_id,omitempty"`
+	Subnet     string                 `protobuf:"bytes,4,opt,name=subnet" json:"subnet,omitempty"`
+	Name       string                 `protobuf:"bytes,5,opt,name=name" json:"name,omitempty"`
+	Servers    []string               `protobuf:"bytes,6,rep,name=servers" json:"servers,omitempty"`
+	Generation uint64                 `protobuf:"varint,7,opt,name=generation" json:"generation,omitempty"`
+	// Which leader, counted since the cluster was made. A machine that has met a later one, of the same generation or a later
+	// one, takes nothing from an earlier.
+	Term          uint64 `protobuf:"varint,8,opt,name=term" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1056,6 +1094,13 @@ func (x *Welcome) GetServers() []string {
 func (x *Welcome) GetGeneration() uint64 {
 	if x != nil {
 		return x.Generation
+	}
+	return 0
+}
+
+func (x *Welcome) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
 	}
 	return 0
 }
@@ -2433,7 +2478,7 @@ var File_argosy_v1_machine_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\n" +
-	"\x17argosy/v1/machine.proto\x12\targosy.v1\x1a\x15argosy/v1/state.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x02\n" +
+	"\x17argosy/v1/machine.proto\x12\targosy.v1\x1a\x15argosy/v1/state.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x02\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x12\x12\n" +
@@ -2444,10 +2489,12 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\aboot_id\x18\a \x01(\tR\x06bootId\x12\x1f\n" +
 	"\vsealing_key\x18\b \x01(\fR\n" +
 	"sealingKey\x12\x16\n" +
-	"\x06routes\x18\t \x03(\tR\x06routes\x1a9\n" +
+	"\x06routes\x18\t \x03(\tR\x06routes\x12\x18\n" +
+	"\areplace\x18\n" +
+	" \x01(\tR\areplace\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf1\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd4\x02\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
 	"\x02ca\x18\x02 \x01(\fR\x02ca\x12\x1d\n" +
@@ -2457,7 +2504,12 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\bsettings\x18\x05 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12\x12\n" +
 	"\x04user\x18\x06 \x01(\tR\x04user\x12\x12\n" +
 	"\x04role\x18\a \x01(\tR\x04role\x12\x18\n" +
-	"\aservers\x18\b \x03(\tR\aservers\" \n" +
+	"\aservers\x18\b \x03(\tR\aservers\x12\x1b\n" +
+	"\tserver_id\x18\t \x01(\tR\bserverId\x12%\n" +
+	"\x0ecluster_record\x18\n" +
+	" \x01(\fR\rclusterRecord\x12\x1d\n" +
+	"\n" +
+	"sealed_key\x18\v \x01(\fR\tsealedKey\" \n" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"A\n" +
 	"\rRenewResponse\x12 \n" +
@@ -2500,7 +2552,7 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\anetwork\x18\x04 \x01(\v2\x18.argosy.v1.NetworkUpdateH\x00R\anetwork\x12%\n" +
 	"\x04work\x18\x05 \x01(\v2\x0f.argosy.v1.WorkH\x00R\x04work\x12.\n" +
 	"\arefusal\x18\x06 \x01(\v2\x12.argosy.v1.RefusalH\x00R\arefusalB\t\n" +
-	"\amessage\"\xde\x01\n" +
+	"\amessage\"\xf2\x01\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\bR\x06leader\x126\n" +
 	"\bsettings\x18\x02 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12\x1d\n" +
@@ -2511,7 +2563,8 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\aservers\x18\x06 \x03(\tR\aservers\x12\x1e\n" +
 	"\n" +
 	"generation\x18\a \x01(\x04R\n" +
-	"generation\"7\n" +
+	"generation\x12\x12\n" +
+	"\x04term\x18\b \x01(\x04R\x04term\"7\n" +
 	"\aRefusal\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05final\x18\x02 \x01(\bR\x05final\"{\n" +

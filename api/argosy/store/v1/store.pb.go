@@ -223,8 +223,13 @@ type Server struct {
 	Id    string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
 	Name  string                 `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
 	// host:port that machines and users dial.
-	Addresses     []string `protobuf:"bytes,3,rep,name=addresses" json:"addresses,omitempty"`
-	Version       string   `protobuf:"bytes,4,opt,name=version" json:"version,omitempty"`
+	Addresses []string `protobuf:"bytes,3,rep,name=addresses" json:"addresses,omitempty"`
+	Version   string   `protobuf:"bytes,4,opt,name=version" json:"version,omitempty"`
+	// Of the key that it joined with, so that a join whose answer was lost can be repeated.
+	KeyDigest []byte `protobuf:"bytes,5,opt,name=key_digest,json=keyDigest" json:"key_digest,omitempty"`
+	// host:port that the other members of the store dial; empty for one alone, and with an external store.
+	PeerAddress   string                 `protobuf:"bytes,6,opt,name=peer_address,json=peerAddress" json:"peer_address,omitempty"`
+	JoinedAt      *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=joined_at,json=joinedAt" json:"joined_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -287,6 +292,80 @@ func (x *Server) GetVersion() string {
 	return ""
 }
 
+func (x *Server) GetKeyDigest() []byte {
+	if x != nil {
+		return x.KeyDigest
+	}
+	return nil
+}
+
+func (x *Server) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *Server) GetJoinedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.JoinedAt
+	}
+	return nil
+}
+
+// ImageName is what a name of a tenant's image means.
+type ImageName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digest        string                 `protobuf:"bytes,1,opt,name=digest" json:"digest,omitempty"`
+	ChangedAt     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=changed_at,json=changedAt" json:"changed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageName) Reset() {
+	*x = ImageName{}
+	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageName) ProtoMessage() {}
+
+func (x *ImageName) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageName.ProtoReflect.Descriptor instead.
+func (*ImageName) Descriptor() ([]byte, []int) {
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ImageName) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ImageName) GetChangedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ChangedAt
+	}
+	return nil
+}
+
 // Secret is kept only encrypted.
 type Secret struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -303,7 +382,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +394,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +407,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Secret) GetTenant() string {
@@ -384,7 +463,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -396,7 +475,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -409,7 +488,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Token) GetInfo() *v1.TokenInfo {
@@ -440,7 +519,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +531,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +544,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *User) GetName() string {
@@ -516,7 +595,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +607,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +620,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Outcome) GetRpc() string {
@@ -592,12 +671,20 @@ const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\x04Term\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"d\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xdf\x01\n" +
 	"\x06Server\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
 	"\taddresses\x18\x03 \x03(\tR\taddresses\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\tR\aversion\"\xc3\x01\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x1d\n" +
+	"\n" +
+	"key_digest\x18\x05 \x01(\fR\tkeyDigest\x12!\n" +
+	"\fpeer_address\x18\x06 \x01(\tR\vpeerAddress\x127\n" +
+	"\tjoined_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bjoinedAt\"^\n" +
+	"\tImageName\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x129\n" +
+	"\n" +
+	"changed_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\"\xc3\x01\n" +
 	"\x06Secret\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -635,33 +722,36 @@ func file_argosy_store_v1_store_proto_rawDescGZIP() []byte {
 	return file_argosy_store_v1_store_proto_rawDescData
 }
 
-var file_argosy_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_argosy_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_argosy_store_v1_store_proto_goTypes = []any{
 	(*Cluster)(nil),               // 0: argosy.store.v1.Cluster
 	(*Generation)(nil),            // 1: argosy.store.v1.Generation
 	(*Term)(nil),                  // 2: argosy.store.v1.Term
 	(*Server)(nil),                // 3: argosy.store.v1.Server
-	(*Secret)(nil),                // 4: argosy.store.v1.Secret
-	(*Token)(nil),                 // 5: argosy.store.v1.Token
-	(*User)(nil),                  // 6: argosy.store.v1.User
-	(*Outcome)(nil),               // 7: argosy.store.v1.Outcome
-	(*v1.ClusterSettings)(nil),    // 8: argosy.v1.ClusterSettings
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(*v1.TokenInfo)(nil),          // 10: argosy.v1.TokenInfo
+	(*ImageName)(nil),             // 4: argosy.store.v1.ImageName
+	(*Secret)(nil),                // 5: argosy.store.v1.Secret
+	(*Token)(nil),                 // 6: argosy.store.v1.Token
+	(*User)(nil),                  // 7: argosy.store.v1.User
+	(*Outcome)(nil),               // 8: argosy.store.v1.Outcome
+	(*v1.ClusterSettings)(nil),    // 9: argosy.v1.ClusterSettings
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*v1.TokenInfo)(nil),          // 11: argosy.v1.TokenInfo
 }
 var file_argosy_store_v1_store_proto_depIdxs = []int32{
-	8,  // 0: argosy.store.v1.Cluster.settings:type_name -> argosy.v1.ClusterSettings
-	9,  // 1: argosy.store.v1.Cluster.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 2: argosy.store.v1.Term.since:type_name -> google.protobuf.Timestamp
-	9,  // 3: argosy.store.v1.Secret.changed_at:type_name -> google.protobuf.Timestamp
-	10, // 4: argosy.store.v1.Token.info:type_name -> argosy.v1.TokenInfo
-	9,  // 5: argosy.store.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 6: argosy.store.v1.Outcome.at:type_name -> google.protobuf.Timestamp
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	9,  // 0: argosy.store.v1.Cluster.settings:type_name -> argosy.v1.ClusterSettings
+	10, // 1: argosy.store.v1.Cluster.created_at:type_name -> google.protobuf.Timestamp
+	10, // 2: argosy.store.v1.Term.since:type_name -> google.protobuf.Timestamp
+	10, // 3: argosy.store.v1.Server.joined_at:type_name -> google.protobuf.Timestamp
+	10, // 4: argosy.store.v1.ImageName.changed_at:type_name -> google.protobuf.Timestamp
+	10, // 5: argosy.store.v1.Secret.changed_at:type_name -> google.protobuf.Timestamp
+	11, // 6: argosy.store.v1.Token.info:type_name -> argosy.v1.TokenInfo
+	10, // 7: argosy.store.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	10, // 8: argosy.store.v1.Outcome.at:type_name -> google.protobuf.Timestamp
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_argosy_store_v1_store_proto_init() }
@@ -675,7 +765,7 @@ func file_argosy_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_store_v1_store_proto_rawDesc), len(file_argosy_store_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2,7 +2,7 @@
 //
 // Source: argosy/v1/machine.proto
 
-// What machines and servers say to each other. Machines dial; servers never do.
+// What machines and servers say to each other. Machines dial; servers dial nobody but each other.
 package argosyv1connect
 
 import (
