@@ -28,6 +28,8 @@ type caller struct {
 	identity Identity
 	cert     *x509.Certificate // nil without one
 	err      error             // why the caller is not who the certificate says
+	// by is the server that passed the request on, empty when it came from the caller itself.
+	by string
 }
 
 type callerKey struct{}
@@ -45,6 +47,10 @@ func peerCertificate(ctx context.Context) *x509.Certificate { return callerFrom(
 func (a *Authenticator) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := a.identify(r)
+		if text := r.Header.Get(callerHeader); text != "" {
+			c = a.vouched(r.Context(), c, text)
+		}
+		r.Header.Del(callerHeader)
 		ctx := context.WithValue(r.Context(), callerKey{}, c)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

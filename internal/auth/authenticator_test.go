@@ -85,6 +85,7 @@ func newWorld(t *testing.T) *world {
 	with := connect.WithInterceptors(a.Interceptor())
 	mux.Handle(argosyv1connect.NewAppServiceHandler(apps{}, with))
 	mux.Handle(argosyv1connect.NewMachineServiceHandler(argosyv1connect.UnimplementedMachineServiceHandler{}, with))
+	mux.Handle(argosyv1connect.NewServerServiceHandler(argosyv1connect.UnimplementedServerServiceHandler{}, with))
 	mux.Handle(argosyv1connect.NewSecretServiceHandler(argosyv1connect.UnimplementedSecretServiceHandler{}, with))
 	mux.Handle(argosyv1connect.NewClusterServiceHandler(argosyv1connect.UnimplementedClusterServiceHandler{}, with))
 	mux.Handle(argosyv1connect.NewStreamServiceHandler(streams{}, with))
@@ -180,6 +181,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 	revoked := member(t, c, s, "m2", time.Now())
 	remove(t, s, store.MachineKey("m2"))
 	replaced := login(t, c, s, "old", "blue", Admin)
+	fellow := fellowServer(t, c, s, "s2")
 	login(t, c, s, "old", "blue", Admin)
 	callers := []struct {
 		name string
@@ -195,7 +197,8 @@ func TestWhoMayCallWhat(t *testing.T) {
 		{"operator", w.client(login(t, c, s, "ann", "blue", Operator)), w.url, []access{anyone, renewers, readers, viewers, operators}, connect.CodePermissionDenied},
 		{"admin", w.client(login(t, c, s, "boss", "default", Admin)), w.url, []access{anyone, renewers, readers, viewers, operators, admins}, connect.CodePermissionDenied},
 		{"a role nobody has", w.client(login(t, c, s, "odd", "blue", "root")), w.url, []access{anyone, renewers}, connect.CodePermissionDenied},
-		{"server", w.client(issue(t, c, Server, "s2", time.Now())), w.url, []access{anyone}, connect.CodePermissionDenied},
+		{"server", w.client(fellow), w.url, []access{anyone, servers, readers}, connect.CodePermissionDenied},
+		{"removed server", w.client(issue(t, c, Server, "s3", time.Now())), w.url, []access{anyone}, connect.CodeUnauthenticated},
 		{"expired machine", w.client(member(t, c, s, "m3", time.Now().Add(-2*CertificateLife))), w.url, []access{anyone, renewers}, connect.CodeUnauthenticated},
 		{"removed machine", w.client(revoked), w.url, []access{anyone}, connect.CodeUnauthenticated},
 		{"replaced user", w.client(replaced), w.url, []access{anyone}, connect.CodeUnauthenticated},

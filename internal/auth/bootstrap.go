@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -24,6 +25,8 @@ type Cluster struct {
 	settings *argosyv1.ClusterSettings
 	ca       *CA
 	secrets  *Keyring
+	master   Secret // what the key file holds
+	record   []byte // as it is in the store
 }
 
 // NewID makes a random id of 128 bits, in hexadecimal.
@@ -45,7 +48,7 @@ func Bootstrap(ctx context.Context, s store.Store, keyFile string, settings *arg
 			return nil, fmt.Errorf("reading the cluster: %w", err)
 		}
 		if len(snap.KVs) == 1 {
-			return loadCluster(snap.KVs[0], keyFile)
+			return LoadCluster(snap.KVs[0].Value, keyFile)
 		}
 		err = createCluster(ctx, s, keyFile, settings, now)
 		var conflict *store.ConflictError
@@ -110,9 +113,10 @@ func createCluster(ctx context.Context, s store.Store, keyFile string, settings 
 	return nil
 }
 
-func loadCluster(kv store.KV, keyFile string) (*Cluster, error) {
+// LoadCluster opens a cluster's record with the servers' key file.
+func LoadCluster(raw []byte, keyFile string) (*Cluster, error) {
 	record := &storev1.Cluster{}
-	if err := store.Decode(kv, record); err != nil {
+	if err := store.Decode(store.KV{Key: store.ClusterKey, Value: raw}, record); err != nil {
 		return nil, err
 	}
 	id := record.GetSettings().GetClusterId()
@@ -147,7 +151,37 @@ func loadCluster(kv store.KV, keyFile string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{settings: record.GetSettings(), ca: ca, secrets: secrets}, nil
+	return &Cluster{settings: record.GetSettings(), ca: ca, secrets: secrets, master: NewSecret(master), record: raw}, nil
+}
+
+// RecordPath is where a server keeps the cluster's record beside its store.
+func RecordPath(dir string) string { return filepath.Join(dir, "cluster") }
+
+// WriteFile replaces a file as a whole or not at all, readable by its owner only.
+func WriteFile(path string, data []byte) error { return writeFile(path, data) }
+
+// Record is the cluster's record as it is in the store: of no use without the key file.
+func (c *Cluster) Record() []byte { return c.record }
+
+// SealMaster seals what the servers' key file holds to a new server's sealing key. With it and [Cluster.Record] that
+// server is as much the cluster as this one.
+func (c *Cluster) SealMaster(public []byte, server string) ([]byte, error) {
+	return SealTo(public, c.master, SecretContext(kindMasterKey, "", server, 1))
+}
+
+// KeepMaster opens what [Cluster.SealMaster] sealed and writes the key file.
+func KeepMaster(private Secret, sealed []byte, server, keyFile string) error {
+	master, err := OpenSealed(private, sealed, SecretContext(kindMasterKey, "", server, 1))
+	if err != nil {
+		return err
+	}
+	if _, err := newKeyring(master.Reveal()); err != nil {
+		return err
+	}
+	if err := writeFile(keyFile, []byte(hex.EncodeToString(master.Reveal())+"\n")); err != nil {
+		return fmt.Errorf("writing the servers' key: %w", err)
+	}
+	return nil
 }
 
 // ID is the cluster's id.

@@ -16,7 +16,7 @@ import (
 )
 
 // Directory looks up whether the holder of a certificate is still somebody: whether its record exists, names the key of
-// the certificate, and for users, tenant and role.
+// the certificate, and for users, tenant and role. Of a server only the record has to exist: it makes its certificates itself.
 //
 // While Run runs, lookups are answered from memory, also while the store does not answer; only what memory does not
 // confirm is asked of the store. Removing a record works as soon as the watch has brought it.
@@ -35,15 +35,18 @@ type holder struct {
 // NewDirectory reads the records of a store.
 func NewDirectory(s store.Store) *Directory { return &Directory{store: s, known: map[string]holder{}} }
 
-var directoryPrefixes = []string{store.Machines, store.Users}
+var directoryPrefixes = []string{store.Machines, store.Users, store.Servers}
 
-// readHolder reads a record of a machine or a user.
+// readHolder reads a record of a machine, a user or a server.
 func readHolder(key string, value []byte) (holder, error) {
 	kv := store.KV{Key: key, Value: value}
 	if strings.HasPrefix(key, store.Users) {
 		u := &storev1.User{}
 		err := store.Decode(kv, u)
 		return holder{digest: u.GetKeyDigest(), tenant: u.GetTenant(), role: u.GetRole()}, err
+	}
+	if strings.HasPrefix(key, store.Servers) {
+		return holder{}, store.Decode(kv, &storev1.Server{})
 	}
 	m := &argosyv1.Machine{}
 	err := store.Decode(kv, m)
@@ -64,6 +67,8 @@ func (d *Directory) Complete(ctx context.Context, id Identity, keyDigest []byte)
 		key = store.MachineKey(id.ID)
 	case User:
 		key = store.UserKey(id.ID)
+	case Server:
+		key, keyDigest = store.ServerKey(id.ID), nil
 	default:
 		return id, nil
 	}
@@ -88,7 +93,10 @@ func (d *Directory) Complete(ctx context.Context, id Identity, keyDigest []byte)
 }
 
 func gone(id Identity) error {
-	if id.Kind == Machine {
+	switch id.Kind {
+	case Server:
+		return &UnknownError{fmt.Sprintf("server %s was removed from the cluster: to bring it back, empty its data directory and join it again with a new token", id.ID)}
+	case Machine:
 		return &UnknownError{fmt.Sprintf("machine %s was removed from the cluster: to bring it back, join it again with a new token", id.ID)}
 	}
 	return &UnknownError{fmt.Sprintf("user %s was removed: ask an administrator for a token and run `argosy login`", id.ID)}

@@ -49,7 +49,9 @@ func TestDirectory(t *testing.T) {
 			check("user's earlier login", ann, "a", Identity{}, true)
 			remove(t, s, store.MachineKey("m1"))
 			check("removed", m1, "k", Identity{}, true)
-			check("server", Identity{Kind: Server, ID: "s1"}, "?", Identity{Kind: Server, ID: "s1"}, false)
+			check("a server nobody knows", Identity{Kind: Server, ID: "s1"}, "?", Identity{}, true)
+			write(t, s, store.ServerKey("s1"), &storev1.Server{Id: "s1"})
+			check("server, whatever its key", Identity{Kind: Server, ID: "s1"}, "?", Identity{Kind: Server, ID: "s1"}, false)
 
 			// While the store is away, memory answers.
 			s.Inject(func(memory.Call) memory.Fault { return memory.Refused })

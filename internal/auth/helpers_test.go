@@ -85,6 +85,13 @@ func member(t testing.TB, c *Cluster, s store.Store, id string, at time.Time) *C
 	return cred
 }
 
+// fellowServer records another server and returns its credential.
+func fellowServer(t testing.TB, c *Cluster, s store.Store, id string) *Credential {
+	t.Helper()
+	write(t, s, store.ServerKey(id), &storev1.Server{Id: id, Name: id})
+	return issue(t, c, Server, id, time.Now())
+}
+
 // login records somebody who logged in and returns the credential.
 func login(t testing.TB, c *Cluster, s store.Store, name, tenant string, role Role) *Credential {
 	t.Helper()

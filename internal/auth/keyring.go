@@ -25,6 +25,7 @@ const (
 
 	kindCAKey      = "ca key"
 	kindSecretsKey = "secrets key"
+	kindMasterKey  = "master key"
 )
 
 // SecretContext binds an encrypted or sealed value to what it is: kind, tenant, name and version have to be the same when

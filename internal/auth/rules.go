@@ -15,7 +15,9 @@ const (
 	// renewers are machines and users whose certificate was good once.
 	renewers
 	machines
-	// readers are machines and viewers: for what both fetch, such as images.
+	// servers are the other members of the control plane.
+	servers
+	// readers are machines, servers and viewers: for what they fetch, such as images.
 	readers
 	viewers   // and operators, admins, local
 	operators // and admins, local
@@ -71,6 +73,13 @@ var rules = map[string]rule{
 	connectv1.ClusterServiceListUsageProcedure:   {access: viewers, tenants: []string{"tenant"}},
 	connectv1.ClusterServiceWatchUsageProcedure:  {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
 
+	connectv1.ServerServiceListServersProcedure:  {access: viewers},
+	connectv1.ServerServiceRemoveServerProcedure: {access: admins},
+	connectv1.ServerServiceEnterProcedure:        {access: servers},
+	connectv1.ServerServiceProbeProcedure:        {access: servers},
+	connectv1.ServerServiceReadHistoryProcedure:  {access: servers},
+	connectv1.ServerServiceHoldImageProcedure:    {access: servers, tenants: []string{"tenant"}},
+
 	connectv1.StreamServiceLogsProcedure: {access: viewers, tenants: []string{"tenant"}},
 	connectv1.StreamServiceExecProcedure: {access: operators, tenants: []string{"start.key.tenant"}},
 	// Whoever may run commands may do these with one.
@@ -87,8 +96,10 @@ func (a access) allows(id Identity) (ok bool, needs string) {
 		return id.Kind == Machine || id.Kind == User, "a certificate of this cluster, even one that has expired"
 	case machines:
 		return id.Kind == Machine, "a machine's certificate"
+	case servers:
+		return id.Kind == Server, "a server's certificate"
 	case readers:
-		return id.Kind == Machine || hasRole(id, Viewer, Operator, Admin), "a machine's certificate or the role viewer"
+		return id.Kind == Machine || id.Kind == Server || hasRole(id, Viewer, Operator, Admin), "a machine's certificate or the role viewer"
 	case viewers:
 		return hasRole(id, Viewer, Operator, Admin), "the role viewer"
 	case operators:
@@ -105,5 +116,5 @@ func hasRole(id Identity, roles ...Role) bool {
 
 // mayNameTenant says whether a caller may act on a tenant.
 func mayNameTenant(id Identity, tenant string) bool {
-	return id.Role == Admin || id.Tenant == tenant
+	return id.Role == Admin || id.Kind == Server || id.Tenant == tenant
 }

@@ -56,9 +56,9 @@ func (c *Cluster) NewToken(r TokenRequest, now time.Time) (Token, *storev1.Token
 	}
 	info := &argosyv1.TokenInfo{Purpose: r.Purpose, ExpiresAt: timestamppb.New(now.Add(r.Life))}
 	switch r.Purpose {
-	case argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE:
+	case argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE, argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER:
 		if r.User != "" || r.Role != "" || r.Tenant != "" {
-			return Token{}, nil, errors.New("a machine's token names no user, role or tenant")
+			return Token{}, nil, fmt.Errorf("a %s's token names no user, role or tenant", tokenUse(r.Purpose).who)
 		}
 	case argosyv1.TokenPurpose_TOKEN_PURPOSE_USER:
 		if r.Tenant == "" {
@@ -69,7 +69,7 @@ func (c *Cluster) NewToken(r TokenRequest, now time.Time) (Token, *storev1.Token
 		}
 		info.User, info.Role, info.Tenant = r.User, r.Role, r.Tenant
 	default:
-		return Token{}, nil, errors.New("a token is for a machine or for a user: say which")
+		return Token{}, nil, errors.New("a token is for a machine, a server or a user: say which")
 	}
 	secret := make([]byte, secretSize)
 	if _, err := rand.Read(secret); err != nil {

@@ -27,8 +27,9 @@ import (
 //	servers  1 for their number; for each 1 for its length, and host:port
 //	check    4, of everything before it and the prefix
 const (
-	joinPrefix  = "argosy-join-"
-	loginPrefix = "argosy-login-"
+	joinPrefix   = "argosy-join-"
+	loginPrefix  = "argosy-login-"
+	serverPrefix = "argosy-server-"
 
 	tokenVersion = 1
 	headSize     = 4
@@ -44,8 +45,11 @@ const (
 var tokenEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 func tokenPrefix(p argosyv1.TokenPurpose) string {
-	if p == argosyv1.TokenPurpose_TOKEN_PURPOSE_USER {
+	switch p {
+	case argosyv1.TokenPurpose_TOKEN_PURPOSE_USER:
 		return loginPrefix
+	case argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER:
+		return serverPrefix
 	}
 	return joinPrefix
 }
@@ -101,7 +105,7 @@ func checkAddress(addr string) error {
 	return nil
 }
 
-// ParseToken reads a token's text, wanted for a purpose. Every error is a [*TokenError].
+// ParseToken reads a token's text, wanted for a purpose, unspecified for any. Every error is a [*TokenError].
 func ParseToken(text string, want argosyv1.TokenPurpose) (Token, error) {
 	if len(text) > maxTokenText {
 		return Token{}, refuse(TokenTooLong, "this is too long for a token: copy the one line that `argosy token create` printed, and nothing after it")
@@ -125,17 +129,30 @@ func ParseToken(text string, want argosyv1.TokenPurpose) (Token, error) {
 		return Token{}, err
 	}
 	t.Purpose = purpose
-	if purpose != want {
-		if want == argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE {
-			return Token{}, refuse(TokenWrongPurpose, "this token lets a user log in, with `argosy login`; for a machine make one with `argosy token create`")
-		}
-		return Token{}, refuse(TokenWrongPurpose, "this token lets a machine join, with `argosy join`; for a user make one with `argosy token create --user NAME`")
+	if want != argosyv1.TokenPurpose_TOKEN_PURPOSE_UNSPECIFIED && purpose != want {
+		is, needs := tokenUse(purpose), tokenUse(want)
+		return Token{}, refuse(TokenWrongPurpose, "this token lets a %s, with `%s`; for a %s make one with `%s`", is.lets, is.with, needs.who, needs.made)
 	}
 	return t, nil
 }
 
+type use struct{ who, lets, with, made string }
+
+func tokenUse(p argosyv1.TokenPurpose) use {
+	switch p {
+	case argosyv1.TokenPurpose_TOKEN_PURPOSE_USER:
+		return use{"user", "user log in", "argosy login", "argosy token create --user NAME"}
+	case argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER:
+		return use{"server", "server join", "argosy join --server", "argosy token create --server"}
+	}
+	return use{"machine", "machine join", "argosy join", "argosy token create"}
+}
+
+var purposes = []argosyv1.TokenPurpose{argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE, argosyv1.TokenPurpose_TOKEN_PURPOSE_USER,
+	argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER}
+
 func cutPrefix(text string) (argosyv1.TokenPurpose, string, error) {
-	for _, p := range []argosyv1.TokenPurpose{argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE, argosyv1.TokenPurpose_TOKEN_PURPOSE_USER} {
+	for _, p := range purposes {
 		prefix := tokenPrefix(p)
 		if body, ok := strings.CutPrefix(text, prefix); ok {
 			return p, body, nil
@@ -144,7 +161,7 @@ func cutPrefix(text string) (argosyv1.TokenPurpose, string, error) {
 			return 0, "", refuse(TokenTruncated, "only the beginning of the token arrived: copy the whole of it")
 		}
 	}
-	return 0, "", refuse(TokenForeign, "this is not an Argosy token: one begins with %s or %s", joinPrefix, loginPrefix)
+	return 0, "", refuse(TokenForeign, "this is not an Argosy token: one begins with %s, %s or %s", joinPrefix, loginPrefix, serverPrefix)
 }
 
 // decodeBody returns the token's bytes if all are there, none is too many, and the check sums hold.
