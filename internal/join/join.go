@@ -141,6 +141,9 @@ func spend(ctx context.Context, token auth.Token, dir string, request func(csr [
 		hc := &http.Client{Transport: NewTransport(auth.PinnedTLS(token))}
 		res, err := argosyv1connect.NewJoinServiceClient(hc, "https://"+server).Join(ctx, connect.NewRequest(request(csr, text)))
 		hc.CloseIdleConnections()
+		if err == nil && token.Purpose == argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER {
+			return res.Msg, nil, nil // servers make their certificates themselves
+		}
 		if err == nil {
 			cred, err := auth.NewCredential(key, res.Msg.Certificate, res.Msg.Ca)
 			return res.Msg, cred, err
@@ -192,10 +195,7 @@ func keep(dir string, cred *auth.Credential, m *Membership) error {
 	if err := Save(dir, m); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(dir, pendingKeyFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("removing the key of the finished join: %w", err)
-	}
-	return nil
+	return remove(filepath.Join(dir, pendingKeyFile))
 }
 
 // Save writes a membership as a whole or not at all.
