@@ -26,13 +26,17 @@ type Config struct {
 	Log  *slog.Logger
 	// Peers is nil for a cluster of one.
 	Peers *Peers
+	// Alone makes this member the only one of its cluster, with everything that it holds. The others are given up: they
+	// must never run again.
+	Alone bool
 }
 
 // Peers says how members of a larger cluster reach each other, always over mutual TLS.
 type Peers struct {
 	// Listen and Advertise are host:port.
 	Listen, Advertise string
-	// Initial members of a new cluster: name to host:port, this one included. All of them have to say the same.
+	// Initial members of a new cluster, or those of the one that is joined: name to host:port, this one included. Where
+	// the directory holds a member already, what it holds counts.
 	Initial map[string]string
 	// Join means that the cluster exists and this member was added to it.
 	Join bool
@@ -102,7 +106,21 @@ func (m *Member) start(ctx context.Context, c Config) error {
 		return fmt.Errorf("it was not ready in time: %w (are enough of the other servers running?)", ctx.Err())
 	}
 	m.client = v3client.New(m.etcd.Server)
+	go m.watchStop()
 	return nil
+}
+
+// watchStop tells of an end that nobody here asked for, such as that of a member that the others removed.
+func (m *Member) watchStop() {
+	select {
+	case <-m.ended:
+	case <-m.etcd.Server.StopNotify():
+		select {
+		case <-m.ended:
+		default:
+			m.fail(errors.New("the store stopped: the other servers have removed this one, or it cannot go on; its log says which"))
+		}
+	}
 }
 
 // startEtcd keeps what etcd does with a directory it cannot use (it panics, or ends the goroutine after logging a fatal
@@ -149,6 +167,8 @@ func etcdConfig(c Config, fail func(error)) (*embed.Config, error) {
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, compaction
 	cfg.BootstrapDefragThresholdMegabytes = defragFrom
 	cfg.SnapshotCount = 5000
+	cfg.MaxLearners = 4 // newcomers that may catch up at the same time
+	cfg.ForceNewCluster = c.Alone
 
 	if c.Peers == nil {
 		cfg.TickMs, cfg.ElectionMs = aloneTick, aloneElection
@@ -189,6 +209,9 @@ func (p *Peers) apply(cfg *embed.Config, name string) error {
 	tls.CertFile, tls.KeyFile, tls.TrustedCAFile = p.CertFile, p.KeyFile, p.CAFile
 	tls.ClientCertAuth = true
 	tls.AllowedCNs = []string{p.ServerName}
+	// Servers are known by their common name; a member that is reached through another address than it comes from would
+	// be turned away otherwise.
+	tls.SkipClientSANVerify = true
 	return nil
 }
 
