@@ -47,6 +47,10 @@ type Config struct {
 	SealCredential func(m *argosyv1.Machine, s *storev1.Secret) ([]byte, error)
 	// Diff says in lines what a spec changes of another (manifest.Diff); plans show them. It may be nil.
 	Diff func(before, after *argosyv1.AppSpec) []string
+	// Greet is what a machine is told while this server does not lead. With it, sessions are held all the same: beats are
+	// taken, so that this server knows the ages of its machines if it leads next, and a session goes on as the leader's.
+	// Nil turns machines away meanwhile.
+	Greet func(machine string) *argosyv1.Welcome
 	// Stored is the number up to which every server has history in its own database (history.DB.Last); what the store
 	// holds beyond that and beyond some thousands more is deleted from it. Nil keeps everything. It must not block.
 	Stored func() uint64
@@ -61,6 +65,9 @@ type Leader struct {
 	// reign is the term under way, nil when this server does not lead or has not its state yet.
 	reign *reign
 	subs  map[*Subscription]struct{}
+	// begun is closed when a reign begins, and replaced.
+	begun chan struct{}
+	heard heard
 }
 
 // reign is one term. Its fields but store and done are guarded by the leader's mutex.
@@ -83,7 +90,8 @@ func New(c Config) *Leader {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Leader{cfg: c, poke: make(chan struct{}, 1), subs: map[*Subscription]struct{}{}}
+	return &Leader{cfg: c, poke: make(chan struct{}, 1), subs: map[*Subscription]struct{}{}, begun: make(chan struct{}),
+		heard: heard{last: map[string]time.Time{}, sessions: map[string]int{}}}
 }
 
 // retryPause is the time between terms after a failure.
@@ -91,6 +99,9 @@ const retryPause = 200 * time.Millisecond
 
 // Run leads whenever the election says so, until ctx ends.
 func (l *Leader) Run(ctx context.Context) error {
+	if l.cfg.Greet != nil {
+		go l.watchClock(ctx)
+	}
 	for {
 		err := store.Lead(ctx, l.cfg.Store, l.cfg.Election, l.cfg.ServerID, l.lead)
 		if ctx.Err() != nil {

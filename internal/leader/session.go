@@ -20,7 +20,15 @@ func (l *Leader) Session(ctx context.Context, machineID string, stream dispatche
 	if hello == nil {
 		return errors.New("the first message of a session must be a hello")
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	host, s, wake, refusal := l.open(machineID, hello)
+	if host == nil && l.cfg.Greet != nil {
+		if stream, err = l.stand(ctx, machineID, stream); err != nil {
+			return err
+		}
+		host, s, wake, refusal = l.open(machineID, hello)
+	}
 	switch {
 	case host == nil:
 		return ErrNotLeading
@@ -28,8 +36,6 @@ func (l *Leader) Session(ctx context.Context, machineID string, stream dispatche
 		return stream.Send(&argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Refusal{Refusal: refusal}})
 	}
 	defer host.close(s)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	go func() {
 		select {
 		case <-host.reign.done:

@@ -27,6 +27,9 @@ type Config struct {
 	SealSecret, SealCredential SealFunc
 	// Diff says in lines what a spec changes of another, for plans: `apache: image httpd:2.4 → httpd:2.5`. It may be nil.
 	Diff func(before, after *argosyv1.AppSpec) []string
+	// Heard is when machines were last heard of by this server before it led. Their silence counts from then; that of the
+	// others from now.
+	Heard map[string]time.Time
 }
 
 // Core is the leader of one term.
@@ -123,6 +126,7 @@ func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 		endpoints: state.Set[state.Key]{}, change: NewChange(),
 	}
 	c.change.All = true
+	maps.Copy(c.known, cfg.Heard)
 	c.disp = dispatcher.New(c)
 	c.since = now
 	c.seq = c.st.LastSeq()

@@ -31,7 +31,7 @@ func (c *Core) Welcome(id string) *argosyv1.Welcome {
 		return nil
 	}
 	w := &argosyv1.Welcome{Leader: true, Settings: c.st.Settings(), MachineId: id, Subnet: m.GetSubnet(), Name: m.GetName(),
-		Generation: c.st.Generation()}
+		Generation: c.st.Generation(), Term: c.cfg.Number}
 	for _, s := range c.st.Servers() {
 		w.Servers = append(w.Servers, s.GetAddresses()...)
 	}
