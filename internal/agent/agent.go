@@ -188,9 +188,13 @@ func (a *agent) prepare() error {
 		BootId: boot, SessionId: rand.Text(), AgentVersion: a.cfg.Version, EngineVersion: info.Version,
 		Capacity: a.cfg.capacity(seen), Address: a.cfg.Address, SealingKey: a.cfg.SealingKey, ClusterId: a.cfg.ClusterID,
 	}
+	met, err := a.met()
+	if err != nil {
+		return err
+	}
 	a.sess = session.New(session.Config{
 		Servers: a.knownServers(), HTTP: a.cfg.HTTP, Scheme: a.cfg.Scheme, Hello: func() *argosyv1.Hello { return a.hello },
-		Outbox: a.db, Ears: a, Log: a.log,
+		Met: met, Outbox: a.db, Ears: a, Log: a.log,
 	})
 	a.diary.recorded = a.sess.Recorded
 	return nil
@@ -237,6 +241,19 @@ func (a *agent) knownServers() []string {
 		}
 	}
 	return list
+}
+
+// met is the latest leader that an agent met here.
+func (a *agent) met() (m session.Met, err error) {
+	kept, err := a.db.Value("leader")
+	if err != nil || kept == "" {
+		return m, err
+	}
+	if _, err := fmt.Sscanf(kept, "%d/%d", &m.Generation, &m.Term); err != nil {
+		a.log.Warn("which leader was met last is not known", "kept", kept, "error", err)
+		return session.Met{}, nil
+	}
+	return m, nil
 }
 
 func (a *agent) servers() []string {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -21,6 +22,11 @@ func (a *agent) Welcomed(server string, w *argosyv1.Welcome) {
 	if list := w.GetServers(); len(list) > 0 && len(list) <= 64 {
 		if err := a.db.SetValue("servers", strings.Join(list, ",")); err != nil {
 			a.log.Warn("the servers' addresses could not be kept", "error", err)
+		}
+	}
+	if w.GetLeader() {
+		if err := a.db.SetValue("leader", fmt.Sprintf("%d/%d", w.GetGeneration(), w.GetTerm())); err != nil {
+			a.log.Warn("which leader was met could not be kept", "error", err)
 		}
 	}
 	if a.net != nil {

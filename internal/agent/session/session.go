@@ -45,10 +45,22 @@ type Config struct {
 	// Scheme is https unless said otherwise.
 	Scheme string
 	// Hello is asked for at each connection.
-	Hello  func() *argosyv1.Hello
+	Hello func() *argosyv1.Hello
+	// Met is the latest leader that this machine has met before; nothing is taken from an earlier one.
+	Met    Met
 	Outbox Outbox
 	Ears   Ears
 	Log    *slog.Logger
+}
+
+// Met says which leader: terms are counted since the cluster was made, and begin again lower when it is restored, which
+// makes the generation grow.
+type Met struct {
+	Generation, Term uint64
+}
+
+func (m Met) before(o Met) bool {
+	return m.Generation < o.Generation || m.Generation == o.Generation && m.Term < o.Term
 }
 
 // Client keeps sessions with all servers.
@@ -63,6 +75,7 @@ type Client struct {
 	live     map[*stream]bool // that had their full report
 	open     map[*stream]bool
 	usage    *argosyv1.UsageReport
+	met      Met
 }
 
 // HTTPClient makes the client for a machine's connections out of a transport with its TLS configuration: HTTP/2, and a dead
@@ -84,7 +97,7 @@ func New(cfg Config) *Client {
 	}
 	return &Client{
 		cfg: cfg, order: slices.Clone(cfg.Servers), servers: map[string]context.CancelFunc{}, wantList: make(chan struct{}, 1),
-		current: map[core.ID]*argosyv1.ReplicaObservation{}, live: map[*stream]bool{}, open: map[*stream]bool{},
+		current: map[core.ID]*argosyv1.ReplicaObservation{}, live: map[*stream]bool{}, open: map[*stream]bool{}, met: cfg.Met,
 	}
 }
 

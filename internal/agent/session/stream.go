@@ -39,6 +39,7 @@ type stream struct {
 	acked uint64
 	beat  time.Duration
 	leads bool // the server's last word
+	met   Met  // as which leader
 	// full says that a full report is due, because the server leads and had none in this session.
 	full bool
 
@@ -174,11 +175,12 @@ func (s *stream) due() (*argosyv1.SessionRequest, error) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	switch {
-	case !s.leads:
+	case !s.leading():
 		return nil, nil
 	case s.full:
 		s.full = false
 		s.c.live[s] = true
+		s.sent = 0 // what it had as an earlier leader may be lost
 		clear(s.dirty)
 		s.usage = s.c.usage != nil
 		r := &argosyv1.Report{Full: true}
@@ -235,7 +237,9 @@ func (s *stream) listen(ctx context.Context, conn *bidi, first chan struct{}) er
 		}
 		switch what := m.GetMessage().(type) {
 		case *argosyv1.SessionResponse_Welcome:
-			s.welcome(what.Welcome)
+			if err := s.welcome(what.Welcome); err != nil {
+				return err
+			}
 			if !met {
 				met = true
 				close(first)
@@ -246,7 +250,7 @@ func (s *stream) listen(ctx context.Context, conn *bidi, first chan struct{}) er
 			s.c.cfg.Ears.Refused(s.server, what.Refusal)
 			return fmt.Errorf("the server refused this machine: %s", what.Refusal.GetReason())
 		case *argosyv1.SessionResponse_Assignments:
-			if !s.leading() {
+			if !s.isLeader() {
 				return errors.New("a server that does not lead sent assignments")
 			}
 			if err := s.c.cfg.Ears.Assigned(s.server, what.Assignments); err != nil {
@@ -264,7 +268,15 @@ func (s *stream) listen(ctx context.Context, conn *bidi, first chan struct{}) er
 	}
 }
 
-func (s *stream) welcome(w *argosyv1.Welcome) {
+func (s *stream) welcome(w *argosyv1.Welcome) error {
+	met := Met{w.GetGeneration(), w.GetTerm()}
+	s.c.mu.Lock()
+	if w.GetLeader() && met.before(s.c.met) {
+		defer s.c.mu.Unlock()
+		return fmt.Errorf("it leads in term %d (generation %d), and this machine has met the leader of term %d (generation %d): it will learn of that",
+			met.Term, met.Generation, s.c.met.Term, s.c.met.Generation)
+	}
+	s.c.mu.Unlock()
 	s.c.SetServers(w.GetServers())
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
@@ -272,19 +284,36 @@ func (s *stream) welcome(w *argosyv1.Welcome) {
 		s.beat = min(max(d.AsDuration(), leastBeat), mostBeat)
 	}
 	switch {
-	case w.GetLeader() && !s.leads:
-		s.leads, s.full = true, true
+	case w.GetLeader() && (!s.leads || s.met != met):
+		s.leads, s.full, s.met = true, true, met
+		s.c.meet(met)
 	case !w.GetLeader():
 		s.leads, s.full = false, false
 		delete(s.c.live, s)
 	}
 	s.kick()
+	return nil
 }
 
-func (s *stream) leading() bool {
+// leading reports whether the server leads, and none is known that does so since. c.mu is held.
+func (s *stream) leading() bool { return s.leads && !s.met.before(s.c.met) }
+
+func (s *stream) isLeader() bool {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	return s.leads
+	return s.leading()
+}
+
+// meet notes a leader. Those before it are told nothing any more. c.mu is held.
+func (c *Client) meet(m Met) {
+	if c.met.before(m) {
+		c.met = m
+	}
+	for s := range c.live {
+		if !s.leading() {
+			delete(c.live, s)
+		}
+	}
 }
 
 func (s *stream) acknowledge(seq uint64) error {
