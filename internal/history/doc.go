@@ -4,7 +4,7 @@
 // them into its own database and answers questions from there:
 //
 //	db, err := history.Open(path)
-//	go db.Follow(ctx, store, log)
+//	go db.Follow(ctx, store, nil, log)
 //	events, err := db.Query(ctx, history.Query{Tenant: "default", App: "shop", Tail: 100})
 //
 // Following is idempotent: a transition's number is its key, so what is seen twice is kept once, and a server that was

@@ -304,6 +304,17 @@ func (db *DB) Last() (seq uint64, err error) {
 	return seq, err
 }
 
+// First is the number of the oldest transition, 0 when there is none.
+func (db *DB) First() (seq uint64, err error) {
+	err = db.bolt.View(func(tx *bbolt.Tx) error {
+		if k, _ := tx.Bucket(allBucket).Cursor().First(); k != nil {
+			seq = binary.BigEndian.Uint64(k)
+		}
+		return nil
+	})
+	return seq, err
+}
+
 // Subscribe returns a channel that receives after transitions were added, at least once after the last, and a function
 // that ends it.
 func (db *DB) Subscribe() (<-chan struct{}, func()) {
@@ -329,10 +340,14 @@ func (db *DB) notify() {
 	}
 }
 
-// Follow keeps the database up with the store's history until ctx is done. It fails only when the database does.
-func (db *DB) Follow(ctx context.Context, s store.Store, log *slog.Logger) error {
+// Fill adds transitions after one number and before another, from somewhere else than the store.
+type Fill func(ctx context.Context, after, before uint64) error
+
+// Follow keeps the database up with the store's history until ctx is done. What the store does not hold any more is asked
+// of fill, which may be nil: a database that was not there for long has a gap then. It fails only when the database does.
+func (db *DB) Follow(ctx context.Context, s store.Store, fill Fill, log *slog.Logger) error {
 	for {
-		err := db.follow(ctx, s, log)
+		err := db.follow(ctx, s, fill, log)
 		var broken *writeError
 		switch {
 		case ctx.Err() != nil:
@@ -356,9 +371,12 @@ type writeError struct{ err error }
 func (e *writeError) Error() string { return e.err.Error() }
 func (e *writeError) Unwrap() error { return e.err }
 
-func (db *DB) follow(ctx context.Context, s store.Store, log *slog.Logger) error {
+func (db *DB) follow(ctx context.Context, s store.Store, fill Fill, log *slog.Logger) error {
 	snap, err := s.List(ctx, store.History)
 	if err != nil {
+		return err
+	}
+	if err := db.fill(ctx, snap, fill, log); err != nil {
 		return err
 	}
 	for chunk := range slices.Chunk(snap.KVs, dropAtOnce) {
@@ -381,6 +399,25 @@ func (db *DB) follow(ctx context.Context, s store.Store, log *slog.Logger) error
 		}
 	}
 	return ctx.Err()
+}
+
+// fill closes the gap between what the database has and what the store still holds. What nobody has stays missing.
+func (db *DB) fill(ctx context.Context, snap store.Snapshot, fill Fill, log *slog.Logger) error {
+	last, err := db.Last()
+	if err != nil {
+		return &writeError{err}
+	}
+	if fill == nil || len(snap.KVs) == 0 {
+		return nil
+	}
+	first := &argosyv1.Transition{}
+	if err := store.Decode(snap.KVs[0], first); err != nil || first.GetSeq() <= last+1 {
+		return nil //nolint:nilerr // what cannot be read is passed over when it is taken
+	}
+	if err := fill(ctx, last, first.GetSeq()); err != nil {
+		log.WarnContext(ctx, "a part of the history is missing here", "after", last, "before", first.GetSeq(), "error", err)
+	}
+	return nil
 }
 
 // take keeps records of the store. One that cannot be read is passed over: it must not keep the rest from being kept.

@@ -127,7 +127,7 @@ func TestFollowTakesWhatWasAndWhatComes(t *testing.T) {
 	defer end()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- db.Follow(ctx, s, slog.New(slog.NewTextHandler(io.Discard, nil))) }()
+	go func() { done <- db.Follow(ctx, s, nil, slog.New(slog.NewTextHandler(io.Discard, nil))) }()
 	<-changed
 	put(2)
 	for last := uint64(0); last < 2; {
