@@ -146,7 +146,7 @@ var only = map[string][]string{
 	"github.com/moby/moby/client":    {"internal/agent", "internal/image", "internal/localcluster", "internal/network", "internal/cli"},
 	"github.com/prometheus/":         {"internal/server", "internal/agent"},
 	"github.com/coreos/go-systemd/":  {"internal/agent", "internal/cli", "internal/server"},
-	"connectrpc.com/connect":         {"api", "internal/agent", "internal/auth", "internal/cli", "internal/server", "internal/dispatcher", "internal/join"},
+	"connectrpc.com/connect":         {"api", "internal/agent", "internal/auth", "internal/cli", "internal/server", "internal/dispatcher", "internal/join", "internal/peers"},
 }
 
 func TestImportsStayInTheirRooms(t *testing.T) {

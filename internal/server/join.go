@@ -30,7 +30,7 @@ const (
 )
 
 func (s joinService) Join(ctx context.Context, r *connect.Request[argosyv1.JoinRequest]) (*connect.Response[argosyv1.JoinResponse], error) {
-	token, err := parseAnyToken(r.Msg.Token)
+	token, err := auth.ParseToken(r.Msg.Token, argosyv1.TokenPurpose_TOKEN_PURPOSE_UNSPECIFIED)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
@@ -38,52 +38,53 @@ func (s joinService) Join(ctx context.Context, r *connect.Request[argosyv1.JoinR
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
+	if token.Purpose == argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER {
+		if err := s.mayReplace(ctx, token, r.Msg.Replace); err != nil {
+			return nil, rpcError(err)
+		}
+	}
 	res := &argosyv1.JoinResponse{Ca: s.cluster.CA(), Settings: s.cluster.Settings()}
 	err = s.leader.Propose(ctx, func(now time.Time, v *leader.View) (leader.Proposal, error) {
 		res.Servers = s.addresses(v)
 		kept := v.Token(token.ID())
 		if err := s.cluster.VerifyToken(kept, token, now); err != nil {
-			if again, issueErr := s.joinedAlready(v, err, r.Msg.Csr, digest, res, now); again {
+			if again, issueErr := s.joinedAlready(v, err, r.Msg, digest, res, now); again {
 				return leader.Proposal{}, issueErr
 			}
 			return leader.Proposal{}, connect.NewError(connect.CodePermissionDenied, err)
 		}
-		if token.Purpose == argosyv1.TokenPurpose_TOKEN_PURPOSE_USER {
+		switch token.Purpose {
+		case argosyv1.TokenPurpose_TOKEN_PURPOSE_USER:
 			return s.joinUser(v, kept, r.Msg, digest, res, now)
+		case argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER:
+			return s.joinServer(v, kept, r.Msg, digest, res, now)
 		}
 		return s.joinMachine(v, kept, r.Msg, digest, res, now)
 	})
 	return respond(res, rpcError(err))
 }
 
-// parseAnyToken reads a token for a machine or a user; which it is decides what the bearer becomes.
-func parseAnyToken(text string) (auth.Token, error) {
-	token, err := auth.ParseToken(text, argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE)
-	var te *auth.TokenError
-	if errors.As(err, &te) && te.Problem == auth.TokenWrongPurpose {
-		return auth.ParseToken(text, argosyv1.TokenPurpose_TOKEN_PURPOSE_USER)
-	}
-	return token, err
-}
-
 // joinedAlready answers a machine or user whose first answer was lost: the token is used, and by the very key that asks
 // again. It gets its certificate anew and nothing else happens.
-func (s *Server) joinedAlready(v *leader.View, refusal error, csr, digest []byte, res *argosyv1.JoinResponse, now time.Time) (again bool, err error) {
+func (s *Server) joinedAlready(v *leader.View, refusal error, r *argosyv1.JoinRequest, digest []byte, res *argosyv1.JoinResponse, now time.Time) (again bool, err error) {
 	var te *auth.TokenError
 	if !errors.As(refusal, &te) || te.Problem != auth.TokenUsed {
 		return false, nil
 	}
+	if srv := joinedBefore(v, digest); srv != nil {
+		return true, s.handOver(res, srv.Id, r.SealingKey)
+	}
 	for _, m := range v.Machines() {
 		if bytes.Equal(m.KeyDigest, digest) {
 			res.MachineId, res.Subnet = m.Id, m.Subnet
-			res.Certificate, err = s.cluster.IssueMachine(csr, m.Id, now)
+			res.Certificate, err = s.cluster.IssueMachine(r.Csr, m.Id, now)
 			return true, err
 		}
 	}
 	for _, u := range v.Users() {
 		if bytes.Equal(u.KeyDigest, digest) {
 			res.User, res.Role = u.Name, u.Role
-			res.Certificate, err = s.cluster.IssueUser(csr, u.Name, now)
+			res.Certificate, err = s.cluster.IssueUser(r.Csr, u.Name, now)
 			return true, err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/image/registry"
+	"github.com/argosy-cluster/argosy/internal/peers"
 )
 
 const (
@@ -24,6 +25,8 @@ const (
 	maxMessage = 16 << 20
 	// headerTime is how long a caller may take over the head of a request.
 	headerTime = 10 * time.Second
+	// leaderPatience is how long a request waits for a leader: longer than it takes to find another.
+	leaderPatience = 5 * time.Second
 	// pingAfter is how long a connection may be silent before it is asked whether it is still there.
 	pingAfter = 10 * time.Second
 )
@@ -67,12 +70,16 @@ func (s *Server) handler() http.Handler {
 	mux.Handle(argosyv1connect.NewMachineServiceHandler(machineService{s}, opts...))
 	mux.Handle(argosyv1connect.NewSecretServiceHandler(secretService{s}, opts...))
 	mux.Handle(argosyv1connect.NewClusterServiceHandler(clusterService{s}, opts...))
+	mux.Handle(argosyv1connect.NewServerServiceHandler(serverService{s}, opts...))
 	mux.Handle(argosyv1connect.NewStreamServiceHandler(streamService{s}, opts...))
 	mux.Handle(argosyv1connect.NewJoinServiceHandler(joinService{s}, opts...))
 	mux.Handle(argosyv1connect.NewAgentServiceHandler(agentService{s}, opts...))
 	images := registry.NewHandler(s.images, registry.Options{Authorize: authorizeImages, Log: s.log})
 	mux.Handle("/v2/", authn.RequireHTTP(auth.AllowMachinesAndViewers, "images", images))
-	return authn.Middleware(withDeadlines(mux))
+	return authn.Middleware(&peers.Forwarder{
+		Own: s.id, Book: s.book, Guide: s.member, Transport: s.transport, Local: s.leader.Leading, Next: withDeadlines(mux),
+		Log: s.log, Patience: leaderPatience,
+	})
 }
 
 // recovered reports a bug of a handler without ending the server: one bad request harms only itself.
@@ -89,7 +96,7 @@ func authorizeImages(r *http.Request, tenant string, action registry.Action) err
 	case id.Expired:
 	case id.Role == auth.Admin:
 		return nil
-	case id.Kind == auth.Machine && action == registry.Pull:
+	case (id.Kind == auth.Machine || id.Kind == auth.Server) && action == registry.Pull:
 		return nil
 	case id.Kind == auth.User && id.Tenant == tenant && (action == registry.Pull || id.Role == auth.Operator):
 		return nil

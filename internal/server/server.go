@@ -13,9 +13,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -26,10 +28,12 @@ import (
 	"github.com/argosy-cluster/argosy/internal/history"
 	"github.com/argosy-cluster/argosy/internal/image/blobs"
 	"github.com/argosy-cluster/argosy/internal/image/remote"
+	"github.com/argosy-cluster/argosy/internal/join"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/manifest"
 	"github.com/argosy-cluster/argosy/internal/network"
 	"github.com/argosy-cluster/argosy/internal/pattern"
+	"github.com/argosy-cluster/argosy/internal/peers"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
 	"github.com/argosy-cluster/argosy/internal/store/etcd"
@@ -38,9 +42,10 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultPort    = "7400"
-	DefaultDataDir = "/var/lib/argosy/server"
-	DefaultSocket  = "/run/argosy/server.sock"
+	DefaultPort     = "7400"
+	DefaultPeerPort = "7401"
+	DefaultDataDir  = "/var/lib/argosy/server"
+	DefaultSocket   = "/run/argosy/server.sock"
 )
 
 // Config says how to run a server. DataDir and Log must be set.
@@ -52,9 +57,15 @@ type Config struct {
 	// Advertise is where machines and users reach this server, host:port; empty means the first address of this host
 	// that is not its own alone.
 	Advertise []string
+	// PeerListen is where other servers' stores reach this one's, host:port; empty means every address and DefaultPeerPort.
+	// Nothing listens there as long as the server is alone.
+	PeerListen string
+	// PeerAdvertise is how they dial it, host:port; empty means the host of the first of Advertise and the port of
+	// PeerListen.
+	PeerAdvertise string
 	// Socket is the local administrator's Unix socket; empty means DefaultSocket.
 	Socket string
-	// Name is the server's name; empty means the host's.
+	// Name is the server's name; empty means the one that it joined with, or the host's.
 	Name string
 	// Settings hold for a cluster that is made now; an existing one keeps its own.
 	Settings *argosyv1.ClusterSettings
@@ -93,6 +104,11 @@ type Server struct {
 	attachments attachments
 	relays      atomic.Int64 // streams of bytes that are passed on now
 	forwards    forwards
+	member      *embedded.Member
+	book        *peers.Book
+	transport   *http.Transport // to other servers
+	probes      probes
+	reopen      chan struct{} // receives when the store has to be opened for other servers
 }
 
 // Run runs a server until ctx is done or it can no longer work. It stops nothing that machines run.
@@ -101,26 +117,45 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Ready != nil {
+		cfg.Ready = sync.OnceFunc(cfg.Ready)
+	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
+	for {
+		err := run(ctx, cfg)
+		if !errors.Is(err, errReopen) || ctx.Err() != nil {
+			return err
+		}
+		cfg.Log.Info("opening the store for other servers")
+	}
+}
+
+// run is one life of a server. It ends with errReopen when the store has to be opened anew.
+func run(ctx context.Context, cfg Config) error {
 	id, err := serverID(filepath.Join(cfg.DataDir, "server-id"))
 	if err != nil {
 		return err
 	}
-	member, err := embedded.Start(ctx, embedded.Config{Dir: filepath.Join(cfg.DataDir, "etcd"), Name: id, Log: cfg.Log})
+	s := &Server{cfg: cfg, id: id, log: cfg.Log, attachments: attachments{patience: attachTime}, reopen: make(chan struct{}, 1)}
+	peers, err := s.recall(ctx)
+	if err != nil {
+		return err
+	}
+	s.member, err = embedded.Start(ctx, embedded.Config{Dir: s.storeDir(), Name: id, Log: cfg.Log, Peers: peers})
 	if err != nil {
 		return fmt.Errorf("starting the store: %w", err)
 	}
-	defer member.Stop()
-	s := &Server{cfg: cfg, id: id, log: cfg.Log, store: etcd.New(member.Client()), attachments: attachments{patience: attachTime}}
+	defer s.member.Stop()
+	s.store = etcd.New(s.member.Client())
 	if err := s.open(ctx); err != nil {
 		return err
 	}
 	defer s.images.Close()
 	defer s.history.Close()
 	s.leader = leader.New(leader.Config{
-		Store: s.store, Election: member, ServerID: id, Log: cfg.Log, Diff: manifest.Diff, Stored: s.stored,
+		Store: s.store, Election: s.member, ServerID: id, Log: cfg.Log, Diff: manifest.Diff, Stored: s.stored, Greet: s.greet,
 		SealSecret: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) { return s.seal(auth.KindSecret, m, sec) },
 		SealCredential: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) {
 			return s.seal(auth.KindRegistry, m, sec)
@@ -129,7 +164,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.opened != nil {
 		cfg.opened(s)
 	}
-	return s.serve(ctx, member.Failed())
+	return s.serve(ctx, s.member.Failed())
 }
 
 func (c Config) complete() (Config, error) {
@@ -144,8 +179,8 @@ func (c Config) complete() (Config, error) {
 		c.Socket = DefaultSocket
 	}
 	if c.Name == "" {
-		if c.Name, err = os.Hostname(); err != nil {
-			return c, fmt.Errorf("finding this host's name: %w", err)
+		if c.Name, err = joinedName(c.DataDir); err != nil {
+			return c, err
 		}
 	}
 	c.Advertise = slices.Clone(c.Advertise)
@@ -160,6 +195,9 @@ func (c Config) complete() (Config, error) {
 			return c, err
 		}
 		c.Advertise = []string{net.JoinHostPort(addr, port)}
+	}
+	if c, err = c.completePeers(); err != nil {
+		return c, err
 	}
 	if c.Settings == nil {
 		c.Settings = DefaultSettings()
@@ -242,12 +280,14 @@ func serverID(path string) (string, error) {
 
 // open makes or loads what the server keeps beside the store.
 func (s *Server) open(ctx context.Context) (err error) {
-	if s.cluster, err = auth.Bootstrap(ctx, s.store, filepath.Join(s.cfg.DataDir, "keys"), s.cfg.Settings, time.Now()); err != nil {
+	if s.cluster, err = auth.Bootstrap(ctx, s.store, s.keyFile(), s.cfg.Settings, time.Now()); err != nil {
 		return err
 	}
-	if s.source, err = s.ownCertificate(); err != nil {
+	if err := s.keepCluster(); err != nil {
 		return err
 	}
+	s.book = peers.NewBook(s.store)
+	s.transport = join.NewTransport(auth.ClientTLS(s.source, s.cluster.Verifier()))
 	s.directory = auth.NewDirectory(s.store)
 	if s.history, err = history.Open(filepath.Join(s.cfg.DataDir, "history.db")); err != nil {
 		return err
@@ -272,12 +312,15 @@ func (s *Server) ownCertificate() (*auth.Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := (auth.Files{Dir: s.cfg.DataDir}).Save(cred); err != nil { // the store reads it from there
+		return nil, err
+	}
 	return auth.NewSource(cred), nil
 }
 
 func (s *Server) hosts() []string {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
-	for _, a := range s.cfg.Advertise {
+	for _, a := range append(slices.Clone(s.cfg.Advertise), s.cfg.PeerAdvertise) {
 		if host, _, err := net.SplitHostPort(a); err == nil {
 			hosts = append(hosts, host)
 		}
@@ -296,16 +339,6 @@ func (s *Server) seal(kind string, m *argosyv1.Machine, sec *storev1.Secret) ([]
 		value = auth.NewSecret(credentialText(sec.Username, value.Reveal()))
 	}
 	return auth.SealTo(m.SealingKey, value, where)
-}
-
-// stored is the number up to which history is in the database of every server, which is this one: the member that it
-// embeds has no peers. What the store holds beyond need is then trimmed.
-func (s *Server) stored() uint64 {
-	seq, err := s.history.Last()
-	if err != nil {
-		return 0
-	}
-	return seq
 }
 
 // credentialText is how a machine gets a registry's user name and password: user:password, as in HTTP.
@@ -328,7 +361,9 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ignoreDone(ctx, s.leader.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.directory.Run(ctx)) })
-	g.Go(func() error { return ignoreDone(ctx, s.history.Follow(ctx, s.store, s.log)) })
+	g.Go(func() error { return ignoreDone(ctx, s.book.Run(ctx)) })
+	g.Go(func() error { return ignoreDone(ctx, s.keepMembers(ctx)) })
+	g.Go(func() error { return ignoreDone(ctx, s.history.Follow(ctx, s.store, s.fillHistory, s.log)) })
 	g.Go(func() error { return ignoreClosed(secure.ServeTLS(tcp, "", "")) })
 	g.Go(func() error { return ignoreClosed(local.Serve(unix)) })
 	g.Go(func() error { return s.housekeeping(ctx) })
@@ -341,8 +376,17 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 		}
 	})
 	g.Go(func() error {
+		select {
+		case <-s.reopen:
+			return errReopen
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	g.Go(func() error {
 		<-ctx.Done()
 		closeSoon(secure, local)
+		s.transport.CloseIdleConnections()
 		return nil
 	})
 	g.Go(func() error { return ignoreDone(ctx, s.register(ctx)) })
@@ -376,18 +420,18 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// register writes this server's record once it leads, and says that it is ready.
+// register says where this server is, and then that it is ready.
 func (s *Server) register(ctx context.Context) error {
-	own := &storev1.Server{Id: s.id, Name: s.cfg.Name, Addresses: s.cfg.Advertise, Version: version.Version}
+	own := &argosyv1.EnterRequest{Name: s.cfg.Name, Addresses: s.cfg.Advertise, Version: version.Version}
+	if s.shared() {
+		own.PeerAddress = s.cfg.PeerAdvertise
+	}
 	for {
-		err := s.leader.Propose(ctx, func(time.Time, *leader.View) (leader.Proposal, error) {
-			ops, err := puts(record{store.ServerKey(s.id), own})
-			return leader.Proposal{Ops: ops}, err
-		})
+		err := s.announce(ctx, own)
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, leader.ErrNotLeading) && !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrDeposed) {
+		if connect.CodeOf(rpcError(err)) != connect.CodeUnavailable {
 			return fmt.Errorf("registering this server: %w", err)
 		}
 		select {

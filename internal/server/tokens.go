@@ -18,9 +18,9 @@ import (
 // expires by itself.
 func (s clusterService) CreateToken(ctx context.Context, r *connect.Request[argosyv1.CreateTokenRequest]) (*connect.Response[argosyv1.CreateTokenResponse], error) {
 	res := &argosyv1.CreateTokenResponse{}
-	// A machine belongs to no tenant; the caller's own, which fills what a request leaves out, means nothing here.
+	// A machine or a server belongs to no tenant; the caller's own, which fills what a request leaves out, means nothing here.
 	tenant := r.Msg.Tenant
-	if r.Msg.Purpose == argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE {
+	if r.Msg.Purpose != argosyv1.TokenPurpose_TOKEN_PURPOSE_USER {
 		tenant = ""
 	}
 	err := s.leader.Propose(ctx, func(now time.Time, v *leader.View) (leader.Proposal, error) {
@@ -37,6 +37,9 @@ func (s clusterService) CreateToken(ctx context.Context, r *connect.Request[argo
 		res.Info = kept.Info
 		ops, err := puts(record{store.TokenKey(token.ID()), kept})
 		what := "token " + token.ID() + " made for a machine"
+		if r.Msg.Purpose == argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER {
+			what = "token " + token.ID() + " made for a server"
+		}
 		if r.Msg.User != "" {
 			what = "token " + token.ID() + " made for user " + r.Msg.User + " (" + r.Msg.Role + ")"
 		}
