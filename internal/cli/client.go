@@ -24,6 +24,7 @@ type connection struct {
 	secrets  argosyv1connect.SecretServiceClient
 	cluster  argosyv1connect.ClusterServiceClient
 	streams  argosyv1connect.StreamServiceClient
+	servers  argosyv1connect.ServerServiceClient
 	http     *http.Client
 	base     string
 	// where is what a person would call the server: a socket's path or an address.
@@ -31,12 +32,14 @@ type connection struct {
 }
 
 func newConnection(hc *http.Client, base, where string) *connection {
+	again := connect.WithInterceptors(retrying())
 	return &connection{
-		apps:     argosyv1connect.NewAppServiceClient(hc, base),
-		machines: argosyv1connect.NewMachineServiceClient(hc, base),
-		secrets:  argosyv1connect.NewSecretServiceClient(hc, base),
-		cluster:  argosyv1connect.NewClusterServiceClient(hc, base),
-		streams:  argosyv1connect.NewStreamServiceClient(hc, base),
+		apps:     argosyv1connect.NewAppServiceClient(hc, base, again),
+		machines: argosyv1connect.NewMachineServiceClient(hc, base, again),
+		secrets:  argosyv1connect.NewSecretServiceClient(hc, base, again),
+		cluster:  argosyv1connect.NewClusterServiceClient(hc, base, again),
+		streams:  argosyv1connect.NewStreamServiceClient(hc, base, again),
+		servers:  argosyv1connect.NewServerServiceClient(hc, base, again),
 		http:     hc,
 		base:     base,
 		where:    where,

@@ -14,6 +14,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/join"
 	"github.com/argosy-cluster/argosy/internal/network"
+	controlplane "github.com/argosy-cluster/argosy/internal/server"
 )
 
 // defaultAgentDir is where an agent keeps everything.
@@ -65,20 +66,36 @@ func parseCPUs(s string) (int64, error) {
 }
 
 func (a *app) joinCmd() *cobra.Command {
-	var name, address, dir, file string
+	var name, address, dir, file, replace string
+	var server bool
 	var labels []string
 	var d declared
 	cmd := &cobra.Command{
 		Use:   "join [TOKEN]",
-		Short: "Make this host a machine of a cluster",
-		Long: `Make this host a machine of a cluster, with a token from 'argosy token create'.
+		Short: "Make this host a machine or a server of a cluster",
+		Long: `Make this host a machine of a cluster, with a token from 'argosy token create'; or with --server, and a token from
+'argosy token create --server', a server of its control plane.
 
 The token says where the servers are, which cluster it is, and by which certificate authority to know it: this host can
-join no other cluster and be fooled by no other server. Run 'argosy agent' afterwards.`,
+join no other cluster and be fooled by no other server. Run 'argosy agent' afterwards, or 'argosy server'.
+
+A new server copies everything that the others know and gets its vote once it has. It gets the cluster's keys, too: give such
+a token to nobody who may not have them. With --replace it takes the place of a server that is gone for good, in one step.`,
 		Example: `  argosy join argosy-join-…
-  argosy join --token-file token --name db1 --label rack=r1 --label disk=ssd`,
+  argosy join --token-file token --name db1 --label rack=r1 --label disk=ssd
+  argosy join --server argosy-server-…
+  argosy join --server --name s4 --replace s3 argosy-server-…`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if server {
+				if err := onlyForServers(cmd); err != nil {
+					return err
+				}
+				return a.joinServer(cmd.Context(), args, file, name, replace, serverDir(cmd, dir))
+			}
+			if replace != "" {
+				return usageError("--replace is for servers: add --server")
+			}
 			if err := needRoot("argosy join"); err != nil {
 				return err
 			}
@@ -103,10 +120,12 @@ join no other cluster and be fooled by no other server. Run 'argosy agent' after
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&name, "name", "", "the machine's name (default: the host's)")
+	flags.BoolVar(&server, "server", false, "make this host a server of the control plane, and no machine")
+	flags.StringVar(&replace, "replace", "", "with --server: name of a server that is gone for good, whose place this one takes")
+	flags.StringVar(&name, "name", "", "the machine's or server's name (default: the host's)")
 	flags.StringVar(&address, "address", "", "where other machines reach this one (default: the address it reaches the server from)")
 	flags.StringArrayVar(&labels, "label", nil, "a label, key=value; may be given several times")
-	flags.StringVar(&dir, "data-dir", defaultAgentDir, "directory for everything that the agent keeps")
+	flags.StringVar(&dir, "data-dir", defaultAgentDir, "directory for everything that the agent keeps (with --server: "+controlplane.DefaultDataDir+")")
 	flags.StringVarP(&file, "token-file", "f", "", "read the token from a file, '-' for standard input")
 	d.add(cmd)
 	return cmd
@@ -142,4 +161,22 @@ func thisMachine(name, address string, labels []string, d declared, token auth.T
 		}
 	}
 	return f, nil
+}
+
+// onlyForServers refuses what would say something of a machine.
+func onlyForServers(cmd *cobra.Command) error {
+	for _, f := range []string{"address", "label", "cpus", "memory", "reserve-cpus", "reserve-memory"} {
+		if cmd.Flags().Changed(f) {
+			return usageError("--%s says something of a machine, and --server makes none", f)
+		}
+	}
+	return nil
+}
+
+// serverDir is where a server keeps everything, unless said otherwise.
+func serverDir(cmd *cobra.Command, dir string) string {
+	if cmd.Flags().Changed("data-dir") {
+		return dir
+	}
+	return controlplane.DefaultDataDir
 }

@@ -16,7 +16,8 @@ func (a *app) localClusterCmd() *cobra.Command {
 		Short: "Machines in containers on this host, to try things out",
 		Long: `Machines in containers on this host, to try things out.
 
-Each machine boots systemd and its own Docker Engine. The first runs a server; all run agents.`,
+Each machine boots systemd and its own Docker Engine. The first runs a server, or the first three with --servers 3; all run
+agents.`,
 		Example: `  argosy cluster up
   argosy cluster up --machines 5 --name big
   argosy cluster list
@@ -44,12 +45,16 @@ func (a *app) localOptions(name string) localcluster.Options {
 
 func (a *app) clusterUpCmd() *cobra.Command {
 	var name, memory string
-	var n int
+	var n, servers int
 	cmd := &cobra.Command{
 		Use: "up", Short: "Start a local cluster, or bring one back", Args: cobra.NoArgs,
 		Example: "  argosy cluster up\n  argosy cluster up --name big --machines 5 --memory 2GiB",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts := a.localOptions(name)
+			opts.Servers = servers
+			if servers > n {
+				return usageError("%d servers need as many machines: add --machines %d", servers, servers)
+			}
 			if memory != "" {
 				b, err := units.RAMInBytes(memory)
 				if err != nil || b <= 0 {
@@ -75,6 +80,7 @@ func (a *app) clusterUpCmd() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&name, "name", localcluster.DefaultName, "name of the local cluster")
 	cmd.Flags().IntVarP(&n, "machines", "n", localcluster.DefaultMachines, "number of machines")
+	cmd.Flags().IntVar(&servers, "servers", 0, "machines that run a server: 1, 3 or 5 (default: as many as do, 1 in a new cluster)")
 	cmd.Flags().StringVar(&memory, "memory", "", "memory of each machine, for example 2GiB")
 	return cmd
 }

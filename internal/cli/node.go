@@ -52,7 +52,7 @@ func (a *app) serverCmd() *cobra.Command {
 		Short: "Run a server of the control plane",
 		Long: `Run a server of the control plane.
 
-In an empty data directory it makes a new cluster. One TLS port serves machines and logged-in users; the Unix socket serves
+In an empty data directory it makes a new cluster; where 'argosy join --server' was run before, it enters that one. One TLS port serves machines and logged-in users; the Unix socket serves
 root, the server's own user and members of the group argosy. Stopping a server stops nothing that machines run.`,
 		Example: `  argosy server
   argosy server --data-dir /srv/argosy --advertise 192.0.2.10
@@ -76,8 +76,10 @@ root, the server's own user and members of the group argosy. Stopping a server s
 	flags.StringVar(&cfg.DataDir, "data-dir", server.DefaultDataDir, "directory for everything that the server keeps")
 	flags.StringVar(&cfg.Listen, "listen", ":"+server.DefaultPort, "address and port of the one TLS port")
 	flags.StringSliceVar(&cfg.Advertise, "advertise", nil, "where machines reach this server, host or host:port (default: the first address of this host)")
+	flags.StringVar(&cfg.PeerListen, "peer-listen", ":"+server.DefaultPeerPort, "address and port for other servers' stores; nothing listens there while the server is alone")
+	flags.StringVar(&cfg.PeerAdvertise, "peer-advertise", "", "where other servers' stores reach this one's (default: the host of --advertise and the port of --peer-listen)")
 	flags.StringVar(&cfg.Socket, "socket", server.DefaultSocket, "the administrator's Unix socket")
-	flags.StringVar(&cfg.Name, "name", "", "the server's name (default: the host's)")
+	flags.StringVar(&cfg.Name, "name", "", "the server's name (default: the one it joined with, or the host's)")
 	flags.StringVar(&networkRange, "network-range", server.DefaultSettings().NetworkRange, "for a new cluster: the range that machines' subnets are cut from")
 	flags.DurationVar(&liveness, "liveness", server.DefaultSettings().Liveness.AsDuration(), "for a new cluster: a machine without a sign for this long is lost")
 	logs.add(cmd)

@@ -16,7 +16,7 @@ import (
 func (a *app) tokenCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Make, list and revoke tokens to join machines and log in users",
+		Short: "Make, list and revoke tokens to join machines and servers and log in users",
 		Example: `  argosy token create                    # for a machine: argosy join TOKEN
   argosy token create --user ana --role operator   # for a person: argosy login TOKEN
   argosy token list`,
@@ -29,16 +29,24 @@ func (a *app) tokenCmd() *cobra.Command {
 
 func (a *app) tokenCreateCmd() *cobra.Command {
 	var user, role string
+	var server bool
 	var expires time.Duration
 	cmd := &cobra.Command{
 		Use: "create", Short: "Make a token: it works once and expires in an hour", Args: cobra.NoArgs,
 		Long: `Make a token. It works once and expires in an hour, carries the servers' addresses, the cluster's id and the digest of its
 certificate authority, and is kept by the cluster only as a hash: it is shown now and never again.`,
 		Example: `  argosy token create
-  argosy token create --user ana --role viewer --expires 24h`,
+  argosy token create --user ana --role viewer --expires 24h
+  argosy token create --server`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			req := &argosyv1.CreateTokenRequest{
 				Purpose: argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE, ExpiresIn: durationpb.New(expires), IdempotencyKey: requestKey(),
+			}
+			if server && user != "" {
+				return usageError("a token is for a server or for a person: give --server or --user")
+			}
+			if server {
+				req.Purpose = argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER
 			}
 			if user != "" {
 				req.Purpose, req.User, req.Role, req.Tenant = argosyv1.TokenPurpose_TOKEN_PURPOSE_USER, user, role, a.tenant
@@ -64,11 +72,15 @@ certificate authority, and is kept by the cluster only as a hash: it is shown no
 				if user != "" {
 					use = "argosy login"
 				}
+				if server {
+					use = "argosy join --server"
+				}
 				a.note("Works once, until %s: %s TOKEN", res.Msg.Info.ExpiresAt.AsTime().Local().Format("15:04:05 on 2 Jan"), use)
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&server, "server", false, "make a token for a server of the control plane, which gets the cluster's keys")
 	cmd.Flags().StringVar(&user, "user", "", "make a token for this person to log in with")
 	cmd.Flags().StringVar(&role, "role", "operator", "with --user: admin, operator or viewer")
 	cmd.Flags().DurationVar(&expires, "expires", time.Hour, "how long it may be used")

@@ -23,6 +23,11 @@ func (l *Local) ensureMembers(ctx context.Context, n int) error {
 	if err := l.ensureServer(ctx); err != nil {
 		return err
 	}
+	for number := 2; number <= l.opts.Servers; number++ {
+		if err := l.ensurePeer(ctx, machineName(number)); err != nil {
+			return err
+		}
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for number := 1; number <= n; number++ {
 		g.Go(func() error { return l.ensureMember(gctx, machineName(number)) })
@@ -67,6 +72,58 @@ func (l *Local) askServer(ctx context.Context) ([]*argosyv1.MachineStatus, error
 		return nil, fmt.Errorf("read the server's list of machines: %w", err)
 	}
 	return res.Machines, nil
+}
+
+// ensurePeer has one more server join unless it has, and waits until it has a vote.
+func (l *Local) ensurePeer(ctx context.Context, machine string) error {
+	_, err := l.Exec(ctx, machine, "test", "-e", serverDir+"/membership.json")
+	var exit *ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return err
+	}
+	if err == nil {
+		_, err := l.Exec(ctx, machine, "systemctl", "enable", "--now", "--quiet", serverUnit)
+		return err
+	}
+	return l.step(machine, "join as a server", func() error {
+		token, err := l.Exec(ctx, machineName(1), binaryPath, "token", "create", "--server")
+		if err != nil {
+			return err
+		}
+		_, err = l.Exec(ctx, machine, binaryPath, "join", "--server", "--data-dir", serverDir, "--name", machine, strings.TrimSpace(string(token)))
+		if errors.As(err, &exit) {
+			exit.Command = []string{"argosy", "join", "--server"} // the token is nobody's business
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := l.Exec(ctx, machine, "systemctl", "enable", "--now", "--quiet", serverUnit); err != nil {
+			return err
+		}
+		err = poll(ctx, 60*time.Second, func(ctx context.Context) error { return l.votes(ctx, machine) })
+		if err != nil {
+			return l.withJournal(ctx, machine, serverUnit, err)
+		}
+		return nil
+	})
+}
+
+// votes returns errNotYet until a machine's server has a vote.
+func (l *Local) votes(ctx context.Context, machine string) error {
+	out, err := l.Exec(ctx, machineName(1), binaryPath, "servers", "--output", "json")
+	if err != nil {
+		return notYet("%w", err)
+	}
+	var res argosyv1.ListServersResponse
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(out, &res); err != nil {
+		return fmt.Errorf("read the list of servers: %w", err)
+	}
+	for _, s := range res.Servers {
+		if s.GetName() == machine && s.GetRole() == argosyv1.ServerRole_SERVER_ROLE_VOTER && s.GetHealthy() {
+			return nil
+		}
+	}
+	return notYet("the server on %s has no vote", machine)
 }
 
 // ensureMember joins one machine unless it is a member, and sees to it that its

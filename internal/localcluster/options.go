@@ -48,6 +48,9 @@ type Options struct {
 	// CPUs are what each machine declares as its capacity, as `argosy join` reads
 	// them. Empty means the host's, which all machines share.
 	CPUs string
+	// Servers is how many machines run a server, m1 and those after it: 1, 3 or 5. 0 means as many as do, and 1 in a new
+	// cluster. None is ever taken away.
+	Servers int
 	// Mirror is the Debian mirror to build the machine image from. Empty means
 	// mmdebstrap's default.
 	Mirror string
@@ -113,6 +116,9 @@ func New(opts Options) (*Local, error) {
 	}
 	if opts.Memory < 512<<20 {
 		return nil, fmt.Errorf("a local machine needs at least 512 MiB of memory, not %d bytes", opts.Memory)
+	}
+	if opts.Servers < 0 || opts.Servers > 5 || opts.Servers == 2 || opts.Servers == 4 {
+		return nil, fmt.Errorf("a cluster has 1, 3 or 5 servers, not %d: an even number survives no more losses than one fewer", opts.Servers)
 	}
 	if opts.Binary == "" {
 		exe, err := os.Executable()

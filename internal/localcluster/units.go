@@ -29,10 +29,14 @@ func agentCommand() []string {
 	return []string{binaryPath, "agent", "--data-dir", agentDir}
 }
 
-// unitsOf are the units of machine number: an agent on each, the server on m1.
+// maxServers is how many machines may run a server.
+const maxServers = 5
+
+// unitsOf are the units of machine number: an agent on each, and on the first ones a server, which runs where it was
+// started.
 func unitsOf(number int, address string) []unit {
 	units := []unit{{agentUnit, serviceText("Argosy agent", "docker.service", agentCommand())}}
-	if number == 1 {
+	if number <= maxServers {
 		units = append(units, unit{serverUnit, serviceText("Argosy server", "network-online.target", serverCommand(address))})
 	}
 	return units

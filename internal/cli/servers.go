@@ -1,0 +1,206 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/join"
+)
+
+func (a *app) serversCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "servers",
+		Short: "List and remove servers of the control plane",
+		Long: `List and remove servers of the control plane: which leads, which have a vote, how each is, and how far it is behind.
+
+Three servers survive the loss of one, five that of two. One joins with 'argosy token create --server' and 'argosy join --server'.`,
+		Example: `  argosy servers
+  argosy servers -o name
+  argosy servers remove s3`,
+		Args: cobra.NoArgs,
+		RunE: a.listServers,
+	}
+	cmd.AddCommand(
+		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List servers", Args: cobra.NoArgs, RunE: a.listServers,
+			Example: "  argosy servers list\n  argosy servers list -o json"},
+		a.serverRemoveCmd(),
+	)
+	return cmd
+}
+
+func (a *app) listServers(cmd *cobra.Command, _ []string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	res, err := c.servers.ListServers(cmd.Context(), connect.NewRequest(&argosyv1.ListServersRequest{}))
+	if err != nil {
+		return err
+	}
+	t := &table{header: []string{"SERVER", "ROLE", "HEALTH", "LAG", "MACHINES", "STORE", "VERSION", "ADDRESS"}}
+	var names, notes []string
+	leads := false
+	for _, s := range res.Msg.Servers {
+		names = append(names, s.Name)
+		leads = leads || s.Leader
+		if s.Message != "" {
+			notes = append(notes, s.Name+": "+oneLine(s.Message))
+		}
+		lag, machines, store, version := "-", "-", "-", "-"
+		if h := s.Health; h != nil {
+			lag, machines, store, version = fmt.Sprint(s.Lag), fmt.Sprint(h.Machines), size(h.StoreSize), h.Version
+		}
+		t.add(text(s.Name), text(serverRole(s)), healthCell(s), text(lag), text(machines), text(store), text(version),
+			text(strings.Join(s.Addresses, ",")))
+	}
+	if err := a.show(res.Msg, t, names); err != nil || a.output != "table" {
+		return err
+	}
+	for _, n := range notes {
+		a.note("%s", n)
+	}
+	switch {
+	case !leads:
+		a.note("No server leads now: what runs goes on, and nothing can be changed until a majority is back.")
+	case res.Msg.Spare == 0:
+		a.note("No server can be spared: the loss of one more ends the control plane until it is back. Three servers survive the loss of one.")
+	default:
+		a.note("The loss of %d more is survived.", res.Msg.Spare)
+	}
+	return nil
+}
+
+func serverRole(s *argosyv1.ServerStatus) string {
+	if s.Leader {
+		return "leader"
+	}
+	return strings.ToLower(strings.TrimPrefix(s.Role.String(), "SERVER_ROLE_"))
+}
+
+func healthCell(s *argosyv1.ServerStatus) cell {
+	switch {
+	case s.Healthy && s.Message == "":
+		return cell{"healthy", green}
+	case s.Healthy, s.Role == argosyv1.ServerRole_SERVER_ROLE_EXPECTED:
+		return cell{"starting", yellow}
+	case s.Silent != nil:
+		return cell{"away for " + span(s.Silent.AsDuration()), red}
+	}
+	return cell{"away", red}
+}
+
+func (a *app) serverRemoveCmd() *cobra.Command {
+	var force, yes bool
+	cmd := &cobra.Command{
+		Use:   "remove SERVER",
+		Short: "Forget a server that is gone for good",
+		Long: `Forget a server that is gone for good. It has no vote from then on and is not let in again; what it knew, the others know.
+
+One that still answers is only removed with --force. To put a new one in its place at once, 'argosy join --server --replace SERVER'
+on the new host does both. Where so many are gone that the others are no majority, see 'argosy server recover --help'.`,
+		Example: "  argosy servers remove s3",
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeServers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if force && !yes {
+				if err := a.confirm(fmt.Sprintf("Remove server %s even if it still answers?", args[0])); err != nil {
+					return err
+				}
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			res, err := c.servers.RemoveServer(cmd.Context(), connect.NewRequest(&argosyv1.RemoveServerRequest{
+				Server: args[0], Force: force, IdempotencyKey: requestKey()}))
+			if err != nil {
+				return err
+			}
+			return a.answer(res.Msg, args, "server %s is no longer part of the cluster", args[0])
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "also when it still answers")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+// completeServers offers the names of servers.
+func (a *app) completeServers(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	return a.live(cobra.ShellCompDirectiveNoFileComp, func(ctx context.Context, c *connection) (names []string, err error) {
+		res, err := c.servers.ListServers(ctx, connect.NewRequest(&argosyv1.ListServersRequest{}))
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range res.Msg.Servers {
+			names = append(names, s.Name)
+		}
+		return names, nil
+	})(cmd, args, word)
+}
+
+// joinServer makes this host a server.
+func (a *app) joinServer(ctx context.Context, args []string, file, name, replace, dir string) error {
+	text, err := a.tokenText(args, file)
+	if err != nil {
+		return err
+	}
+	token, err := auth.ParseToken(text, argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		if name, err = join.DefaultName(); err != nil {
+			return err
+		}
+	}
+	m, err := join.Server(ctx, token, join.ServerFacts{Name: name, Replace: replace}, dir)
+	if err != nil {
+		return err
+	}
+	a.done("this host is server %s of cluster %s\nRun it: argosy server", m.Name, m.Cluster)
+	return nil
+}
+
+const (
+	// retryTime is how long a command tries again what a server that went away did not answer; a server waits for a leader
+	// by itself, so what took longer has been tried enough.
+	retryTime  = 4 * time.Second
+	retryPause = 200 * time.Millisecond
+)
+
+// retrying asks again when a server went away before it answered, where that does no harm: by the convention of the
+// protocol, what changes something takes an idempotency key. A server that cannot be reached at all is not waited for.
+func retrying() connect.Interceptor {
+	return connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
+		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+			begin := time.Now()
+			for {
+				res, err := next(ctx, req)
+				if connect.CodeOf(err) != connect.CodeUnavailable || isDial(err) || time.Since(begin) > retryTime || !repeatable(req.Any()) {
+					return res, err
+				}
+				select {
+				case <-ctx.Done():
+					return res, err
+				case <-time.After(retryPause):
+				}
+			}
+		}
+	})
+}
+
+func repeatable(req any) bool {
+	m, ok := req.(proto.Message)
+	if !ok {
+		return false
+	}
+	key := m.ProtoReflect().Descriptor().Fields().ByName("idempotency_key")
+	return key == nil || m.ProtoReflect().Get(key).String() != ""
+}
