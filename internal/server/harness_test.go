@@ -29,8 +29,11 @@ import (
 
 // The tests here ask a real server, with its etcd, its port and its socket, in this process. Most share one.
 
-// TestMain ends the shared server.
+// TestMain ends the shared server. It is a server itself in the processes that tests start.
 func TestMain(m *testing.M) {
+	if text := os.Getenv(childEnv); text != "" {
+		os.Exit(runChild(text))
+	}
 	code := m.Run()
 	if c := sharedCluster.c; c != nil {
 		c.stop()

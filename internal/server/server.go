@@ -139,13 +139,8 @@ func run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	s := &Server{cfg: cfg, id: id, log: cfg.Log, attachments: attachments{patience: attachTime}, reopen: make(chan struct{}, 1)}
-	peers, err := s.recall(ctx)
-	if err != nil {
+	if err := s.startStore(ctx); err != nil {
 		return err
-	}
-	s.member, err = embedded.Start(ctx, embedded.Config{Dir: s.storeDir(), Name: id, Log: cfg.Log, Peers: peers})
-	if err != nil {
-		return fmt.Errorf("starting the store: %w", err)
 	}
 	defer s.member.Stop()
 	s.store = etcd.New(s.member.Client())

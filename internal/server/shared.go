@@ -80,6 +80,34 @@ func (c Config) completePeers() (Config, error) {
 	return c, nil
 }
 
+// startStore starts this server's member of the store. A newcomer that was told members of which there are others by now is
+// told again.
+func (s *Server) startStore(ctx context.Context) error {
+	for {
+		peers, err := s.recall(ctx)
+		if err != nil {
+			return err
+		}
+		s.member, err = embedded.Start(ctx, embedded.Config{Dir: s.storeDir(), Name: s.id, Log: s.log, Peers: peers})
+		if err == nil {
+			return nil
+		}
+		err = fmt.Errorf("starting the store: %w", err)
+		if peers == nil || !peers.Join || ctx.Err() != nil {
+			return err
+		}
+		if begun, existsErr := embedded.Exists(s.storeDir()); begun || existsErr != nil {
+			return errors.Join(err, existsErr)
+		}
+		s.log.Info("the store's members have changed meanwhile; entering again", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}
+
 // recall makes ready what the store of a server with others needs before it starts: a certificate, and whom to ask. Of a
 // server alone that is nothing.
 func (s *Server) recall(ctx context.Context) (*embedded.Peers, error) {
