@@ -168,6 +168,8 @@ const (
 	TokenPurpose_TOKEN_PURPOSE_UNSPECIFIED TokenPurpose = 0
 	TokenPurpose_TOKEN_PURPOSE_MACHINE     TokenPurpose = 1
 	TokenPurpose_TOKEN_PURPOSE_USER        TokenPurpose = 2
+	// For a server of the control plane: it gets the keys of the cluster.
+	TokenPurpose_TOKEN_PURPOSE_SERVER TokenPurpose = 3
 )
 
 // Enum value maps for TokenPurpose.
@@ -176,11 +178,13 @@ var (
 		0: "TOKEN_PURPOSE_UNSPECIFIED",
 		1: "TOKEN_PURPOSE_MACHINE",
 		2: "TOKEN_PURPOSE_USER",
+		3: "TOKEN_PURPOSE_SERVER",
 	}
 	TokenPurpose_value = map[string]int32{
 		"TOKEN_PURPOSE_UNSPECIFIED": 0,
 		"TOKEN_PURPOSE_MACHINE":     1,
 		"TOKEN_PURPOSE_USER":        2,
+		"TOKEN_PURPOSE_SERVER":      3,
 	}
 )
 
@@ -6026,11 +6030,12 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x0fREMEDY_KIND_CPU\x10\x05\x12\x15\n" +
 	"\x11REMEDY_KIND_SCALE\x10\x06\x12\x1f\n" +
 	"\x1bREMEDY_KIND_FREE_ON_MACHINE\x10\a\x12\x1b\n" +
-	"\x17REMEDY_KIND_NEW_MACHINE\x10\b*`\n" +
+	"\x17REMEDY_KIND_NEW_MACHINE\x10\b*z\n" +
 	"\fTokenPurpose\x12\x1d\n" +
 	"\x19TOKEN_PURPOSE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15TOKEN_PURPOSE_MACHINE\x10\x01\x12\x16\n" +
-	"\x12TOKEN_PURPOSE_USER\x10\x022\xb3\x05\n" +
+	"\x12TOKEN_PURPOSE_USER\x10\x02\x12\x18\n" +
+	"\x14TOKEN_PURPOSE_SERVER\x10\x032\xb3\x05\n" +
 	"\n" +
 	"AppService\x127\n" +
 	"\x04Plan\x12\x16.argosy.v1.PlanRequest\x1a\x17.argosy.v1.PlanResponse\x12:\n" +
