@@ -117,6 +117,9 @@ func (c *comparison) measure(ctx context.Context) error {
 	turn := 0
 	for round := range c.b.rounds {
 		for _, n := range c.b.sizes {
+			if round >= rounds(c.b.rounds, n) {
+				continue
+			}
 			for i := range c.who {
 				who := c.who[(i+turn)%len(c.who)]
 				run, err := c.once(ctx, who, n)

@@ -34,6 +34,8 @@ const (
 	compose1 = "/usr/bin/docker-compose"
 	compose5 = "/usr/local/bin/docker-compose-5"
 	workDir  = "/var/lib/bench"
+	// workNetwork is a network of Docker's in the machines of docker run.
+	workNetwork = "bench"
 )
 
 // contestants are listed in the order in which tables and plots show them.
@@ -53,28 +55,8 @@ func contestants() []contestant {
 			},
 			down: func(_ string, n int) job { return one("argosy", "delete", appOf(n), "--yes") },
 		},
-		{
-			Contestant: report.Contestant{Key: "bare", Title: "docker run", About: fmt.Sprintf("docker run -d, %d at a time; docker rm -f, %d at a time; Docker's default bridge, without names", atOnce, endAtOnce)},
-			prepare:    loadImage,
-			up: func(image string, n int) job {
-				j := job{Parallel: atOnce}
-				for i := range n {
-					j.Commands = append(j.Commands, []string{"docker", "run", "-d", "--name", "small" + strconv.Itoa(i), image, "sleep", "infinity"})
-				}
-				return j
-			},
-			down: func(_ string, n int) job {
-				j := job{Parallel: endAtOnce}
-				for i := range min(n, endAtOnce) {
-					argv := []string{"docker", "rm", "-f"}
-					for k := i; k < n; k += endAtOnce {
-						argv = append(argv, "small"+strconv.Itoa(k))
-					}
-					j.Commands = append(j.Commands, argv)
-				}
-				return j
-			},
-		},
+		bareContestant("bare", "docker run", "Docker's default bridge, without names"),
+		bareContestant("named", "docker run, names", "a bridge network made before, with names", "--network", workNetwork),
 		composeContestant("compose5", "Compose 5", "docker compose up -d --scale, and down; version "+composeVersion+" from its Go module, outside the docker command; a bridge network of the project's own, with names", compose5),
 		composeContestant("compose1", "Compose 1.29", "the same with Debian's docker-compose package, in Python", compose1),
 		{
@@ -90,6 +72,38 @@ func contestants() []contestant {
 					"--no-resolve-image", "--stop-grace-period", "0s", image, "sleep", "infinity")
 			},
 			down: func(string, int) job { return one("docker", "service", "rm", "small") },
+		},
+	}
+}
+
+// bareContestant runs docker itself, with some options more.
+func bareContestant(key, title, network string, options ...string) contestant {
+	return contestant{
+		Contestant: report.Contestant{Key: key, Title: title, About: fmt.Sprintf("docker run -d, %d at a time; docker rm -f, %d at a time; %s", atOnce, endAtOnce, network)},
+		prepare: func(ctx context.Context, x *box, image string) error {
+			if err := loadImage(ctx, x, image); err != nil {
+				return err
+			}
+			return x.sh(ctx, "docker network create "+workNetwork)
+		},
+		up: func(image string, n int) job {
+			j := job{Parallel: atOnce}
+			for i := range n {
+				argv := append([]string{"docker", "run", "-d", "--name", "small" + strconv.Itoa(i)}, options...)
+				j.Commands = append(j.Commands, append(argv, image, "sleep", "infinity"))
+			}
+			return j
+		},
+		down: func(_ string, n int) job {
+			j := job{Parallel: endAtOnce}
+			for i := range min(n, endAtOnce) {
+				argv := []string{"docker", "rm", "-f"}
+				for k := i; k < n; k += endAtOnce {
+					argv = append(argv, "small"+strconv.Itoa(k))
+				}
+				j.Commands = append(j.Commands, argv)
+			}
+			return j
 		},
 	}
 }
@@ -125,4 +139,12 @@ func one(argv ...string) job {
 func appOf(n int) string { return "compare" + strconv.Itoa(n) }
 
 // limit is after how long a contestant is given up that has not got n containers to run, or to be gone.
-func limit(n int) time.Duration { return time.Minute + time.Duration(n)*time.Second }
+func limit(n int) time.Duration { return 2*time.Minute + time.Duration(2*n)*time.Second }
+
+// rounds is how often n containers are run when few are run all times: many a third as often, since they take so long.
+func rounds(all, n int) int {
+	if n > 100 {
+		return max(1, all/3)
+	}
+	return all
+}

@@ -10,9 +10,9 @@ import (
 
 // Sizes of a plot, in its own units.
 const (
-	plotWidth  = 380
-	labelWidth = 96 // left of the bars
-	valueWidth = 58 // right of them
+	plotWidth  = 400
+	labelWidth = 118 // left of the bars
+	valueWidth = 58  // right of them
 	barHeight  = 18
 	barStep    = 27
 	axisHeight = 40

@@ -68,7 +68,7 @@ func WriteTable(w io.Writer, r Results) error {
 			b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 		}
 	}
-	fmt.Fprintf(&b, "\nMedian of %d rounds (smallest–largest).\n", r.Rounds)
+	fmt.Fprintf(&b, "\nMedian (smallest–largest) of %d rounds, and of a third of them with more than 100 containers.\n", r.Rounds)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -94,7 +94,7 @@ func Markdown(r Results) string {
 func (r Results) Where() string {
 	m := r.Machine
 	return fmt.Sprintf("Measured on %s, Argosy %s: %d processors (%s), %.1f GB of memory, Linux %s, Docker Engine %s with %s on %s. "+
-		"Median of %d rounds (smallest–largest); load average of the host %s before and %s after; %.0f minutes in all.",
+		"Median (smallest–largest) of %d rounds, and of a third of them with more than 100 containers; load average of the host %s before and %s after; %.0f minutes in all.",
 		r.Begun.Format("2 January 2006, 15:04 UTC"), m.Argosy, m.CPUs, m.CPU, float64(m.Memory)/1e9, m.Kernel, m.Engine, m.Storage, m.OS,
 		r.Rounds, m.LoadBefore, m.LoadAfter, r.Seconds/60)
 }
