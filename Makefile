@@ -56,6 +56,10 @@ unit: ## all tests that need no machines, and a minute of simulation
 e2e: build ## end to end on three machines in containers (root); RUN=pattern chooses
 	@go test -tags e2e -count=1 -timeout 14m -v $(if $(RUN),-run '$(RUN)') ./test/e2e
 
+.PHONY: editors
+editors: build ## real editors try argosy lsp and the schema; needs nvim, node and YAML_LANGUAGE_SERVER, see test/editors
+	@go test -tags editors -count=1 -timeout 5m -v ./test/editors
+
 .PHONY: bench
 bench: install-deps engine ## every promise of speed and memory with its goal (root); ONLY=pattern chooses, see docs/bench
 	@go run -trimpath ./test/bench $(if $(ONLY),-only '$(ONLY)') $(if $(ROUNDS),-rounds '$(ROUNDS)') \

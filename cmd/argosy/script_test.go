@@ -24,7 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"argosy": main})
+	testscript.Main(m, map[string]func(){"argosy": main, "editor": editor})
 }
 
 // TestScripts runs the command line as people do: each script is a story with a real server, without machines.
