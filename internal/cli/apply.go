@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -164,17 +165,11 @@ func (a *app) showPlan(spec *argosyv1.AppSpec, p *argosyv1.PlanResponse) error {
 		if c.Kind == argosyv1.ChangeKind_CHANGE_KIND_KEEP {
 			continue
 		}
-		machine := c.ToMachine
-		if c.FromMachine != "" && c.FromMachine != c.ToMachine && c.ToMachine != "" {
-			machine = c.FromMachine + " → " + c.ToMachine
-		} else if machine == "" {
-			machine = c.FromMachine
-		}
 		why := c.GetReason().GetSummary()
 		if len(c.Details) > 0 {
 			why = strings.Join(c.Details, "; ")
 		}
-		t.add(changeMarks[c.Kind], text(replicaName(c.Key)), text(orDash(machine)), text(oneLine(why)))
+		t.add(changeMarks[c.Kind], text(replicaName(c.Key)), text(changeMachine(c)), text(oneLine(why)))
 	}
 	if len(t.rows) > 0 {
 		fmt.Fprintln(out)
@@ -199,6 +194,14 @@ func (a *app) showPlan(spec *argosyv1.AppSpec, p *argosyv1.PlanResponse) error {
 	}
 	fmt.Fprintf(out, "%s.\n", strings.Join(parts, ", "))
 	return a.showForecast(p.Forecast)
+}
+
+// changeMachine is where a change happens, or from where to where.
+func changeMachine(c *argosyv1.Change) string {
+	if c.FromMachine != "" && c.FromMachine != c.ToMachine && c.ToMachine != "" {
+		return c.FromMachine + " → " + c.ToMachine
+	}
+	return orDash(cmp.Or(c.ToMachine, c.FromMachine))
 }
 
 func (a *app) applyCmd() *cobra.Command {

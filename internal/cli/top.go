@@ -160,7 +160,7 @@ func (s *liveSource) Explain(ctx context.Context, key *argosyv1.ReplicaKey) (str
 	var b bytes.Buffer
 	shown := *s.a
 	shown.sys.Out, shown.color = &b, "never"
-	err = shown.explain(res.Msg, s.a.machineNames(ctx, s.c))
+	err = shown.explain(res.Msg, &explaining{}, s.a.machineNames(ctx, s.c))
 	return b.String(), err
 }
 

@@ -183,6 +183,8 @@ type Query struct {
 	// After is the number that the wanted ones come after.
 	After uint64
 	Since time.Time
+	// Until is the last instant whose transitions are wanted.
+	Until time.Time
 	// Tail wants only the last so many, Limit the first so many; 0 is no bound.
 	Tail, Limit int
 }
@@ -199,7 +201,7 @@ func (q *Query) has(t *argosyv1.Transition) bool {
 	}
 	return (q.Tenant == "" || tenant == "" || tenant == q.Tenant) && (q.App == "" || app == q.App) &&
 		(q.Machine == "" || t.Machine == q.Machine) && t.Seq > q.After &&
-		(q.Since.IsZero() || !t.At.AsTime().Before(q.Since))
+		(q.Since.IsZero() || !t.At.AsTime().Before(q.Since)) && (q.Until.IsZero() || !t.At.AsTime().After(q.Until))
 }
 
 // narrowest is the name whose index holds all that is wanted, empty when only reading everything does.

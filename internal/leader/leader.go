@@ -22,6 +22,9 @@ var ErrNotLeading = errors.New("this server does not lead the cluster now")
 // View is the cluster as the leader sees it.
 type View = core.View
 
+// NotFoundError says that something is not in the cluster.
+type NotFoundError = core.NotFoundError
+
 // MaxLossLabels is how many labels PlanAhead takes.
 const MaxLossLabels = core.MaxLossLabels
 
@@ -196,7 +199,7 @@ func (l *Leader) PlanAhead(tenant string, spec *argosyv1.AppSpec, labels []strin
 
 // Explain is View.Explain on the current state.
 func (l *Leader) Explain(key *argosyv1.ReplicaKey) (out *argosyv1.ExplainResponse, err error) {
-	if readErr := l.Read(func(_ time.Time, v *View) { out, err = v.Explain(state.KeyOf(key)) }); readErr != nil {
+	if readErr := l.Read(func(_ time.Time, v *View) { out, err = v.Explain(state.KeyOf(key), false) }); readErr != nil {
 		return nil, readErr
 	}
 	return out, err

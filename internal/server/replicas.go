@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"connectrpc.com/connect"
@@ -171,38 +172,17 @@ func wholeKey(k *argosyv1.ReplicaKey) error {
 
 // noReplica says which part of a key names nothing.
 func noReplica(v *leader.View, k state.Key) error {
-	if _, err := v.Explain(k); err != nil {
-		return notFound("%w; see 'argosy ps'", err)
+	if err := asNotFound(v.Lacks(k)); err != nil {
+		return err
 	}
 	return notFound("there is no replica %s; see 'argosy ps'", k)
 }
 
-// explainHistory is how many past transitions an explanation shows.
-const explainHistory = 20
-
-func (s appService) Explain(ctx context.Context, r *connect.Request[argosyv1.ExplainRequest]) (*connect.Response[argosyv1.ExplainResponse], error) {
-	tenant, err := s.named(ctx, r.Msg.GetKey().GetTenant(), r.Msg.GetKey().GetApp())
-	if err == nil {
-		err = wholeKey(r.Msg.GetKey())
+// asNotFound gives what the core says is not there its code.
+func asNotFound(err error) error {
+	var missing *leader.NotFoundError
+	if errors.As(err, &missing) {
+		return notFound("%w; see 'argosy ps'", err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	key := state.KeyOf(r.Msg.GetKey())
-	key.Tenant = tenant
-	var res *argosyv1.ExplainResponse
-	err = s.read(func(_ time.Time, v *leader.View) (err error) {
-		if v.Replica(key) == nil {
-			return noReplica(v, key)
-		}
-		res, err = v.Explain(key)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if res.History, err = s.replicaHistory(ctx, key, explainHistory); err != nil {
-		return nil, rpcError(err)
-	}
-	return connect.NewResponse(res), nil
+	return err
 }

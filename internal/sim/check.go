@@ -254,7 +254,7 @@ func (w *World) checkPending(v *core.View, k state.Key, s *argosyv1.ReplicaStatu
 	if s.GetMessage() == "" {
 		w.violate("no silent refusal: %s is on no machine and nothing says why", k)
 	}
-	ex, err := v.Explain(k)
+	ex, err := v.Explain(k, false)
 	if err != nil {
 		w.violate("%s cannot be explained: %v", k, err)
 	}

@@ -772,7 +772,8 @@ func (x *Nearest) GetText() string {
 }
 
 // Remedy is a change that was tried and makes all waiting replicas of one stack fit. Those of the manifest (MEMORY, CPU,
-// SCALE) were tried by planning anew with the changed manifest, the others on top of the plan. Each is the smallest of its
+// SCALE) were tried by planning anew with the changed manifest, the others on top of the plan, for this stack alone: what
+// else waits may take the place first. Each is the smallest of its
 // kind: one step less does not do. They are in this order, the smallest first: what needs neither more hardware nor another
 // manifest (MACHINE_BACK, LABEL, FREE_PORT); then changes of the manifest by how much they give up of what was asked for;
 // then what needs more hardware or that other things go (FREE_ON_MACHINE, NEW_MACHINE); equals by kind.

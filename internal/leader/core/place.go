@@ -48,7 +48,7 @@ func (s *stepping) assign(j job, d *scheduler.Decision) {
 	next.AssignedAt = timestamppb.New(s.now)
 	s.write(j.key, next, func(u *building) {
 		s.volumes(u, next)
-		u.noteReplica(j.key, next.GetIncarnation(), next.GetMachine(), j.from, "assigned", next.GetReason().GetSummary())
+		u.notePlace(j.key, next, j.from, "assigned")
 	})
 }
 
@@ -68,7 +68,7 @@ func (s *stepping) unplaced(j job, w wait, reason *argosyv1.Reason) {
 		if j.from == "pending" {
 			return
 		}
-		u.noteReplica(j.key, j.next.GetIncarnation(), "", j.from, "pending", reason.GetSummary())
+		u.notePlace(j.key, j.next, j.from, "pending")
 	})
 }
 

@@ -126,6 +126,12 @@ func (b *building) noteReplica(k state.Key, incarnation uint64, machine, from, t
 		Incarnation: incarnation, Machine: machine, Tenant: k.Tenant, App: k.App, From: from, To: to, Cause: cause})
 }
 
+// notePlace notes that a replica was given a machine, or has to wait for one, with the reason.
+func (b *building) notePlace(k state.Key, r *argosyv1.Replica, from, to string) {
+	b.noteReplica(k, r.GetIncarnation(), r.GetMachine(), from, to, r.GetReason().GetSummary())
+	b.notes[len(b.notes)-1].Verdicts = r.GetReason().GetVerdicts()
+}
+
 // seal numbers and dates the transitions and finishes the unit. One that cannot be encoded is dropped whole.
 func (b *building) seal(now time.Time) Unit {
 	for _, t := range b.notes {

@@ -249,28 +249,24 @@ func (v *View) ReplicaUsage(r *argosyv1.Replica) *argosyv1.ReplicaUsage {
 	return out
 }
 
-// Explain says why a replica is where it is, or nowhere. It leaves history to the caller.
-func (v *View) Explain(k state.Key) (*argosyv1.ExplainResponse, error) {
-	r := v.Replica(k)
-	if r == nil {
-		return nil, v.noReplica(k)
-	}
-	out := &argosyv1.ExplainResponse{Status: v.Status(r), Decided: r.GetReason(), Volumes: v.Volumes(k)}
-	sh := v.core.shapeAt(k.StackKey(), r.GetRevision())
-	if sh.fault != "" {
-		return out, nil
-	}
-	out.Now = v.core.explain(k, r, sh)
-	return out, nil
-}
-
 // NotFoundError says that something is not in the cluster.
 type NotFoundError struct{ What string }
 
 func (e *NotFoundError) Error() string { return e.What }
 
+// Lacks says which part of a key names nothing; nil when there is such a replica.
+func (v *View) Lacks(k state.Key) error {
+	if v.Replica(k) != nil {
+		return nil
+	}
+	return v.noReplica(k)
+}
+
 func (v *View) noReplica(k state.Key) error {
 	what := fmt.Sprintf("there is no replica %s", k)
+	if k.Number == 0 {
+		what = fmt.Sprintf("there is no stack %s", k.StackKey())
+	}
 	rev := v.AppRevision(k.Tenant, k.App, 0)
 	numbers := v.StackReplicas(k.StackKey())
 	switch {
