@@ -1,6 +1,9 @@
 package scheduler
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Trial is a row of changes that are only supposed. Until End, the Scheduler is
 // to be changed through the trial alone; End leaves it as it was, since an
@@ -24,7 +27,7 @@ type Trial struct {
 type undo struct {
 	what    undoKind
 	p       Placed
-	machine Machine
+	machine *Machine // nil unless it is a machine that changed
 }
 
 type undoKind uint8
@@ -52,7 +55,7 @@ func (t *Trial) Back(mark int) {
 		case undoRemove:
 			t.s.Add(u.p)
 		case undoSet:
-			t.s.SetMachine(u.machine)
+			t.s.SetMachine(*u.machine)
 		case undoNew:
 			t.s.RemoveMachine(u.machine.ID)
 		}
@@ -85,9 +88,9 @@ func (t *Trial) Remove(p Placed) {
 // SetMachine is Scheduler.SetMachine.
 func (t *Trial) SetMachine(m Machine) {
 	if was, ok := t.s.Machine(m.ID); ok {
-		t.undo = append(t.undo, undo{what: undoSet, machine: was})
+		t.undo = append(t.undo, undo{what: undoSet, machine: &was})
 	} else {
-		t.undo = append(t.undo, undo{what: undoNew, machine: m})
+		t.undo = append(t.undo, undo{what: undoNew, machine: &m})
 	}
 	t.s.SetMachine(m)
 }
@@ -95,6 +98,7 @@ func (t *Trial) SetMachine(m Machine) {
 // Decide is Scheduler.Decide.
 func (t *Trial) Decide(now time.Time, batch []Request) []Decision {
 	decisions := t.s.Decide(now, batch)
+	t.undo = slices.Grow(t.undo, len(decisions))
 	for i := range decisions {
 		if decisions[i].Placed() {
 			t.undo = append(t.undo, undo{what: undoAdd, p: decisions[i].Placement()})
