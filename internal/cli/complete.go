@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -66,6 +67,24 @@ func (a *app) completeTargets(cmd *cobra.Command, args []string, word string) ([
 		}
 		return names, nil
 	})(cmd, args, word)
+}
+
+// completeCopy offers containers, to be followed by a path, and leaves local files to the shell.
+func (a *app) completeCopy(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 1 || strings.Contains(word, ":") {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	if strings.HasPrefix(word, ".") || strings.HasPrefix(word, "/") || len(args) == 1 && strings.Contains(args[0], ":") {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	targets, _ := a.completeTargets(cmd, nil, word)
+	var names []string
+	for _, t := range targets {
+		if strings.Count(t, "/") == 2 {
+			names = append(names, t+":/")
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoSpace
 }
 
 // completeMachines offers the names of machines.

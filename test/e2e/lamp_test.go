@@ -43,6 +43,8 @@ func TestLamp(t *testing.T) {
 		{"serves", lampServes},
 		{"names", lampNames},
 		{"logs and exec", lampLogsAndExec},
+		{"port-forward", lampPortForward},
+		{"cp", lampCopy},
 		{"plan and explain", lampPlanAndExplain},
 		{"secrets stay secret", lampSecrets},
 		{"agent is killed", lampAgentKilled},

@@ -75,6 +75,13 @@ func TestHostileAnswers(t *testing.T) {
 		_, _ = e.PullImage(t.Context(), a, spec, nil)
 		_ = e.Logs(t.Context(), "aa", LogOptions{}, func(LogLine) error { return nil })
 		_ = e.RemoveVolumes(t.Context(), core.KeyOf(a.GetKey()))
+		if s, err := e.Stat(t.Context(), "aa", "/x"); err == nil {
+			t.Errorf("%q is taken for a file: %+v", name, s)
+		}
+		if s, tar, err := e.ReadFiles(t.Context(), "aa", "/x"); err == nil {
+			_ = tar.Close()
+			t.Errorf("%q is taken for a file: %+v", name, s)
+		}
 		_ = e.EnsureVolumes(t.Context(), a, &argosyv1.ContainerSpec{Mounts: []*argosyv1.Mount{{Type: argosyv1.MountType_MOUNT_TYPE_VOLUME, Source: "v", Target: "/v"}}})
 	}
 }
