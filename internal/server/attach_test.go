@@ -20,7 +20,7 @@ type broker struct {
 	agent *fakeAgent
 }
 
-func newBroker(t *testing.T, app string) *broker {
+func newBroker(t testing.TB, app string) *broker {
 	t.Helper()
 	c := own(t, shortDir(t), func(cfg *Config) { cfg.opened = func(s *Server) { s.attachments.patience = 2 * time.Second } })
 	b := &broker{c, c.machine(t, facts())}
@@ -31,7 +31,7 @@ func newBroker(t *testing.T, app string) *broker {
 }
 
 // attach answers work as an agent would.
-func (b *broker) attach(t *testing.T, ctx context.Context, id string) *connect.BidiStreamForClient[argosyv1.AttachRequest, argosyv1.AttachResponse] {
+func (b *broker) attach(t testing.TB, ctx context.Context, id string) *connect.BidiStreamForClient[argosyv1.AttachRequest, argosyv1.AttachResponse] {
 	t.Helper()
 	s := b.agent.agents.Attach(ctx)
 	if err := s.Send(&argosyv1.AttachRequest{WorkId: id}); err != nil {

@@ -115,7 +115,7 @@ func shared(t *testing.T) *cluster {
 }
 
 // own is a server for one test, in a directory that may hold one already.
-func own(t *testing.T, dir string, change func(*Config)) *cluster {
+func own(t testing.TB, dir string, change func(*Config)) *cluster {
 	t.Helper()
 	c, err := startIn(dir, change)
 	if err != nil {
@@ -181,7 +181,7 @@ func (c *cluster) stop() {
 	c.ended <- err
 }
 
-func (c *cluster) token(t *testing.T, r *argosyv1.CreateTokenRequest) auth.Token {
+func (c *cluster) token(t testing.TB, r *argosyv1.CreateTokenRequest) auth.Token {
 	t.Helper()
 	res, err := c.local.cluster.CreateToken(t.Context(), connect.NewRequest(r))
 	if err != nil {
@@ -194,7 +194,7 @@ func (c *cluster) token(t *testing.T, r *argosyv1.CreateTokenRequest) auth.Token
 	return token
 }
 
-func (c *cluster) machineToken(t *testing.T) auth.Token {
+func (c *cluster) machineToken(t testing.TB) auth.Token {
 	t.Helper()
 	return c.token(t, &argosyv1.CreateTokenRequest{Purpose: argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE, ExpiresIn: durationpb.New(time.Hour)})
 }
@@ -212,7 +212,7 @@ func (c *cluster) user(t *testing.T, name, role string) *clients {
 }
 
 // as speaks with the certificate that is kept in a directory.
-func (c *cluster) as(t *testing.T, dir string) *clients {
+func (c *cluster) as(t testing.TB, dir string) *clients {
 	t.Helper()
 	cred, err := auth.Files{Dir: dir}.Load()
 	if err != nil {
@@ -257,7 +257,7 @@ type fakeAgent struct {
 	work chan *argosyv1.Work
 }
 
-func (c *cluster) machine(t *testing.T, f join.Facts) *fakeAgent {
+func (c *cluster) machine(t testing.TB, f join.Facts) *fakeAgent {
 	t.Helper()
 	dir := t.TempDir()
 	m, err := join.Machine(t.Context(), c.machineToken(t), f, dir)
@@ -268,7 +268,7 @@ func (c *cluster) machine(t *testing.T, f join.Facts) *fakeAgent {
 }
 
 // connect opens the session and keeps it, with beats, until the test ends. It returns when the server has welcomed it.
-func (f *fakeAgent) connect(t *testing.T) {
+func (f *fakeAgent) connect(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	stream := f.agents.Session(ctx)
@@ -339,7 +339,7 @@ func (f *fakeAgent) connect(t *testing.T) {
 }
 
 // nextWork is what the server asks of the machine next.
-func (f *fakeAgent) nextWork(t *testing.T) *argosyv1.Work {
+func (f *fakeAgent) nextWork(t testing.TB) *argosyv1.Work {
 	t.Helper()
 	select {
 	case w := <-f.work:
@@ -360,7 +360,7 @@ func spec(name string, count uint32) *argosyv1.AppSpec {
 	}
 }
 
-func (c *cluster) apply(t *testing.T, s *argosyv1.AppSpec) *argosyv1.App {
+func (c *cluster) apply(t testing.TB, s *argosyv1.AppSpec) *argosyv1.App {
 	t.Helper()
 	res, err := c.local.apps.Apply(t.Context(), connect.NewRequest(&argosyv1.ApplyRequest{Spec: s}))
 	if err != nil {
@@ -370,7 +370,7 @@ func (c *cluster) apply(t *testing.T, s *argosyv1.AppSpec) *argosyv1.App {
 }
 
 // assigned waits until a replica is given to a machine and returns its name.
-func (c *cluster) assigned(t *testing.T, app string) string {
+func (c *cluster) assigned(t testing.TB, app string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -425,7 +425,7 @@ func ends(t *testing.T, receive func() error) error {
 }
 
 // shortDir is a directory whose name leaves room for a socket's.
-func shortDir(t *testing.T) string {
+func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "argosy")
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -64,7 +65,8 @@ func (s *Server) httpServers() (secure, local *http.Server) {
 
 func (s *Server) handler() http.Handler {
 	authn := auth.NewAuthenticator(s.cluster.Verifier(), s.directory)
-	opts := []connect.HandlerOption{connect.WithInterceptors(authn.Interceptor()), connect.WithReadMaxBytes(maxMessage), connect.WithRecover(s.recovered)}
+	opts := []connect.HandlerOption{connect.WithInterceptors(authn.Interceptor()), connect.WithReadMaxBytes(maxMessage), connect.WithRecover(s.recovered),
+		connect.WithConditionalHandlerOptions(asItIs)}
 	mux := http.NewServeMux()
 	mux.Handle(argosyv1connect.NewAppServiceHandler(appService{s}, opts...))
 	mux.Handle(argosyv1connect.NewMachineServiceHandler(machineService{s}, opts...))
@@ -80,6 +82,16 @@ func (s *Server) handler() http.Handler {
 		Own: s.id, Book: s.book, Guide: s.member, Transport: s.transport, Local: s.leader.Leading, Next: withDeadlines(mux),
 		Log: s.log, Patience: leaderPatience,
 	})
+}
+
+// asItIs keeps what carries people's bytes from being compressed on the way: that took most of the server's time, and made
+// pictures and archives no smaller.
+func asItIs(spec connect.Spec) []connect.HandlerOption {
+	switch spec.Procedure {
+	case argosyv1connect.StreamServicePortForwardProcedure, argosyv1connect.StreamServiceCopyProcedure, argosyv1connect.AgentServiceAttachProcedure:
+		return []connect.HandlerOption{connect.WithCompressMinBytes(math.MaxInt)}
+	}
+	return nil
 }
 
 // recovered reports a bug of a handler without ending the server: one bad request harms only itself.

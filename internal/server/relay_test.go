@@ -32,7 +32,7 @@ func replicaKey(app string, number uint32) *argosyv1.ReplicaKey {
 	return &argosyv1.ReplicaKey{App: app, Stack: "web", Number: number}
 }
 
-func forward(t *testing.T, c *clients, start *argosyv1.PortForwardStart) *forwardCall {
+func forward(t testing.TB, c *clients, start *argosyv1.PortForwardStart) *forwardCall {
 	t.Helper()
 	s := c.streams.PortForward(t.Context())
 	t.Cleanup(func() { // an error says that it has ended already
