@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"syscall"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -75,6 +76,24 @@ func (d *Desk) dial(ctx context.Context, l *line, w *argosyv1.DialWork, said <-c
 	return err
 }
 
+// idleTime is how long a copy may stand still. The Engine keeps the container locked while it copies: nobody can look at it or
+// stop it until that is over.
+const idleTime = 30 * time.Second
+
+// errIdle ends a copy that stands still.
+var errIdle = fmt.Errorf("nothing moved for %s, and the container is locked while files are copied: the copy was given up", idleTime)
+
+// restless reads as long as something moves.
+type restless struct {
+	io.Reader
+	timer *time.Timer
+}
+
+func (r restless) Read(p []byte) (int, error) {
+	r.timer.Reset(idleTime)
+	return r.Reader.Read(p)
+}
+
 // copy looks at, reads or writes a member's files. Its container need not run.
 func (d *Desk) copy(ctx context.Context, l *line, w *argosyv1.CopyWork, said <-chan *argosyv1.AttachResponse) error {
 	if !path.IsAbs(w.GetPath()) {
@@ -84,16 +103,28 @@ func (d *Desk) copy(ctx context.Context, l *line, w *argosyv1.CopyWork, said <-c
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(idleTime, func() { cancel(errIdle) })
+	defer timer.Stop()
+	err = d.move(ctx, l, w, c.ContainerID, timer, said)
+	if errors.Is(context.Cause(ctx), errIdle) {
+		return errIdle
+	}
+	return err
+}
+
+func (d *Desk) move(ctx context.Context, l *line, w *argosyv1.CopyWork, containerID string, timer *time.Timer, said <-chan *argosyv1.AttachResponse) error {
 	switch w.GetKind() {
 	case argosyv1.CopyKind_COPY_KIND_STAT:
 		go input(ctx, nil, said)
-		s, err := d.cfg.Engine.Stat(ctx, c.ContainerID, w.GetPath())
+		s, err := d.cfg.Engine.Stat(ctx, containerID, w.GetPath())
 		if err != nil {
 			return err
 		}
 		return l.send(stat(s))
 	case argosyv1.CopyKind_COPY_KIND_READ:
-		s, tar, err := d.cfg.Engine.ReadFiles(ctx, c.ContainerID, w.GetPath())
+		s, tar, err := d.cfg.Engine.ReadFiles(ctx, containerID, w.GetPath())
 		if err != nil {
 			return err
 		}
@@ -102,12 +133,12 @@ func (d *Desk) copy(ctx context.Context, l *line, w *argosyv1.CopyWork, said <-c
 			return err
 		}
 		to := l.bytes(ctx, said)
-		if _, err := io.CopyBuffer(struct{ io.Writer }{to}, tar, make([]byte, 64<<10)); err != nil {
+		if _, err := io.CopyBuffer(struct{ io.Writer }{to}, restless{tar, timer}, make([]byte, 64<<10)); err != nil {
 			return fmt.Errorf("read %s: %w", w.GetPath(), err)
 		}
 		return to.CloseWrite()
 	case argosyv1.CopyKind_COPY_KIND_WRITE:
-		return d.cfg.Engine.WriteFiles(ctx, c.ContainerID, w.GetPath(), l.bytes(ctx, said))
+		return d.cfg.Engine.WriteFiles(ctx, containerID, w.GetPath(), restless{l.bytes(ctx, said), timer})
 	}
 	return errors.New("this agent does not know this way of copying; upgrade it")
 }
