@@ -9,11 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/cli/live"
 	"github.com/argosy-cluster/argosy/internal/cli/words"
 )
 
 func (a *app) psCmd() *cobra.Command {
-	var members, all bool
+	var members, all, watch bool
 	var machine string
 	cmd := &cobra.Command{
 		Use:   "ps [APP[/STACK[.NUMBER]]]",
@@ -21,25 +22,34 @@ func (a *app) psCmd() *cobra.Command {
 		Long: `Show replicas: what is wanted and what was seen.
 
 STATE is what an agent saw, AGE how long ago that was confirmed. A replica that nobody has seen lately is 'unknown', never
-'running'.`,
+'running'.
+
+With --watch the table is live on a terminal, with the keys of 'argosy top' (? shows them). Elsewhere there is a line for
+each change, until it is interrupted.`,
 		Example: `  argosy ps
   argosy ps shop/lamp
   argosy ps --members shop/lamp.3
+  argosy ps --watch shop
   argosy ps -o json`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeTargets,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req := &argosyv1.ListReplicasRequest{Tenant: a.tenant, AllTenants: all, Machine: machine}
-			if len(args) == 1 {
-				t, err := parseTarget(args[0])
-				if err != nil {
-					return err
-				}
-				req.App, req.Stack, req.Number = t.app, t.stack, t.number
+			req, err := a.replicaRequest(args, machine, all)
+			if err != nil {
+				return err
 			}
 			c, err := a.connect()
 			if err != nil {
 				return err
+			}
+			s := &liveSource{a: a, c: c, req: req}
+			switch {
+			case watch && a.output == "table" && a.interactive():
+				m := live.New(live.Options{Title: "argosy ps", Target: first(args), Tenants: all, Color: a.colorful(a.sys.Out),
+					Plain: true, Members: members})
+				return live.Run(cmd.Context(), s, a.sys.In, a.sys.Out, a.environment(), m)
+			case watch:
+				return a.watchLines(cmd.Context(), s, members, all)
 			}
 			res, err := c.apps.ListReplicas(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
@@ -50,6 +60,7 @@ STATE is what an agent saw, AGE how long ago that was confirmed. A replica that 
 	}
 	cmd.Flags().BoolVarP(&members, "members", "m", false, "show the members of each replica")
 	cmd.Flags().BoolVarP(&all, "all-tenants", "A", false, "show the replicas of all tenants")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on with what changes")
 	cmd.Flags().StringVar(&machine, "machine", "", "only replicas on this machine")
 	_ = cmd.RegisterFlagCompletionFunc("machine", a.completeMachines)
 	return cmd

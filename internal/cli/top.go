@@ -99,9 +99,6 @@ func (a *app) replicaRequest(args []string, machine string, all bool) (*argosyv1
 	if err != nil {
 		return nil, err
 	}
-	if t.member != "" {
-		return nil, usageError("%q is a container: name its replica, %s/%s.%d", args[0], t.app, t.stack, t.number)
-	}
 	req.App, req.Stack, req.Number = t.app, t.stack, t.number
 	return req, nil
 }

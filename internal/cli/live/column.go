@@ -33,8 +33,7 @@ type placed struct {
 	index, width int
 }
 
-// arrange chooses the columns that a width has room for. What is left over goes to those that can use it, first come first
-// served.
+// arrange chooses the columns that a width has room for. What is left over goes to names, then to all that can use it alike.
 func (l *list) arrange(total int) (out []placed, gap int) {
 	gap = 1
 	if total >= 100 {
@@ -65,20 +64,27 @@ func (l *list) arrange(total int) (out []placed, gap int) {
 	}
 	for _, i := range order {
 		for j := range out {
-			p := &out[j]
-			if p.index != i || room <= 0 {
-				continue
+			if p := &out[j]; p.index == i && p.follow {
+				more := min(max(min(max(l.widest[i], len(p.title)+2), p.most)-p.width, 0), max(room, 0))
+				p.width += more
+				room -= more
 			}
-			most := p.most
-			if p.follow {
-				most = min(max(l.widest[i], len(p.title)+2), most)
+		}
+	}
+	for grown := true; grown && room > 0; {
+		grown = false
+		for j := range out {
+			if p := &out[j]; !p.follow && room > 0 && p.width < p.most {
+				p.width++
+				room--
+				grown = true
 			}
-			if p.most == 0 {
-				most = p.width + room
-			}
-			more := min(max(most-p.width, 0), room)
-			p.width += more
-			room -= more
+		}
+	}
+	for j := range out {
+		if p := &out[j]; p.most == 0 && room > 0 {
+			p.width += room
+			room = 0
 		}
 	}
 	return out, gap
@@ -145,7 +151,7 @@ func amounts(keep int) []column {
 
 // sinceColumn is how long it has been so.
 func sinceColumn(title string, keep int) column {
-	return column{title: title, keep: keep, least: 4, most: 5, right: true, steady: true,
+	return column{title: title, keep: keep, least: max(4, len(title)), most: max(5, len(title)+1), right: true, steady: true,
 		cell: func(m *Model, r *row) cell {
 			if m == nil || r.since.IsZero() {
 				return dash

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -228,7 +229,7 @@ func (m *Model) other() []Effect {
 // sortNext sorts by the next or the last visible column that can be sorted by.
 func (m *Model) sortNext(step int) {
 	l := m.list()
-	columns, _ := l.arrange(m.width)
+	columns, _ := l.arrange(m.width - 1)
 	at := 0
 	for i, c := range columns {
 		if c.index == l.sort {
@@ -283,7 +284,7 @@ func (m *Model) act(what Action) []Effect {
 	members := r.replica.GetObservation().GetMembers()
 	switch {
 	case len(members) == 0:
-		m.say(fmt.Sprintf("%s has no container to enter: %s", r.name, or(r.message(), "nobody has seen one yet")))
+		m.say(fmt.Sprintf("%s has no container to enter: %s", r.name, cmp.Or(r.message(), "nobody has seen one yet")))
 		return nil
 	case len(members) == 1:
 		return []Effect{HandOver{what, r.replica.GetReplica().GetKey(), members[0].GetName()}}
@@ -294,13 +295,6 @@ func (m *Model) act(what Action) []Effect {
 	out := m.enter()
 	m.say("Choose a container, then press e again.")
 	return out
-}
-
-func or(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
 }
 
 func (m *Model) say(s string) { m.notice, m.noticed = clean(s), m.now }

@@ -227,6 +227,10 @@ func (m *Model) machines(msg Machines) {
 		id := s.GetMachine().GetId()
 		seen[id] = true
 		r := l.rows[id]
+		if r != nil && r.name != clean(s.GetMachine().GetName()) { // another name is another place
+			l.remove(id)
+			r = nil
+		}
 		if r == nil {
 			r = &row{}
 		}
@@ -361,7 +365,7 @@ func (m *Model) members() {
 	seen := map[string]bool{}
 	if of != nil {
 		for i, mo := range of.replica.GetObservation().GetMembers() {
-			id := of.id + "/" + mo.GetName()
+			id := memberID(of, mo, i)
 			r := l.rows[id]
 			if r == nil {
 				r = &row{}

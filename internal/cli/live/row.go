@@ -1,6 +1,7 @@
 package live
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -90,10 +91,15 @@ func (r *row) setReplica(at time.Time, s *argosyv1.ReplicaStatus, tenants bool) 
 	r.haystack = strings.ToLower(r.name + "\n" + state + "\n" + clean(s.GetMachineName()) + "\n" + clean(s.GetMessage()))
 }
 
+// memberID tells members apart, those that a machine calls the same too.
+func memberID(of *row, m *argosyv1.MemberObservation, place int) string {
+	return fmt.Sprintf("%s/%d/%s", of.id, place, m.GetName())
+}
+
 func (r *row) setMember(of *row, m *argosyv1.MemberObservation, place int) {
 	name := clean(m.GetName())
 	if r.id == "" {
-		r.id, r.name = of.id+"/"+m.GetName(), name
+		r.id, r.name = memberID(of, m, place), name
 		r.natural = of.natural + "\x00" + natural(string(rune('0'+min(place, 0xffff))))
 	}
 	r.replica, r.member, r.heard = of.replica, m, of.heard

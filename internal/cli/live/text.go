@@ -81,7 +81,12 @@ func middle(s string, n int) string {
 		return head(s, n)
 	}
 	left := (n - 1) / 2
-	return ansi.Truncate(s, left, "") + "…" + ansi.TruncateLeft(s, w-(n-1-left), "")
+	begin := ansi.Truncate(s, left, "") + "…"
+	for cut := w - (n - 1 - left); ; cut++ { // a wide character is not cut in two
+		if out := begin + ansi.TruncateLeft(s, cut, ""); width(out) <= n || cut >= w {
+			return out
+		}
+	}
 }
 
 // pad fills a text up to n columns, on the left for numbers. A text that is wider is the caller's to shorten before.

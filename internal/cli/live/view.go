@@ -60,7 +60,7 @@ func (m *Model) listLines() []string {
 	}
 	add(roomForTitle, m.titleLine)
 	add(roomForSummary, m.summaryLine)
-	columns, gap := m.list().arrange(m.width)
+	columns, gap := m.list().arrange(m.width - 1)
 	add(2, func() string { return m.headerLine(columns, gap) })
 	n := m.bodyHeight()
 	rows, selected := m.list().window(n)
@@ -138,7 +138,7 @@ func (m *Model) linkCell() cell {
 	switch {
 	case !m.paused.IsZero():
 		return cell{"paused, " + age(m.paused) + " old", words.Yellow}
-	case m.fresh.IsZero() && m.linkErr == "":
+	case m.fresh.IsZero() && m.linkErr == "", !m.linked && m.linkErr == "":
 		return cell{"asking …", words.Dim}
 	case m.fresh.IsZero():
 		return cell{"disconnected, retrying", words.Red}
@@ -217,9 +217,10 @@ func (m *Model) headerLine(columns []placed, gap int) string {
 		}
 		b.WriteString(pad(head(title, c.width), c.width, c.right))
 	}
-	return m.paint(cell{strings.TrimRight(b.String(), " "), words.Dim})
+	return m.paint(cell{head(" "+strings.TrimRight(b.String(), " "), m.width), words.Dim})
 }
 
+// rowLine is a row behind a margin of one column, in which the cursor stands: it is seen without colour too.
 func (m *Model) rowLine(r *row, columns []placed, gap int, selected bool) string {
 	var b strings.Builder
 	for i, c := range columns {
@@ -241,15 +242,16 @@ func (m *Model) rowLine(r *row, columns []placed, gap int, selected bool) string
 		}
 		b.WriteString(m.paint(t))
 	}
-	switch {
+	switch line := b.String(); {
+	case m.width < 2:
+		return head(line, m.width)
 	case !selected:
-		return b.String()
+		return strings.TrimRight(" "+line, " ")
 	case m.opts.Color:
-		return string(words.Reverse) + b.String() + words.Reset
+		return string(words.Reverse) + ">" + line + words.Reset
+	default:
+		return strings.TrimRight(">"+line, " ")
 	}
-	// Without colour, the cursor stands in the place of the first letter.
-	line := b.String()
-	return ">" + strings.TrimPrefix(line, string([]rune(line)[:1]))
 }
 
 // stateCell is the state of a row, with a question mark where nobody can say that it is still so.
@@ -290,7 +292,7 @@ func (m *Model) detailLine() string {
 	}
 	if r.machine != nil {
 		cap := r.machine.GetMachine().GetCapacity()
-		text += fmt.Sprintf("; reserved cpu %s of %s, memory %s of %s", words.CPUs(r.machine.GetReservedCpuMilli()), words.CPUs(cap.GetCpuMilli()-cap.GetReserveCpuMilli()),
+		text += fmt.Sprintf(": reserved cpu %s of %s, memory %s of %s", words.CPUs(r.machine.GetReservedCpuMilli()), words.CPUs(cap.GetCpuMilli()-cap.GetReserveCpuMilli()),
 			words.Bytes(r.machine.GetReservedMemory()), words.Bytes(cap.GetMemory()-cap.GetReserveMemory()))
 	}
 	return m.paint(cell{head(strings.TrimSpace(text), m.width), words.Dim})
@@ -320,8 +322,8 @@ func (m *Model) keysLine() string {
 	default:
 		keys = "↑↓ move  Esc back  l logs  e shell  x explain  ? help  q quit"
 	}
-	if over := width(keys) > m.width; over {
-		keys = "/ filter  < > sort  l logs  e shell  x explain  ? help  q quit"
+	if width(keys) > m.width {
+		keys = strings.NewReplacer("↑↓ move  ", "", "< > sort", "<> sort", "  q quit", "").Replace(keys)
 	}
 	return m.paint(cell{head(keys, m.width), words.Dim})
 }
