@@ -32,6 +32,7 @@ need ip iproute2
 need mmdebstrap mmdebstrap
 need curl curl
 need git git
+need tmux tmux
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 # shellcheck disable=SC2207
 missing=($(printf '%s\n' "${missing[@]}" | sort -u))

@@ -255,6 +255,8 @@ type fakeAgent struct {
 	*clients
 	m    *join.Membership
 	work chan *argosyv1.Work
+	// send says something in the session, once there is one.
+	send func(*argosyv1.SessionRequest) error
 }
 
 func (c *cluster) machine(t testing.TB, f join.Facts) *fakeAgent {
@@ -278,6 +280,7 @@ func (f *fakeAgent) connect(t testing.TB) {
 		defer mu.Unlock()
 		return stream.Send(m)
 	}
+	f.send = send
 	err := send(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Hello{Hello: &argosyv1.Hello{BootId: "boot", SessionId: f.m.MachineID,
 		Capacity: &argosyv1.Capacity{CpuMilli: 4000, Memory: 8 << 30}, Address: f.m.Address, ClusterId: f.m.Cluster}}})
 	if err == nil {

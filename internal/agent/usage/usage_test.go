@@ -74,6 +74,9 @@ func TestSample(t *testing.T) {
 				u.NetworkReceived != 100 || u.NetworkSent != 200 {
 				t.Errorf("the second sample is %v", u)
 			}
+			if r := u.Rate; r == nil || r.NetworkReceived != 0 || r.DiskWritten != 0 {
+				t.Errorf("nothing was sent or written, and the rate is %v", r)
+			}
 		})
 	}
 }
@@ -92,5 +95,46 @@ func TestReadIsBounded(t *testing.T) {
 	}
 	if _, err := s.read(root); err == nil {
 		t.Error("a directory was read")
+	}
+}
+
+// TestRates: how much a second is told from the second sample on, and not where a counter began anew.
+func TestRates(t *testing.T) {
+	was := traffic{received: 1000, sent: 500, read: 0, written: 4096}
+	now := traffic{received: 3000, sent: 500, read: 8192, written: 4096}
+	r := now.since(was, 2*time.Second)
+	if r == nil || r.NetworkReceived != 1000 || r.NetworkSent != 0 || r.DiskRead != 4096 || r.DiskWritten != 0 {
+		t.Errorf("the rate is %v", r)
+	}
+	if r := was.since(now, 2*time.Second); r != nil {
+		t.Errorf("a counter that began anew gives a rate: %v", r)
+	}
+	if r := now.since(was, 0); r != nil {
+		t.Errorf("no time gives a rate: %v", r)
+	}
+}
+
+// TestMachineTraffic: a machine's own devices and disks count, not what is stacked on them or inside.
+func TestMachineTraffic(t *testing.T) {
+	net := func(n string) string {
+		return "Inter-|   Receive |\n face |bytes |\n" +
+			"    lo: 9000 0 0 0 0 0 0 0 9000 0\n  eth0: " + n + "000 0 0 0 0 0 0 0 100 0\ndocker0: 7777 0 0 0 0 0 0 0 7777 0\nveth12: 7777 0 0 0 0 0 0 0 7777 0\n"
+	}
+	disk := func(n string) string {
+		return "   8  0 sda 1 0 " + n + "0 0 1 0 4 0 0 0 0\n   8  1 sda1 1 0 " + n + "0 0 1 0 4 0 0 0 0\n 253 0 dm-0 1 0 " + n + "0 0 1 0 4 0 0 0 0\n"
+	}
+	root := tree(t, map[string]string{"proc/net/dev": net("1"), "proc/diskstats": disk("1"), "sys/block/sda/size": "1", "sys/block/dm-0/size": "1"})
+	s, at := New(root), time.Unix(1000, 0)
+	if first := s.Sample(at, nil, root).Machine; first.Rate != nil {
+		t.Errorf("the first sample has a rate: %v", first.Rate)
+	}
+	for name, text := range map[string]string{"proc/net/dev": net("3"), "proc/diskstats": disk("5")} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := s.Sample(at.Add(2*time.Second), nil, root).Machine.Rate
+	if r == nil || r.NetworkReceived != 1000 || r.NetworkSent != 0 || r.DiskRead != 40*sector/2 || r.DiskWritten != 0 {
+		t.Errorf("the rate is %v", r)
 	}
 }

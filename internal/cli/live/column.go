@@ -218,7 +218,7 @@ func machineColumns() []column {
 		shareColumn("MEMORY", 5, words.Bytes, func(r *row) (int64, int64, int64) {
 			return r.usage.memory, r.machine.GetReservedMemory(), r.machine.GetMachine().GetCapacity().GetMemory()
 		}),
-		{title: "DISK", keep: 6, least: 11, most: 11, right: true,
+		{title: "DISK", keep: 6, least: 9, most: 11, right: true,
 			cell: func(m *Model, r *row) cell {
 				u := r.machine.GetUsage()
 				if u == nil || m != nil && !m.counts(r) {
@@ -239,7 +239,7 @@ func machineColumns() []column {
 
 // shareColumn is a bar of what is used and what is reserved beyond that, and the numbers beside it.
 func shareColumn(title string, keep int, say func(int64) string, of func(r *row) (used, reserved, total int64)) column {
-	return column{title: title, keep: keep, least: 16, most: 30,
+	return column{title: title, keep: keep, least: 15, most: 30,
 		cell: func(m *Model, r *row) cell {
 			used, reserved, total := of(r)
 			text := "-/" + say(total)
@@ -248,7 +248,7 @@ func shareColumn(title string, keep int, say func(int64) string, of func(r *row)
 			} else {
 				used = 0
 			}
-			text = pad(text, 11, true)
+			text = pad(text, 9, true)
 			n := 5
 			if m != nil {
 				n = m.barWidth - width(text) - 1

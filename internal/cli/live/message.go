@@ -33,10 +33,11 @@ type (
 		At     time.Time
 		Change *argosyv1.WatchReplicasResponse
 	}
-	// Usage is what changed of what they use.
+	// Usage is what changed of what they use; with Of, of that replica and its members alone.
 	Usage struct {
 		At     time.Time
 		Change *argosyv1.WatchUsageResponse
+		Of     *argosyv1.ReplicaKey
 	}
 	// Text is what an effect has to show.
 	Text struct{ Title, Body string }

@@ -52,6 +52,9 @@ type Model struct {
 	of    *argosyv1.ReplicaKey // whose members
 	usage map[string]usage     // of members, by name
 
+	// early is what was told of rows that were not there yet: what changes is told once.
+	early map[string]func(r *row)
+
 	// link: whether the cluster answers, since when, why not. fresh is when it last did.
 	linked    bool
 	linkSince time.Time
@@ -234,6 +237,7 @@ func (m *Model) machines(msg Machines) {
 		if r == nil {
 			r = &row{}
 		}
+		m.late(id, r)
 		r.setMachine(msg.At, s)
 		l.changed(r)
 	}
@@ -266,6 +270,7 @@ func (m *Model) replicas(msg Replicas) {
 		default:
 			r = &row{}
 		}
+		m.late(id, r)
 		r.setReplica(msg.At, s, m.opts.Tenants)
 		m.count(r, 1)
 		m.place(l, r, anew)
@@ -330,19 +335,21 @@ func (m *Model) used(msg Usage) {
 	m.at(msg.At)
 	m.fresh = m.now
 	machines, replicas := m.data[machinesView], m.data[replicasView]
+	if msg.Change.GetFull() && msg.Of == nil {
+		m.early = nil
+		for _, r := range replicas.rows {
+			r.usage = usage{}
+		}
+	}
 	for _, u := range msg.Change.GetMachines() {
-		if r := machines.rows[u.GetId()]; r != nil {
+		m.tell(machines, u.GetId(), func(r *row) {
 			r.sampled = msg.At.Add(-u.GetAge().AsDuration())
 			r.usage = machineUsage(u.GetUsage())
-			machines.changed(r)
-		}
+		})
 	}
 	for _, u := range msg.Change.GetReplicas() {
 		id := replicaID(u.GetKey())
-		if r := replicas.rows[id]; r != nil {
-			r.usage = replicaUsage(u)
-			replicas.changed(r)
-		}
+		m.tell(replicas, id, func(r *row) { r.usage = replicaUsage(u) })
 		if m.of != nil && id == replicaID(m.of) && len(u.GetMembers()) > 0 {
 			m.usage = map[string]usage{}
 			for _, mu := range u.GetMembers() {
@@ -353,6 +360,27 @@ func (m *Model) used(msg Usage) {
 	m.calm(machines)
 	m.calm(replicas)
 	m.members()
+}
+
+// tell changes a row, now or as soon as there is one.
+func (m *Model) tell(l *list, id string, change func(r *row)) {
+	if r := l.rows[id]; r != nil {
+		change(r)
+		l.changed(r)
+		return
+	}
+	if m.early == nil {
+		m.early = map[string]func(*row){}
+	}
+	m.early[id] = change
+}
+
+// late tells a row that has come what was said of it before.
+func (m *Model) late(id string, r *row) {
+	if change := m.early[id]; change != nil {
+		change(r)
+		delete(m.early, id)
+	}
 }
 
 // members makes the list of members of the replica that is looked into.

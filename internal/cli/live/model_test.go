@@ -94,7 +94,7 @@ func (d *driver) run(td *datadriven.TestData) string {
 		}
 		d.update(Replicas{d.now, c})
 	case "usage":
-		d.update(Usage{d.now, parseUsage(td.Input)})
+		d.update(Usage{At: d.now, Change: parseUsage(td.Input)})
 	case "link":
 		d.update(Link{At: d.now, Err: strings.TrimSpace(td.Input)})
 	case "time":

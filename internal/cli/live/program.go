@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -73,10 +74,11 @@ type program struct {
 	failed error
 	// stopMembers ends the watch of a replica's members.
 	stopMembers context.CancelFunc
-	// stops are requests to stop from elsewhere, as Ctrl-Z is one from here.
-	stops  chan os.Signal
-	screen string
-	drawn  bool
+	// stops are requests to stop the process. released: the terminal is not ours now.
+	stops    chan os.Signal
+	released atomic.Bool
+	screen   string
+	drawn    bool
 }
 
 // own is a message of this package on its way through bubbletea.
@@ -107,7 +109,7 @@ func (p *program) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			in = Wheel{3}
 		}
 	case tea.ResumeMsg:
-		signal.Notify(p.stops, syscall.SIGTSTP)
+		p.released.Store(false)
 	case fatal:
 		p.failed = msg.err
 		return p, tea.Quit
@@ -163,7 +165,7 @@ func (p *program) carryOut(e Effect) tea.Cmd {
 		p.stopMembers = cancel
 		return func() tea.Msg {
 			p.again(ctx, func() error {
-				return p.src.Usage(ctx, e.Key, func(c *argosyv1.WatchUsageResponse) { p.send(Usage{time.Now(), c}) })
+				return p.src.Usage(ctx, e.Key, func(c *argosyv1.WatchUsageResponse) { p.send(Usage{time.Now(), c, e.Key}) })
 			})
 			return nil
 		}
@@ -233,7 +235,7 @@ func (p *program) session() error {
 	g.Go(func() error { return p.pollMachines(ctx) })
 	if !p.m.opts.Plain {
 		g.Go(func() error {
-			err := p.src.Usage(ctx, nil, func(c *argosyv1.WatchUsageResponse) { p.send(Usage{time.Now(), c}) })
+			err := p.src.Usage(ctx, nil, func(c *argosyv1.WatchUsageResponse) { p.send(Usage{At: time.Now(), Change: c}) })
 			return ended(err)
 		})
 	}
@@ -267,18 +269,24 @@ func (p *program) pollMachines(ctx context.Context) error {
 	}
 }
 
-// suspend stops the process, with the terminal as it was before.
+// suspend gives the terminal back, and then stops the process: bubbletea sends its group the signal that obeyStops waits for.
 func (p *program) suspend() tea.Msg {
-	signal.Reset(syscall.SIGTSTP) // the one that bubbletea sends must stop us
-	return tea.Suspend()
+	p.released.Store(true)
+	return tea.SuspendMsg{}
 }
 
+// obeyStops does what Ctrl-Z asks for, wherever it comes from. Go never gives a signal that was once asked for its default
+// back, so the process stops itself; while it shows a view, only after the terminal is as it was.
 func (p *program) obeyStops() tea.Msg {
 	for {
 		select {
 		case <-p.ctx.Done():
 			return nil
 		case <-p.stops:
+			if p.released.Load() {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+				continue
+			}
 			p.tea.Send(p.suspend())
 		}
 	}
@@ -294,10 +302,9 @@ func (p *program) handOver(r HandOver) tea.Cmd {
 	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = answerWithin
-	h := &handed{Cmd: cmd, cancel: cancel, quit: p.tea.Quit}
-	return tea.Exec(h, func(err error) tea.Msg {
+	h := &handed{Cmd: cmd, cancel: cancel, quit: p.tea.Quit, released: &p.released}
+	return tea.Exec(h, func(error) tea.Msg { // what went wrong was on the terminal
 		cancel()
-		signal.Notify(p.stops, syscall.SIGTSTP)
 		return own{Tick{time.Now()}}
 	})
 }
@@ -305,8 +312,9 @@ func (p *program) handOver(r HandOver) tea.Cmd {
 // handed is a command that has the terminal.
 type handed struct {
 	*exec.Cmd
-	cancel func()
-	quit   func()
+	cancel   func()
+	quit     func()
+	released *atomic.Bool
 }
 
 func (h *handed) SetStdin(r io.Reader)  { h.Stdin = r }
@@ -315,7 +323,8 @@ func (h *handed) SetStderr(w io.Writer) { h.Stderr = w }
 
 // Run runs the command. What it said stays to be read when it failed, or ended by itself.
 func (h *handed) Run() error {
-	signal.Reset(syscall.SIGTSTP)
+	h.released.Store(true)
+	defer h.released.Store(false)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)

@@ -71,7 +71,7 @@ func randomMsg(t *rapid.T, now time.Time) Msg {
 			c.Replicas = append(c.Replicas, u)
 		}
 		c.Machines = append(c.Machines, &argosyv1.MachineReport{Id: machine.Draw(t, "machine"), Usage: &argosyv1.MachineUsage{CpuMilli: number.Draw(t, "cpu"), Memory: number.Draw(t, "memory")}})
-		return Usage{now, c}
+		return Usage{At: now, Change: c}
 	case 8:
 		msg := Machines{At: now}
 		for i := range rapid.IntRange(0, 3).Draw(t, "machines") {
@@ -150,7 +150,7 @@ func TestSelectionFollowsItsRow(t *testing.T) {
 		want := m.list().current().id
 		for step := range rapid.IntRange(1, 20).Draw(t, "steps") {
 			now = now.Add(2 * time.Second)
-			m.Update(Usage{now, manyUsages(0, 50, rapid.IntRange(0, 1000).Draw(t, "seed"))})
+			m.Update(Usage{At: now, Change: manyUsages(0, 50, rapid.IntRange(0, 1000).Draw(t, "seed"))})
 			m.Update(Tick{now})
 			rows, at := m.list().window(m.bodyHeight())
 			if got := rows[at].id; got != want {
@@ -198,7 +198,7 @@ func BenchmarkSecond(b *testing.B) {
 		for j := range 20 {
 			now = now.Add(50 * time.Millisecond)
 			m.Update(Replicas{now, changes[(i*20+j)%200]})
-			m.Update(Usage{now, usages[(i*20+j)%200]})
+			m.Update(Usage{At: now, Change: usages[(i*20+j)%200]})
 			if m.View() == "" {
 				b.Fatal("nothing is drawn")
 			}

@@ -172,6 +172,9 @@ func (m *Model) summaryLine() string {
 		}
 	}
 	left := fmt.Sprintf("%d replicas", total)
+	if total == 1 {
+		left = "1 replica"
+	}
 	if len(states) > 0 {
 		left += ": " + strings.Join(states, ", ")
 	}
