@@ -172,7 +172,7 @@ func (w *writer) entry(n *node, indent int) {
 		w.put("")
 	}
 	n.line = w.line
-	w.value(n, indent, strings.Repeat(" ", indent)+scalarText(n.key, indent, true)+":")
+	w.value(n, indent, strings.Repeat(" ", indent)+keyText(n.key)+":")
 	n.last = w.line - 1
 }
 
@@ -265,7 +265,7 @@ func (n *node) inline() (string, bool) {
 		if blockStyle(n.text) {
 			return "", false
 		}
-		return scalarText(n.text, 0, false), true
+		return scalarText(n.text, false), true
 	case len(n.kids) == 0 && n.kind == mapping:
 		return "{}", true
 	case len(n.kids) == 0:
@@ -286,10 +286,10 @@ func (n *node) inline() (string, bool) {
 			return "", false
 		}
 		if k.kind == scalar && !k.bare {
-			one = scalarText(k.text, 0, true)
+			one = scalarText(k.text, true)
 		}
 		if n.kind == mapping {
-			one = scalarText(k.key, 0, true) + ": " + one
+			one = keyText(k.key) + ": " + one
 		}
 		parts = append(parts, one)
 	}
@@ -322,6 +322,9 @@ func blockStyle(s string) bool {
 }
 
 func printable(c rune) bool {
+	if c >= 0x200b && c <= 0x200f || c >= 0x202a && c <= 0x202e || c >= 0x2060 && c <= 0x206f {
+		return false // what is not seen is written so that it is
+	}
 	return c >= ' ' && c < 0x7f || c >= 0xa1 && c < 0xd800 && c != 0x2028 && c != 0x2029 || c > 0xdfff && c < 0xfeff || c > 0xfeff && c < 0xfffd || c >= 0x10000 && c <= 0x10ffff
 }
 
@@ -347,10 +350,21 @@ func (w *writer) block(s string, indent int, start string) {
 	}
 }
 
-// scalarText is a text as YAML has it on one line: plain where that is safe, else in double quotes.
-func scalarText(s string, _ int, flow bool) string {
+// keyText is a key; YAML 1.2 takes on for a text.
+func keyText(s string) string {
+	if s == "on" {
+		return s
+	}
+	return scalarText(s, true)
+}
+
+// scalarText is a text as YAML has it on one line: plain where that is safe, else in quotes.
+func scalarText(s string, flow bool) string {
 	if plainText(s, flow) {
 		return s
+	}
+	if strings.ContainsAny(s, `"\`) && strings.IndexFunc(s, func(c rune) bool { return !printable(c) }) < 0 {
+		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
 	}
 	var b strings.Builder
 	b.WriteByte('"')
@@ -401,7 +415,7 @@ func plainText(s string, flow bool) bool {
 	first := s[0]
 	if strings.IndexByte("!&*-?|>%@`\"'#,[]{}:=.+~<0123456789", first) >= 0 {
 		// Numbers, dates and the like are quoted; a text such as 1.2.3.4/24 could do without, but need not.
-		if !strings.HasPrefix(s, "./") && !amountText(s) {
+		if !strings.HasPrefix(s, "./") && !amountText(s) && !flagText(s) {
 			return false
 		}
 	}
@@ -412,6 +426,12 @@ func plainText(s string, flow bool) bool {
 		return false
 	}
 	return !flow || !strings.ContainsAny(s, ",[]{}:")
+}
+
+// flagText is true for texts such as -c and --config=x, which are neither numbers nor elements of lists.
+func flagText(s string) bool {
+	rest := strings.TrimPrefix(strings.TrimPrefix(s, "-"), "-")
+	return rest != s && rest != "" && (rest[0]|0x20 >= 'a' && rest[0]|0x20 <= 'z')
 }
 
 // amountText is true for texts such as 10s and 256MiB, which begin with a digit and are no numbers.

@@ -35,7 +35,7 @@ type project struct {
 func projects(t testing.TB) []project {
 	t.Helper()
 	dirs, err := filepath.Glob("testdata/projects/*")
-	if err != nil || len(dirs) < 4 {
+	if err != nil || len(dirs) < 40 {
 		t.Fatalf("%d projects are in testdata, want at least 40 (%v)", len(dirs), err)
 	}
 	var out []project

@@ -54,19 +54,7 @@ func (im *importer) mount(svc *service, m map[string]any, i int) *node {
 	switch str(m["type"]) {
 	case "tmpfs":
 		t, _ := m["tmpfs"].(map[string]any)
-		n := newMap("", where...).add(newText("type", "tmpfs", where...), newText("target", literal(target), where...))
-		opts := newMap("tmpfs", where...)
-		if size := str(t["size"]); size != "" && size != "0" {
-			opts.add(number("size", literal(size), where...))
-		}
-		if t["mode"] != nil {
-			opts.add(number("mode", mode(t["mode"]), where...))
-		}
-		opts.flow = true
-		if len(opts.kids) > 0 {
-			n.add(opts)
-		}
-		return n
+		return tmpfs(target, str(t["size"]), t["mode"], where)
 	case "bind":
 		return im.bind(svc, m, at, where)
 	case "volume", "":
@@ -76,6 +64,34 @@ func (im *importer) mount(svc *service, m map[string]any, i int) *node {
 		im.refuse(at, n, fmt.Sprintf("a mount of type %s cannot be carried over from service %s", str(m["type"]), svc.source), "it is volume or tmpfs")
 		return n
 	}
+}
+
+// tmpfs is a path that lives in memory.
+func tmpfs(target, size string, perm any, where []string) *node {
+	n := newMap("", where...).add(newText("type", "tmpfs", where...), newText("target", literal(target), where...))
+	opts := newMap("tmpfs", where...)
+	if size != "" && size != "0" {
+		opts.add(newText("size", literal(size), where...))
+	}
+	if perm != nil {
+		opts.add(number("mode", mode(perm), where...))
+	}
+	opts.flow = true
+	if len(opts.kids) > 0 {
+		n.add(opts)
+	}
+	return n
+}
+
+// mounters is how many services mount a volume.
+func (im *importer) mounters(source string) int {
+	n := 0
+	for _, svc := range im.services {
+		if slices.ContainsFunc(list(svc.m["volumes"]), func(e any) bool { m, _ := e.(map[string]any); return str(m["source"]) == source }) {
+			n++
+		}
+	}
+	return n
 }
 
 // volume mounts a volume of the stack.
@@ -90,8 +106,11 @@ func (im *importer) volume(svc *service, m map[string]any, at manifest.Node, whe
 		return n
 	}
 	anonymous := source == ""
+	v, _ := section(im.model, "volumes")[source].(map[string]any)
 	if anonymous {
 		source = svc.source + strings.ReplaceAll(target, "/", "-")
+	} else if o := section(v, "driver_opts"); str(o["type"]) == "tmpfs" && im.mounters(source) == 1 {
+		return tmpfs(target, sizeOption(str(o["o"])), nil, where)
 	} else if kind, refused := im.volumeKind(source); refused != "" {
 		n := newText("", "", where...)
 		im.refuse(im.src.place("volumes", source, "driver_opts"), n, fmt.Sprintf("volume %s cannot be carried over: %s", source, refused), kind)
@@ -168,6 +187,8 @@ func (im *importer) volumeKind(source string) (instead, refused string) {
 	switch {
 	case driver != "" && driver != "local":
 		return "volumes are local to a machine, and a replica stays with its data", fmt.Sprintf("its driver is %s", driver)
+	case str(opts["device"]) != "" && (kind == "" || kind == "none") && im.opts.BindsAsVolumes:
+		im.note(im.src.place("volumes", source), "volume %s is %s of the host: it becomes a volume of its own, which begins empty", source, str(opts["device"]))
 	case str(opts["device"]) != "" && kind != "tmpfs":
 		if kind == "" || kind == "none" {
 			return "for a file, use configs; for data, a volume of the stack", fmt.Sprintf("it is %s of the host", str(opts["device"]))

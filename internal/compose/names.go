@@ -11,10 +11,22 @@ import (
 type names struct {
 	given map[string]map[string]string // by kind, then by Compose's name
 	taken map[string]map[string]bool
+	exact map[string]map[string]bool // Compose's names that are names here too: nothing else is called so
 }
 
 func newNames() *names {
-	return &names{given: map[string]map[string]string{}, taken: map[string]map[string]bool{}}
+	return &names{given: map[string]map[string]string{}, taken: map[string]map[string]bool{}, exact: map[string]map[string]bool{}}
+}
+
+// keep leaves a name to what Compose calls so.
+func (n *names) keep(kind, name string) {
+	if manifest.CheckName(name) != nil {
+		return
+	}
+	if n.exact[kind] == nil {
+		n.exact[kind] = map[string]bool{}
+	}
+	n.exact[kind][name] = true
 }
 
 // of is the name in the manifest of what Compose calls so.
@@ -22,7 +34,10 @@ func (n *names) of(kind, name string) string {
 	if given, ok := n.given[kind][name]; ok {
 		return given
 	}
-	given := n.free(kind, name)
+	given := name
+	if !n.exact[kind][name] {
+		given = n.free(kind, name)
+	}
 	if n.given[kind] == nil {
 		n.given[kind] = map[string]string{}
 	}
@@ -34,10 +49,10 @@ func (n *names) of(kind, name string) string {
 func (n *names) free(kind, like string) string {
 	base := manifest.NameLike(like)
 	if base == "" {
-		base = kind
+		base = manifest.NameLike(kind + "-" + like)
 	}
 	name := base
-	for i := 2; n.taken[kind][name]; i++ {
+	for i := 2; n.taken[kind][name] || n.exact[kind][name]; i++ {
 		suffix := fmt.Sprintf("-%d", i)
 		name = strings.TrimRight(base[:min(len(base), 63-len(suffix))], "-") + suffix
 	}

@@ -68,8 +68,11 @@ func (im *importer) text(value string, path ...string) string {
 			continue
 		}
 		for _, written := range []string{raw, strings.TrimPrefix(raw, key+"=")} {
-			if strings.Contains(written, "$") && im.same(written, value) {
+			switch {
+			case strings.Contains(written, "$") && im.same(written, value):
 				return im.keep(written, n)
+			case written == value:
+				return literal(value)
 			}
 		}
 	}
@@ -102,7 +105,7 @@ func (im *importer) same(text, value string) bool {
 // item is an element of a list, as text does it.
 func (im *importer) item(value string, path ...string) string {
 	for _, n := range im.src.items(path...) {
-		if raw, ok := n.Scalar(); ok && strings.Contains(raw, "$") && im.same(raw, value) {
+		if raw, ok := n.Scalar(); ok && im.same(raw, value) {
 			return im.keep(raw, n)
 		}
 	}
@@ -191,7 +194,7 @@ func (im *importer) pairs(svc *service, key string, v any) *node {
 	}
 	for _, k := range im.inOrder(values, svc.path(key)...) {
 		path := svc.path(key, k)
-		if values[k] == nil {
+		if values[k] == nil || im.unsaid(k, path) {
 			n.add(im.fromOutside(k, key == "environment", path))
 			continue
 		}
@@ -201,6 +204,16 @@ func (im *importer) pairs(svc *service, key string, v any) *node {
 		return nil
 	}
 	return n
+}
+
+// unsaid is true for an element of a list that is a key alone; compose-go has looked its value up.
+func (im *importer) unsaid(key string, path []string) bool {
+	all := im.src.all(path...)
+	if len(all) == 0 {
+		return false
+	}
+	raw, ok := all[0].Scalar()
+	return ok && raw == key && all[0].Name() == all[0]
 }
 
 // fromOutside is a variable without a value: that of the environment of argosy.
@@ -235,7 +248,7 @@ func (im *importer) image(svc *service, key string, v any) *node {
 	if v != nil && str(v) != "" {
 		n := im.value(key, v, svc.path(key)...)
 		if build != nil {
-			im.note(at, "service %s is built by Compose: build %s, and send it to the cluster with `argosy image load %s`", svc.source, str(v), str(v))
+			im.note(at, "%s is built by Compose: build it, and send it to the cluster with `argosy image load %s`", str(v), str(v))
 			im.before("argosy image load " + str(v))
 			n.comment("Compose builds it: see above.")
 		}
@@ -368,7 +381,7 @@ func (im *importer) healthcheck(svc *service, key string, v any) *node {
 
 // restart is Compose's restart or deploy's restart_policy, which wins.
 func (im *importer) restart(svc *service, key string, v any) *node {
-	if p := section(section(svc.m, "deploy"), "restart_policy"); len(p) > 0 {
+	if p := section(section(svc.m, "deploy"), "restart_policy"); len(p) > 0 && !svc.job {
 		path := svc.path("deploy", "restart_policy")
 		word := map[string]string{"none": "no", "on-failure": "on-failure", "any": "always", "": "always"}[str(p["condition"])]
 		if n := str(p["max_attempts"]); n != "" && n != "0" && word == "on-failure" {
@@ -390,7 +403,7 @@ func (im *importer) restart(svc *service, key string, v any) *node {
 		word = "no"
 	}
 	switch {
-	case svc.await && (word == "" || word == "always" || word == "unless-stopped"):
+	case (svc.await || svc.job) && (word == "" || word == "always" || word == "unless-stopped"):
 		n := newText(key, "on-failure", svc.path(key)...)
 		return n.comment("It is to end: Argosy restarts what does not say so.")
 	case word == "" || word == "always":

@@ -29,8 +29,7 @@ func (im *importer) settle(root *node) []byte {
 		}
 		if !taken {
 			for _, f := range faults {
-				f.File = "the manifest"
-				im.faults = append(im.faults, f)
+				im.faults = append(im.faults, im.src.top[0].root.Fault("nothing is left that could run: "+f.Message, ""))
 			}
 			return nil
 		}
@@ -62,32 +61,54 @@ func (im *importer) takeOut(root *node, f manifest.Fault) bool {
 	if f.Line == 0 {
 		return false
 	}
-	n, parents := at(root, f.Line)
-	if n == nil {
+	n, parents := at(root, f)
+	if n == root {
 		return false
+	}
+	if n.refused != "" {
+		// Something else about what this round has taken out.
+		im.blame(n, f)
+		return true
 	}
 	// What must be there takes what it belongs to with it.
 	for must(n) && len(parents) > 0 {
 		n, parents = parents[len(parents)-1], parents[:len(parents)-1]
 	}
-	if n == root || n.refused != "" {
+	if n == root {
 		return false
 	}
-	n.refused = f.Message
+	im.blame(n, f)
+	if n.key != "" && len(parents) > 0 {
+		im.forget(root, parents[len(parents)-1], n)
+	}
+	return true
+}
+
+// blame makes a fault of the manifest one of the Compose file, and the comment that stands in the node's place.
+func (im *importer) blame(n *node, f manifest.Fault) {
+	what := f.Message
 	hint := f.Hint
 	if f.Suggestion != "" {
 		hint = strings.TrimPrefix(fmt.Sprintf("%s; perhaps %s", hint, f.Suggestion), "; ")
 	}
 	if hint != "" {
-		n.refused += ": " + hint
+		what += ": " + hint
 	}
-	fault := im.src.place(n.path...).Fault(f.Message, f.Hint)
+	if n.refused != "" {
+		what = n.refused + "; " + what
+	}
+	n.refused = what
+	place := im.src.place(n.path...)
+	if n.kind == scalar && n.key == "" && len(n.path) > 1 {
+		for _, item := range im.src.items(n.path[:len(n.path)-1]...) {
+			if raw, ok := item.Scalar(); ok && im.same(raw, im.vars.now(n.text)) {
+				place = item
+			}
+		}
+	}
+	fault := place.Fault(f.Message, f.Hint)
 	fault.Suggestion = f.Suggestion
 	im.faults = append(im.faults, fault)
-	if n.key != "" && len(parents) > 0 {
-		im.forget(root, parents[len(parents)-1], n)
-	}
-	return true
 }
 
 // must is true for keys without which the map around them is none.
@@ -101,19 +122,37 @@ func must(n *node) bool {
 	return false
 }
 
-// at is the innermost node written in a line, and what it is in.
-func at(n *node, line int) (found *node, parents []*node) {
+// at is the innermost node that a fault of the manifest is about, and what it is in.
+func at(n *node, f manifest.Fault) (found *node, parents []*node) {
 	for {
-		i := slices.IndexFunc(n.kids, func(k *node) bool { return k.refused == "" && k.line <= line && line <= k.last })
+		i := slices.IndexFunc(n.kids, func(k *node) bool { return k.line > 0 && k.line <= f.Line && f.Line <= k.last })
 		if i < 0 {
-			return n, parents
+			break
 		}
 		parents = append(parents, n)
-		n = n.kids[i]
-		if n.flow && n.line == n.last {
-			return n, parents
+		if n = n.kids[i]; n.flow {
+			break
 		}
 	}
+	if n.kind == sequence && n.flow {
+		if word := wordOf(f); word != "" {
+			i := slices.IndexFunc(n.kids, func(k *node) bool { return k.kind == scalar && k.text == word })
+			if i >= 0 {
+				return n.kids[i], append(parents, n)
+			}
+		}
+	}
+	return n, parents
+}
+
+// wordOf is what a fault points at, without its quotes.
+func wordOf(f manifest.Fault) string {
+	line := []rune(f.Text)
+	from, to := f.Col-f.TextCol, f.EndCol-f.TextCol
+	if from < 0 || to > len(line) || from >= to {
+		return ""
+	}
+	return strings.Trim(string(line[from:to]), `"'`)
 }
 
 // forget takes a container or stack that is refused out of everything that names it.

@@ -19,6 +19,7 @@ func (im *importer) scale(svc *service) {
 	if mode := str(deploy["mode"]); mode == "global" || mode == "global-job" {
 		svc.global = true
 	}
+	svc.job = strings.HasSuffix(str(deploy["mode"]), "-job")
 }
 
 // formStacks puts what belongs together into stacks.
@@ -111,7 +112,7 @@ func (im *importer) placement(st *stack) *node {
 		}
 		if most := str(p["max_replicas_per_node"]); most != "" && most != "0" {
 			at := im.src.place(svc.path("deploy", "placement", "max_replicas_per_node")...)
-			im.note(at, "at most %s replicas of %s on a machine is a wish here: they are spread over the machines", most, svc.source)
+			im.note(at, "max_replicas_per_node %s of service %s is a wish here: its replicas are spread over the machines", most, svc.source)
 			if !slices.Contains(spread, "machine") {
 				spread = append(spread, "machine")
 			}

@@ -23,6 +23,8 @@ type service struct {
 	volumes []string
 	// await is true when another one waits for it to complete.
 	await bool
+	// job is true for what Swarm runs to its end.
+	job bool
 }
 
 func (s *service) path(more ...string) []string {
@@ -77,6 +79,11 @@ func (im *importer) translate() *node {
 		svc := &service{source: name, m: m}
 		im.services = append(im.services, svc)
 	}
+	for kind, key := range map[string]string{"container": "services", "volume": "volumes", "secret": "secrets", "config": "configs"} {
+		for name := range section(im.model, key) {
+			im.names.keep(kind, name)
+		}
+	}
 	im.nameServices()
 	for _, svc := range im.services {
 		im.scale(svc)
@@ -108,17 +115,10 @@ func (im *importer) translate() *node {
 
 // nameServices gives services their names: their own, where those are names.
 func (im *importer) nameServices() {
-	// Names that are fine stay, whatever others would like to be called.
 	for _, svc := range im.services {
-		if manifest.CheckName(svc.source) == nil {
-			svc.name = im.names.of("container", svc.source)
-		}
-	}
-	for _, svc := range im.services {
-		if svc.name != "" {
+		if svc.name = im.names.of("container", svc.source); svc.name == svc.source {
 			continue
 		}
-		svc.name = im.names.of("container", svc.source)
 		at := im.src.place(svc.path()...)
 		im.note(at, "service %s is called %s: names are small letters, digits and hyphens", svc.source, svc.name)
 		for _, m := range im.mentions() {

@@ -177,7 +177,10 @@ func literal(s string) string { return strings.ReplaceAll(s, "$", "$$") }
 // secret is true for a variable whose value should not be written down.
 func secret(name string) bool {
 	name = strings.ToUpper(name)
-	for _, word := range []string{"PASS", "PWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "PRIVATE", "SALT", "DSN"} {
+	if name == "PASS" || name == "PW" {
+		return true
+	}
+	for _, word := range []string{"PASSW", "PASSPH", "_PASS", "PASS_", "_PW", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "PRIVATE", "SALT", "DSN"} {
 		if strings.Contains(name, word) {
 			return true
 		}
