@@ -65,6 +65,8 @@ type importer struct {
 
 	app      string
 	services []*service
+	bySource map[string]*service
+	said     []mention
 	stacks   []*stack
 	configs  *configs
 	todo     []string // what to do before applying, as lines of the header
@@ -85,14 +87,20 @@ func Import(files []manifest.File, opts Options) Result {
 	if faults := im.readVariables(); len(faults) > 0 {
 		return Result{Faults: manifest.Gather(faults)}
 	}
+	if fault, over := im.tooManyPorts(); over {
+		return Result{Faults: manifest.Gather([]manifest.Fault{fault})}
+	}
 	if fault, failed := im.load(); failed {
 		return Result{Faults: manifest.Gather([]manifest.Fault{fault})}
 	}
-	root := im.translate()
+	root, ok := im.translate()
+	if !ok {
+		return Result{Faults: manifest.Gather(im.faults)}
+	}
 	text := im.settle(root)
 	res := Result{Manifest: text, App: im.app, Notes: manifest.Gather(im.notes)}
 	switch {
-	case len(im.faults) > 0 && !opts.Partial:
+	case len(im.faults) > 0 && (!opts.Partial || text == nil):
 		res.Manifest, res.Faults = nil, manifest.Gather(im.faults)
 	case len(im.faults) > 0:
 		res.Notes = manifest.Gather(append(im.notes, im.faults...))

@@ -224,7 +224,7 @@ func (c *configs) fromBind(im *importer, svc *service, source, target string, re
 		c.add(im, svc, filepath.Join(source, f), path.Join(target, filepath.ToSlash(f)), modes[f], at)
 	}
 	if len(files) == 1 && !readOnly {
-		return fmt.Sprintf("the file %s becomes a config, which the container cannot change", im.shown(source)), true
+		return fmt.Sprintf("the file %s becomes a config, which the container cannot change", im.source(source, at)), true
 	}
 	return "", true
 }

@@ -12,7 +12,7 @@ import (
 
 const (
 	maxFiles  = 100    // Compose files, extended and included ones counted
-	maxValues = 20_000 // of all files, aliases written out
+	maxValues = 10_000 // of all files, aliases written out
 	maxChain  = 64     // services that extend each other, and files that include each other
 )
 
@@ -25,6 +25,7 @@ type source struct {
 	base string // the directory that it resolves names of files in, absolute
 	// includes are the files that it includes, in order.
 	includes []*source
+	services map[string]manifest.Node
 	followed bool
 }
 
@@ -89,6 +90,12 @@ func (s *sources) open(name, abs, base string, data []byte) *source {
 		s.faults = append(s.faults, root.Fault("a Compose file is a map", ""))
 		return nil
 	}
+	src.services = map[string]manifest.Node{}
+	if services, ok := root.Child("services"); ok {
+		for _, name := range services.Keys() {
+			src.services[name], _ = services.Child(name)
+		}
+	}
 	if s.values += root.Size(maxValues); s.values > maxValues {
 		s.faults = append(s.faults, root.Fault(fmt.Sprintf("the files have more than %d values, aliases written out", maxValues), "import it in parts"))
 		return nil
@@ -106,10 +113,8 @@ func (s *sources) follow(src *source, depth int) {
 		s.faults = append(s.faults, src.root.Fault(fmt.Sprintf("files include each other more than %d deep", maxChain), ""))
 		return
 	}
-	services, _ := src.root.Child("services")
-	for _, name := range services.Keys() {
-		svc, _ := services.Child(name)
-		ext, _ := svc.Child("extends")
+	for _, name := range sorted(src.services) {
+		ext, _ := src.services[name].Child("extends")
 		if file, ok := ext.Child("file"); ok {
 			if next := s.named(src, file); next != nil && next != src {
 				s.follow(next, depth+1)

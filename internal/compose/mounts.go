@@ -277,7 +277,7 @@ func (im *importer) bind(svc *service, m map[string]any, at manifest.Node, where
 		im.note(at, "%s of the host is left out: images have their own; the variable TZ sets the time zone", source)
 		return nil
 	case strings.HasSuffix(source, ".sock") && strings.HasPrefix(target, "/"), under(source, "/var/run"), under(source, "/run"):
-		why := fmt.Sprintf("%s of the host is not given to service %s", source, svc.source)
+		why := fmt.Sprintf("%s of the host is not given to service %s", im.source(source, at), svc.source)
 		instead := "leave it out, or ask an administrator: it is the engine's socket, and with it the whole machine"
 		if !strings.Contains(source, "docker") && !strings.Contains(source, "containerd") && !strings.Contains(source, "podman") {
 			instead = "run what listens there as a container, and reach it over the network"
@@ -285,7 +285,7 @@ func (im *importer) bind(svc *service, m map[string]any, at manifest.Node, where
 		im.refuse(at, n, why, instead)
 		return n
 	case source == "/" || under(source, "/dev") || under(source, "/proc") || under(source, "/sys") || under(source, "/boot") || under(source, "/lib/modules") || under(source, "/etc") || under(source, "/var/lib/docker") || under(source, "/var/log"):
-		im.refuse(at, n, fmt.Sprintf("%s of the host is not given to service %s", source, svc.source),
+		im.refuse(at, n, fmt.Sprintf("%s of the host is not given to service %s", im.source(source, at), svc.source),
 			"leave it out, or ask an administrator")
 		return n
 	}
@@ -296,18 +296,18 @@ func (im *importer) bind(svc *service, m map[string]any, at manifest.Node, where
 		return nil
 	}
 	if im.opts.BindsAsVolumes {
-		im.note(at, "the directory %s of the host becomes a volume, which begins empty", im.shown(source))
-		vol := im.mountNode(svc, im.volumeOf(svc, source, at), target, truth(m["read_only"]), false, where)
-		return vol.comment("Of the host in Compose: " + im.shown(source) + ".")
+		im.note(at, "the directory %s of the host becomes a volume, which begins empty", im.source(source, at))
+		vol := im.mountNode(svc, im.volumeOf(svc, source, target, at), target, truth(m["read_only"]), false, where)
+		return vol.comment("Of the host in Compose: " + im.source(source, at) + ".")
 	}
-	im.refuse(at, n, fmt.Sprintf("the path %s of the host is not given to service %s: it would be that of whichever machine the container runs on", im.shown(source), svc.source),
+	im.refuse(at, n, fmt.Sprintf("the path %s of the host is not given to service %s: it would be that of whichever machine the container runs on", im.source(source, at), svc.source),
 		"--binds volumes makes it a volume, which begins empty; small files below this directory become configs; code belongs into the image")
 	return n
 }
 
 // volumeOf is the volume that takes the place of a directory of the host.
-func (im *importer) volumeOf(svc *service, source string, at manifest.Node) string {
-	key := "the directory " + im.shown(source)
+func (im *importer) volumeOf(svc *service, source, target string, at manifest.Node) string {
+	key := "the directory " + im.source(source, at)
 	given := im.names.given["volume"]
 	if given == nil {
 		given = map[string]string{}
@@ -315,6 +315,9 @@ func (im *importer) volumeOf(svc *service, source string, at manifest.Node) stri
 	}
 	if given[key] == "" {
 		like := filepath.Base(source)
+		if im.source(source, at) != im.shown(source) {
+			like = svc.name + "-" + path.Base(target)
+		}
 		if im.names.taken["volume"][manifest.NameLike(like)] {
 			like = svc.name + "-" + like
 		}
@@ -325,6 +328,19 @@ func (im *importer) volumeOf(svc *service, source string, at manifest.Node) stri
 }
 
 func under(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+
+// source is a path of the host as it is shown: as it is written, when that is with variables.
+func (im *importer) source(p string, at manifest.Node) string {
+	raw, ok := at.Scalar()
+	if !ok {
+		from, _ := at.Child("source")
+		raw, _ = from.Scalar()
+	}
+	if strings.Contains(raw, "$") {
+		return raw
+	}
+	return im.shown(p)
+}
 
 // shown is a path of the host as a person wrote it.
 func (im *importer) shown(p string) string {

@@ -71,6 +71,13 @@ type mention struct {
 
 // mentions are all texts in which services may name each other.
 func (im *importer) mentions() []mention {
+	if im.said == nil {
+		im.said = append([]mention{}, im.findMentions()...)
+	}
+	return im.said
+}
+
+func (im *importer) findMentions() []mention {
 	var out []mention
 	var walk func(path []string, v any)
 	walk = func(path []string, v any) {

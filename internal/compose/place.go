@@ -47,7 +47,7 @@ func (w *walk) file(src *source, path []string, depth int) {
 	if w.left--; w.left < 0 || depth > maxChain {
 		return
 	}
-	if len(path) > 2 && path[0] == "services" {
+	if len(path) > 1 && path[0] == "services" {
 		w.service(src, path, depth)
 	} else {
 		w.descend(src.root, path, 0)
@@ -62,11 +62,17 @@ func (w *walk) service(src *source, path []string, depth int) {
 	if w.left--; w.left < 0 || depth > maxChain {
 		return
 	}
-	if w.descend(src.root, path, 0) {
+	svc, there := src.services[path[1]]
+	if !there {
+		services, ok := src.root.Child("services")
+		if ok && w.depth < 1 {
+			w.depth, w.near = 1, services
+		}
+		return
+	}
+	if w.descend(svc, path[2:], 2) {
 		return // !override: what is extended does not count
 	}
-	services, _ := src.root.Child("services")
-	svc, _ := services.Child(path[1])
 	ext, ok := svc.Child("extends")
 	if !ok {
 		return

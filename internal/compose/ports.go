@@ -3,10 +3,47 @@ package compose
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/argosy-cluster/argosy/internal/manifest"
 )
+
+// maxPorts bounds the ports of all services, ranges counted out, which compose-go does.
+const maxPorts = 20_000
+
+// tooManyPorts refuses files whose ranges of ports would cost too much.
+func (im *importer) tooManyPorts() (fault manifest.Fault, over bool) {
+	total := 0
+	for _, src := range im.src.files {
+		for _, name := range sorted(src.services) {
+			for _, key := range []string{"ports", "expose"} {
+				ports, _ := src.services[name].Child(key)
+				for _, item := range ports.Items() {
+					text, _ := item.Scalar()
+					if total += rangeSize(im.vars.now(text)); total > maxPorts {
+						return item.Fault(fmt.Sprintf("the files publish more than %d ports", maxPorts), "a machine has 65535 of them"), true
+					}
+				}
+			}
+		}
+	}
+	return manifest.Fault{}, false
+}
+
+// rangeSize is how many ports of the container an entry of ports is about.
+func rangeSize(s string) int {
+	s, _, _ = strings.Cut(s, "/")
+	first, end, _ := strings.Cut(s[strings.LastIndexByte(s, ':')+1:], "-")
+	a, errA := strconv.Atoi(first)
+	b, errB := strconv.Atoi(end)
+	if errA != nil || errB != nil || b < a || b > 65535 {
+		return 1
+	}
+	return b - a + 1
+}
 
 // ports are written as the Compose file has them, where they can be found there.
 func (im *importer) ports(svc *service, key string, v any) *node {

@@ -49,13 +49,15 @@ func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m))
 // inOrder are the keys of a section in the order of the files; those that are not written there come last.
 func (im *importer) inOrder(m map[string]any, path ...string) []string {
 	var out []string
+	seen := make(map[string]bool, len(m))
 	for _, k := range im.src.keys(path...) {
 		if _, ok := m[k]; ok {
 			out = append(out, k)
+			seen[k] = true
 		}
 	}
 	for _, k := range sorted(m) {
-		if !slices.Contains(out, k) {
+		if !seen[k] {
 			out = append(out, k)
 		}
 	}
@@ -63,8 +65,9 @@ func (im *importer) inOrder(m map[string]any, path ...string) []string {
 }
 
 // translate makes the manifest.
-func (im *importer) translate() *node {
+func (im *importer) translate() (root *node, ok bool) {
 	im.names = newNames()
+	im.bySource = map[string]*service{}
 	im.configs = newConfigs()
 	im.app = manifest.NameLike(im.app)
 	if im.app == "" {
@@ -78,6 +81,7 @@ func (im *importer) translate() *node {
 		}
 		svc := &service{source: name, m: m}
 		im.services = append(im.services, svc)
+		im.bySource[name] = svc
 	}
 	for kind, key := range map[string]string{"container": "services", "volume": "volumes", "secret": "secrets", "config": "configs"} {
 		for name := range section(im.model, key) {
@@ -89,6 +93,13 @@ func (im *importer) translate() *node {
 		im.scale(svc)
 	}
 	im.formStacks()
+	for _, st := range im.stacks {
+		if n := len(st.services); n > manifest.MaxMembers {
+			im.faults = append(im.faults, im.src.place("services").Fault(fmt.Sprintf("%d services are more than one stack can have: %d", n, manifest.MaxMembers),
+				"--stacks each makes a stack of each"))
+			return nil, false
+		}
+	}
 	for _, svc := range im.services {
 		for dep, v := range section(svc.m, "depends_on") {
 			d, _ := v.(map[string]any)
@@ -105,12 +116,12 @@ func (im *importer) translate() *node {
 		im.container(svc)
 		containers.add(svc.n)
 	}
-	root := newMap("").add(newText("argosy", "v1"), newText("app", im.app), containers)
+	root = newMap("").add(newText("argosy", "v1"), newText("app", im.app), containers)
 	root.add(im.stackNodes()...)
 	if cfg := im.configs.node(im); cfg != nil {
 		root.add(cfg)
 	}
-	return root
+	return root, true
 }
 
 // nameServices gives services their names: their own, where those are names.
@@ -131,12 +142,7 @@ func (im *importer) nameServices() {
 }
 
 func (im *importer) service(source string) *service {
-	for _, svc := range im.services {
-		if svc.source == source {
-			return svc
-		}
-	}
-	return nil
+	return im.bySource[source]
 }
 
 // topLevel goes through what stands beside the services.
