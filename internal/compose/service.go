@@ -105,8 +105,13 @@ func (im *importer) same(text, value string) bool {
 // item is an element of a list, as text does it.
 func (im *importer) item(value string, path ...string) string {
 	for _, n := range im.src.items(path...) {
-		if raw, ok := n.Scalar(); ok && im.same(raw, value) {
+		raw, ok := n.Scalar()
+		switch {
+		case !ok:
+		case strings.Contains(raw, "$") && im.same(raw, value):
 			return im.keep(raw, n)
+		case raw == value:
+			return literal(value)
 		}
 	}
 	return im.made(value)
