@@ -167,6 +167,3 @@ func (s *sources) keys(path ...string) []string {
 	}
 	return out
 }
-
-// topKeys are the keys of a section in the order of the files, included ones first.
-func (s *sources) topKeys(section string) []string { return s.keys(section) }

@@ -83,7 +83,7 @@ func (im *importer) text(value string, path ...string) string {
 func (im *importer) made(value string) string {
 	if text, ok := im.vars.made[value]; ok && value != "" {
 		for i := range len(text) {
-			if rest := strings.TrimPrefix(text[i+1:], "{"); text[i] == '$' && secret(rest[:nameLength(rest)]) {
+			if rest := strings.TrimPrefix(text[i+1:], "{"); text[i] == '$' && secret(rest[:manifest.VariableLength(rest)]) {
 				return im.keep(text, im.src.top[0].root)
 			}
 		}

@@ -108,27 +108,16 @@ func (im *importer) learn(text string) {
 	for i := 0; i < len(text); i++ {
 		if text[i] == '$' {
 			rest := strings.TrimPrefix(text[i+1:], "{")
-			ask(rest[:nameLength(rest)])
+			ask(rest[:manifest.VariableLength(rest)])
 		}
 	}
 	// A file with variables gives way to the environment also where no Compose file names the variable.
 	for line := range strings.Lines(text) {
 		name, _, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
-		if name = strings.TrimSpace(name); ok && nameLength(name) == len(name) {
+		if name = strings.TrimSpace(name); ok && manifest.VariableLength(name) == len(name) {
 			ask(name)
 		}
 	}
-}
-
-// nameLength is how many bytes of s are a variable's name.
-func nameLength(s string) int {
-	for i := range len(s) {
-		c := s[i]
-		if c != '_' && (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9' || i == 0) {
-			return i
-		}
-	}
-	return len(s)
 }
 
 // substitute interpolates as Compose does. A variable that must be set and is not counts as 1, which fits everywhere: it
@@ -218,12 +207,12 @@ func (k *keeper) until(braces bool) string {
 		case c == '$' && strings.HasPrefix(rest, "$"):
 			b.WriteString("$$")
 			k.pos += 2
-		case c == '$' && strings.HasPrefix(rest, "{") && nameLength(rest[1:]) > 0:
-			n := nameLength(rest[1:])
+		case c == '$' && strings.HasPrefix(rest, "{") && manifest.VariableLength(rest[1:]) > 0:
+			n := manifest.VariableLength(rest[1:])
 			k.pos += 2 + n
 			b.WriteString(k.variable(rest[1:1+n], true))
-		case c == '$' && nameLength(rest) > 0:
-			n := nameLength(rest)
+		case c == '$' && manifest.VariableLength(rest) > 0:
+			n := manifest.VariableLength(rest)
 			k.pos += 1 + n
 			b.WriteString(k.variable(rest[:n], false))
 		default:

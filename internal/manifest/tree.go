@@ -46,12 +46,6 @@ func (n Node) IsZero() bool { return n.v.n == nil }
 func (n Node) IsMap() bool  { return !n.IsZero() && n.v.isMap() }
 func (n Node) IsList() bool { return !n.IsZero() && n.v.isList() }
 
-// File is the name of the file that the node stands in.
-func (n Node) File() string { return n.v.f.name }
-
-// Line counts from 1.
-func (n Node) Line() int { return n.v.n.Line }
-
 // Scalar is the text of a single value as it is written; ok is false for maps, lists and what is empty.
 func (n Node) Scalar() (text string, ok bool) {
 	if n.IsZero() || !n.v.isScalar() || n.v.isNull() {
@@ -59,9 +53,6 @@ func (n Node) Scalar() (text string, ok bool) {
 	}
 	return n.v.n.Value, true
 }
-
-// IsString is true for a text, and false for a number, a truth value and what is empty.
-func (n Node) IsString() bool { return !n.IsZero() && n.v.isString() }
 
 // Tag is an explicit tag such as !reset, else "".
 func (n Node) Tag() string {
@@ -239,6 +230,9 @@ func Compose(kind string, path ...string) (key ComposeKey, known bool) {
 
 // NameLike is a name as manifests want it, made of a text, or "".
 func NameLike(s string) string { return nameLike(strings.ToValidUTF8(s, "")) }
+
+// VariableLength is how many bytes at the beginning of s are the name of a variable.
+func VariableLength(s string) int { return nameLength(s) }
 
 // CheckName says what keeps a text from being a name.
 func CheckName(s string) error { return checkName(s) }
