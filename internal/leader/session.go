@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/dispatcher"
@@ -22,12 +23,13 @@ func (l *Leader) Session(ctx context.Context, machineID string, stream dispatche
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	host, s, wake, refusal := l.open(machineID, hello)
+	heard := l.cfg.Now()
+	host, s, wake, refusal := l.open(heard, machineID, hello)
 	if host == nil && l.cfg.Greet != nil {
-		if stream, err = l.stand(ctx, machineID, stream); err != nil {
+		if stream, heard, err = l.stand(ctx, machineID, stream); err != nil {
 			return err
 		}
-		host, s, wake, refusal = l.open(machineID, hello)
+		host, s, wake, refusal = l.open(heard, machineID, hello)
 	}
 	switch {
 	case host == nil:
@@ -52,7 +54,8 @@ type host struct {
 	reign *reign
 }
 
-func (l *Leader) open(machineID string, hello *argosyv1.Hello) (*host, *dispatcher.Session, <-chan struct{}, *argosyv1.Refusal) {
+// open begins a machine's session, which gave its last sign of life at heard.
+func (l *Leader) open(heard time.Time, machineID string, hello *argosyv1.Hello) (*host, *dispatcher.Session, <-chan struct{}, *argosyv1.Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.reign
@@ -60,7 +63,7 @@ func (l *Leader) open(machineID string, hello *argosyv1.Hello) (*host, *dispatch
 		return nil, nil, nil, nil
 	}
 	wake := make(chan struct{}, 1)
-	s, refusal := r.core.Open(l.cfg.Now(), machineID, hello)
+	s, refusal := r.core.Open(heard, machineID, hello)
 	if s != nil {
 		r.wakes[s] = wake
 	}

@@ -17,10 +17,12 @@ type heard struct {
 	sessions map[string]int
 }
 
-// stand takes a machine's beats until this server leads; then it returns the stream to go on with.
-func (l *Leader) stand(ctx context.Context, machine string, stream dispatcher.Stream) (dispatcher.Stream, error) {
+// stand takes a machine's beats until this server leads; then it returns the stream to go on with, and when the machine gave
+// its last sign of life: that this server leads is none.
+func (l *Leader) stand(ctx context.Context, machine string, stream dispatcher.Stream) (dispatcher.Stream, time.Time, error) {
+	last := l.cfg.Now()
 	if err := stream.Send(&argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Welcome{Welcome: l.cfg.Greet(machine)}}); err != nil {
-		return nil, err
+		return nil, last, err
 	}
 	l.hear(machine, 1)
 	defer l.hear(machine, -1)
@@ -31,17 +33,18 @@ func (l *Leader) stand(ctx context.Context, machine string, stream dispatcher.St
 		begun, leads := l.begun, l.reign != nil
 		l.mu.Unlock()
 		if leads {
-			return p, nil
+			return p, last, nil
 		}
 		select {
 		case r := <-p.in:
 			if r.err != nil {
-				return nil, r.err
+				return nil, last, r.err
 			}
+			last = l.cfg.Now()
 			l.hear(machine, 0)
 		case <-begun:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, last, ctx.Err()
 		}
 	}
 }
