@@ -35,6 +35,8 @@ type Forwarder struct {
 	Local func() bool
 	Next  http.Handler
 	Log   *slog.Logger
+	// Lacks reports whether a request for images is one that the leader has to answer.
+	Lacks func(r *http.Request) bool
 	// Patience is how long a request waits for a leader.
 	Patience time.Duration
 }
@@ -48,6 +50,9 @@ const look = 10 * time.Millisecond
 // ServeHTTP answers here or passes on.
 func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m := methodOf(r.URL.Path)
+	if strings.HasPrefix(r.URL.Path, "/v2/") && !f.Local() && f.Lacks(r) {
+		m = method{where: atLeader, streams: r.Method != http.MethodGet && r.Method != http.MethodHead}
+	}
 	if m.where == here || f.Local() {
 		f.Next.ServeHTTP(w, r)
 		return
@@ -191,6 +196,9 @@ func (m method) body(r *http.Request) (again func(*http.Request) *http.Request, 
 	return func(r *http.Request) *http.Request {
 		next := r.Clone(r.Context())
 		next.Body, next.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+		if len(b) == 0 {
+			next.Body = http.NoBody
+		}
 		next.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
 		return next
 	}, true, err

@@ -76,11 +76,11 @@ func (s *Server) handler() http.Handler {
 	mux.Handle(argosyv1connect.NewStreamServiceHandler(streamService{s}, opts...))
 	mux.Handle(argosyv1connect.NewJoinServiceHandler(joinService{s}, opts...))
 	mux.Handle(argosyv1connect.NewAgentServiceHandler(agentService{s}, opts...))
-	images := registry.NewHandler(s.images, registry.Options{Authorize: authorizeImages, Log: s.log})
+	images := registry.NewHandler(s.images, registry.Options{Authorize: authorizeImages, Log: s.log, Named: s.nameImage, Unnamed: s.unnameImage})
 	mux.Handle("/v2/", authn.RequireHTTP(auth.AllowMachinesAndViewers, "images", images))
 	return authn.Middleware(&peers.Forwarder{
 		Own: s.id, Book: s.book, Guide: s.member, Transport: s.transport, Local: s.leader.Leading, Next: withDeadlines(mux),
-		Log: s.log, Patience: leaderPatience,
+		Log: s.log, Patience: leaderPatience, Lacks: s.lacks,
 	})
 }
 

@@ -358,6 +358,7 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	g.Go(func() error { return ignoreDone(ctx, s.directory.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.book.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.keepMembers(ctx)) })
+	g.Go(func() error { return ignoreDone(ctx, s.keepImageNames(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.history.Follow(ctx, s.store, s.fillHistory, s.log)) })
 	g.Go(func() error { return ignoreClosed(secure.ServeTLS(tcp, "", "")) })
 	g.Go(func() error { return ignoreClosed(local.Serve(unix)) })

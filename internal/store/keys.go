@@ -33,6 +33,7 @@ const (
 	Secrets   = Root + "secrets/"   // storev1.Secret
 	Registry  = Root + "registry/"  // storev1.Secret
 	Outcomes  = Root + "outcomes/"  // storev1.Outcome
+	Images    = Root + "images/"    // storev1.ImageName
 	// History holds transitions until every server has them in its own database.
 	History = Root + "history/" // argosyv1.Transition
 	// Outboxes holds, for each machine, the number of the last transition committed from its outbox.
@@ -75,6 +76,20 @@ func SecretKey(tenant, name string) string { return Secrets + tenant + "/" + nam
 
 // RegistryKey is where a tenant's credential for a registry is kept.
 func RegistryKey(tenant, registry string) string { return Registry + tenant + "/" + registry }
+
+// ImageKey is where it is kept what a name of a tenant's image means.
+func ImageKey(tenant, name, tag string) string { return Images + tenant + "/" + name + ":" + tag }
+
+// ParseImageKey reads back what [ImageKey] made.
+func ParseImageKey(key string) (tenant, name, tag string, ok bool) {
+	rest, isImage := strings.CutPrefix(key, Images)
+	tenant, rest, hasName := strings.Cut(rest, "/")
+	i := strings.LastIndexByte(rest, ':')
+	if !isImage || !hasName || i < 0 {
+		return "", "", "", false
+	}
+	return tenant, rest[:i], rest[i+1:], true
+}
 
 // OutcomeKey is where the outcome of an RPC is kept under the caller's idempotency key.
 func OutcomeKey(tenant, key string) string { return Outcomes + tenant + "/" + key }

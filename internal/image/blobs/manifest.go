@@ -209,6 +209,9 @@ type Named struct {
 	Since     time.Time // when the name took this meaning
 }
 
+// Tenants lists the tenants that have, or had, images.
+func (s *Store) Tenants() ([]string, error) { return list(filepath.Join(s.dir, "tenants")) }
+
 // List returns the tenant's names in order. A name whose manifest cannot be read has size -1.
 func (s *Store) List(tenant string) ([]Named, error) {
 	if err := image.ValidTenant(tenant); err != nil {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -28,6 +29,10 @@ type Options struct {
 	// Authorize says whether the peer of the request may do this with the tenant's images. Its error is shown to the
 	// peer. Nil refuses everything.
 	Authorize func(r *http.Request, tenant string, action Action) error
+	// Named and Unnamed are told of a name that was given or taken away, before the peer is; an error is the peer's
+	// answer, which then tries again. Both may be nil.
+	Named   func(ctx context.Context, tenant, name, tag string, d image.Digest) error
+	Unnamed func(ctx context.Context, tenant, name, tag string) error
 	// Log gets what went wrong inside; never nil.
 	Log *slog.Logger
 	// Idle is how long a peer may neither send nor take a byte; default one minute.
@@ -189,6 +194,26 @@ func (h *Handler) images(w http.ResponseWriter, _ *http.Request, t target) error
 	}
 	w.Header().Set("Content-Type", "application/json")
 	return ignoreGone(json.NewEncoder(w).Encode(answer))
+}
+
+// Lacks reports whether a path is that of a part of an image which a store does not have.
+func Lacks(store *blobs.Store, path string) bool {
+	t, err := parse(path)
+	if err != nil {
+		return false
+	}
+	switch t.kind {
+	case kindManifest:
+		_, ok, err := store.Resolve(t.tenant, image.Ref{Name: t.name, Tag: t.tag, Digest: t.digest})
+		return err == nil && !ok
+	case kindBlob:
+		f, _, err := store.Blob(t.tenant, t.digest)
+		if err == nil {
+			_ = f.Close() // only read
+		}
+		return errors.Is(err, blobs.ErrUnknown)
+	}
+	return false
 }
 
 func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, t target) error {

@@ -24,6 +24,11 @@ func (h *Handler) putManifest(w http.ResponseWriter, r *http.Request, t target) 
 	if err != nil {
 		return err
 	}
+	if t.tag != "" && h.opts.Named != nil {
+		if err := h.opts.Named(r.Context(), t.tenant, t.name, t.tag, d); err != nil {
+			return &Error{http.StatusServiceUnavailable, "UNAVAILABLE", err.Error()}
+		}
+	}
 	h.opts.Log.InfoContext(r.Context(), "image received", "tenant", t.tenant, "name", t.name, "tag", t.tag, "digest", d)
 	w.Header().Set("Location", "/v2/"+t.tenant+"/"+t.name+"/manifests/"+string(d))
 	w.Header().Set("Docker-Content-Digest", string(d))
@@ -40,9 +45,14 @@ func badBody(err error) error {
 	return e
 }
 
-func (h *Handler) untag(w http.ResponseWriter, _ *http.Request, t target) error {
+func (h *Handler) untag(w http.ResponseWriter, r *http.Request, t target) error {
 	if t.tag == "" {
 		return &Error{http.StatusBadRequest, "UNSUPPORTED", "delete a name, not a digest; what has no name and no use goes by itself"}
+	}
+	if h.opts.Unnamed != nil {
+		if err := h.opts.Unnamed(r.Context(), t.tenant, t.name, t.tag); err != nil {
+			return &Error{http.StatusServiceUnavailable, "UNAVAILABLE", err.Error()}
+		}
 	}
 	if err := h.store.Untag(t.tenant, t.name, t.tag); err != nil {
 		return err
