@@ -83,6 +83,7 @@ root, the server's own user and members of the group argosy. Stopping a server s
 	flags.StringVar(&networkRange, "network-range", server.DefaultSettings().NetworkRange, "for a new cluster: the range that machines' subnets are cut from")
 	flags.DurationVar(&liveness, "liveness", server.DefaultSettings().Liveness.AsDuration(), "for a new cluster: a machine without a sign for this long is lost")
 	logs.add(cmd)
+	cmd.AddCommand(a.serverRecoverCmd())
 	return cmd
 }
 

@@ -13,6 +13,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/join"
+	controlplane "github.com/argosy-cluster/argosy/internal/server"
 )
 
 func (a *app) serversCmd() *cobra.Command {
@@ -127,6 +128,50 @@ on the new host does both. Where so many are gone that the others are no majorit
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "also when it still answers")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+func (a *app) serverRecoverCmd() *cobra.Command {
+	var dir string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "recover",
+		Short: "Go on with one server after a majority is lost for good",
+		Long: `Go on with one server after a majority is lost for good.
+
+Run it on the server that is left, or on a host where a backup of a server's data directory was put back, while no server runs
+there. It becomes the only one, with everything that it knows; what only the lost ones knew is lost. Start it then as ever, and
+have others join it. Machines go on by themselves: they touch no container but what the recovered cluster does not know.
+
+The other servers are given up and must never run again as they are: empty their data directories before they join anew.
+Should one run all the same, machines take nothing from it, since it is of an earlier generation.`,
+		Example: `  systemctl stop argosy-server
+  argosy server recover
+  systemctl start argosy-server`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !yes {
+				if err := a.confirm("Make the server in " + dir + " the only one, and give up all others for good?"); err != nil {
+					return err
+				}
+			}
+			r, err := controlplane.Recover(cmd.Context(), dir, quiet())
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				return a.writeJSON(r)
+			}
+			given := "no other server"
+			if len(r.Given) > 0 {
+				given = strings.Join(r.Given, ", ")
+			}
+			a.done("server %s is the only one of cluster %s, generation %d, at revision %d; given up: %s\nStart it: argosy server", r.Server, r.Cluster, r.Generation, r.Revision, given)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "data-dir", controlplane.DefaultDataDir, "the server's data directory")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }

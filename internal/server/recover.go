@@ -1,0 +1,108 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
+	"github.com/argosy-cluster/argosy/internal/store"
+	"github.com/argosy-cluster/argosy/internal/store/embedded"
+	"github.com/argosy-cluster/argosy/internal/store/etcd"
+)
+
+// Recovered is what a recovery found.
+type Recovered struct {
+	Cluster string `json:"cluster"`
+	Server  string `json:"server"`
+	// Generation is the cluster's from now on: machines take nothing from leaders of an earlier one.
+	Generation uint64 `json:"generation"`
+	// Revision is the store's: how much this server knew.
+	Revision int64 `json:"revision"`
+	// Given are the names of the servers that were given up.
+	Given []string `json:"given_up"`
+}
+
+// Recover makes the server in a data directory, which does not run, the only one of its cluster, with everything that it
+// knows. It is for when a majority of servers is lost for good: what only they knew is lost with them.
+func Recover(ctx context.Context, dataDir string, log *slog.Logger) (*Recovered, error) {
+	dir := filepath.Join(dataDir, "etcd")
+	if there, err := embedded.Exists(dir); err != nil || !there {
+		return nil, errors.Join(fmt.Errorf("there is no server's store in %s: name the directory of one with --data-dir, or restore it from a backup", dataDir), err)
+	}
+	id, err := serverID(filepath.Join(dataDir, "server-id"))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dataDir, "keys")); err != nil {
+		return nil, fmt.Errorf("the store cannot be used without the servers' key: %w", err)
+	}
+	member, err := embedded.Start(ctx, embedded.Config{Dir: dir, Name: id, Log: log, Alone: true})
+	if err != nil {
+		return nil, fmt.Errorf("starting the store: %w", err)
+	}
+	defer member.Stop()
+	r, err := takeOver(ctx, etcd.New(member.Client()), id)
+	if err != nil {
+		return nil, err
+	}
+	// From now on it starts as a server alone does.
+	if err := os.Remove(filepath.Join(dataDir, sharedFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("forgetting that there were other servers: %w", err)
+	}
+	return r, nil
+}
+
+// takeOver writes that the cluster goes on with one server, in the next generation. Nobody else can write now.
+func takeOver(ctx context.Context, s store.Store, id string) (*Recovered, error) {
+	snap, err := s.Get(ctx, store.ClusterKey, store.GenerationKey)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recovered{Server: id}
+	cluster, generation := &storev1.Cluster{}, &storev1.Generation{}
+	txn := store.Txn{}
+	for _, kv := range snap.KVs {
+		txn.If = append(txn.If, store.Compare{Key: kv.Key, ModRevision: kv.ModRevision})
+		switch kv.Key {
+		case store.ClusterKey:
+			err = errors.Join(err, store.Decode(kv, cluster))
+		case store.GenerationKey:
+			err = errors.Join(err, store.Decode(kv, generation))
+		}
+	}
+	if err != nil || cluster.GetSettings() == nil {
+		return nil, errors.Join(errors.New("the store holds no cluster: this server never was in one, or had not caught up"), err)
+	}
+	r.Cluster, r.Generation = cluster.GetSettings().GetClusterId(), generation.Number+1
+	records, err := s.List(ctx, store.Servers)
+	if err != nil {
+		return nil, err
+	}
+	for _, kv := range records.KVs {
+		srv := &storev1.Server{}
+		if err := store.Decode(kv, srv); err == nil && srv.Id == id {
+			r.Server = srv.Name
+			continue
+		}
+		r.Given = append(r.Given, srv.Name)
+		txn.Ops = append(txn.Ops, store.Delete(kv.Key))
+	}
+	cause := "recovered by server " + r.Server
+	if len(r.Given) > 0 {
+		cause += " without " + strings.Join(r.Given, ", ")
+	}
+	op, err := store.Put(store.GenerationKey, &storev1.Generation{Number: r.Generation, Cause: cause})
+	if err != nil {
+		return nil, err
+	}
+	txn.Ops = append(txn.Ops, op)
+	if r.Revision, err = s.Commit(ctx, txn); err != nil {
+		return nil, fmt.Errorf("writing that the cluster goes on alone: %w", err)
+	}
+	return r, nil
+}
