@@ -119,11 +119,11 @@ func (p *process) kill() {
 
 // fleet are the processes of a cluster.
 type fleet struct {
-	t    *testing.T
+	t    testing.TB
 	list []*process
 }
 
-func threeProcesses(t *testing.T) *fleet {
+func threeProcesses(t testing.TB) *fleet {
 	t.Helper()
 	f := &fleet{t: t}
 	f.add("s1", nil)
@@ -245,7 +245,7 @@ func (e *ears) Asked(context.Context, string, argosyv1connect.AgentServiceClient
 }
 
 // has waits until the machine was given an app, and returns what it was given.
-func (e *ears) has(t *testing.T, app string) *argosyv1.Assignment {
+func (e *ears) has(t testing.TB, app string) *argosyv1.Assignment {
 	t.Helper()
 	limit := time.After(time.Minute)
 	for {
@@ -414,4 +414,30 @@ func TestLeaderPaused(t *testing.T) {
 		t.Errorf("revision %d was acknowledged, and the app is at %d", newest, have)
 	}
 	t.Logf("%d revisions acknowledged", len(seen))
+}
+
+// BenchmarkLeaderKilled is the time from the kill of the leader to a machine being told of the next decision.
+func BenchmarkLeaderKilled(b *testing.B) {
+	var sum time.Duration
+	for n := range b.N {
+		f := threeProcesses(b)
+		e := f.machine()
+		if _, err := f.list[1].apply(b.Context(), "before", fmt.Sprint("before", n)); err != nil {
+			b.Fatal(err)
+		}
+		e.has(b, "before")
+		lead, others := f.leader()
+		lead.kill()
+		begin := time.Now()
+		until(b, "an apply after the loss of the leader", func(ctx context.Context) error {
+			_, err := others[0].apply(ctx, "after", fmt.Sprint("after", n))
+			return err
+		})
+		e.has(b, "after")
+		sum += time.Since(begin)
+		for _, p := range f.list {
+			p.kill()
+		}
+	}
+	b.ReportMetric(float64(sum.Milliseconds())/float64(b.N), "ms/killed-to-told")
 }

@@ -25,7 +25,7 @@ type several struct {
 	servers []*cluster
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -89,7 +89,7 @@ func (c *cluster) asServers() argosyv1connect.ServerServiceClient {
 }
 
 // until asks again and again until it is satisfied.
-func until(t *testing.T, what string, f func(ctx context.Context) error) {
+func until(t testing.TB, what string, f func(ctx context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -27,7 +27,7 @@ type measurement struct {
 }
 
 func measurements() []measurement {
-	return []measurement{helping, parsing, placing, starting, serverIdle, applying, fiftyContainers, agentIdle, comparing}
+	return []measurement{helping, parsing, placing, starting, serverIdle, losingLeader, applying, fiftyContainers, agentIdle, comparing}
 }
 
 // bench is what measurements share.
