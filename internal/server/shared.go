@@ -204,6 +204,14 @@ func (s *Server) openToOthers(ctx context.Context) error {
 	if s.shared() {
 		return nil
 	}
+	// What does not work is found out while this server still does without.
+	l, err := net.Listen("tcp", s.cfg.PeerListen)
+	if err != nil {
+		return refused("this server cannot open its store for others (%w): free the port, or give another with --peer-listen", err)
+	}
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("trying the port for other servers: %w", err)
+	}
 	if err := s.member.Move(ctx, s.member.Own(), s.cfg.PeerAdvertise); err != nil {
 		return err
 	}

@@ -55,7 +55,12 @@ func (s *several) start(dir, name string) *cluster {
 	} else if err := os.WriteFile(filepath.Join(dir, "peer"), []byte(peer), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	c := own(s.t, dir, func(c *Config) { c.Name, c.PeerListen, c.PeerAdvertise = name, peer, peer })
+	// As without --peer-listen: every address.
+	_, port, err := net.SplitHostPort(peer)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c := own(s.t, dir, func(c *Config) { c.Name, c.PeerListen, c.PeerAdvertise = name, ":"+port, peer })
 	s.servers = append(s.servers, c)
 	return c
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -192,7 +193,11 @@ func (p *Peers) apply(cfg *embed.Config, name string) error {
 	}
 	cfg.TickMs, cfg.ElectionMs = peersTick, peersElection
 	cfg.SnapshotCatchUpEntries = 500
-	cfg.ListenPeerUrls = []url.URL{{Scheme: "https", Host: p.Listen}}
+	listen := p.Listen
+	if strings.HasPrefix(listen, ":") {
+		listen = "0.0.0.0" + listen // etcd wants every address written out
+	}
+	cfg.ListenPeerUrls = []url.URL{{Scheme: "https", Host: listen}}
 	cfg.AdvertisePeerUrls = []url.URL{{Scheme: "https", Host: p.Advertise}}
 	cfg.InitialCluster = ""
 	for peer, addr := range p.Initial {
