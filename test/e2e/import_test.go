@@ -74,7 +74,7 @@ func TestImport(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			app := "import-" + p.name
 			for stack, n := range p.targets {
-				eventually(t, 150*time.Second, fmt.Sprintf("%s/%s has %d ready", app, stack, n), func() error {
+				eventually(t, 4*time.Minute, fmt.Sprintf("%s/%s has %d ready", app, stack, n), func() error {
 					_, err := ready(app+"/"+stack, n)
 					return err
 				})
