@@ -15,29 +15,31 @@ import (
 )
 
 func (a *app) validateCmd() *cobra.Command {
-	return &cobra.Command{
+	var set setFlag
+	cmd := &cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Check manifests and report every fault with its place",
 		Long: `Check manifests and report every fault with its place. Nothing is sent anywhere.
 
-Several files are one app. '-' is standard input. ${VAR} is taken from the environment, as Compose does it.`,
+Several files are one app. '-' is standard input. ${VAR} is taken from the environment, as Compose does it.
+
+` + setHelp,
 		Example: `  argosy validate lamp.yaml
+  argosy validate lamp.yaml --set cluster.lamp=7
   argosy validate base.yaml production.yaml
   generate | argosy validate -`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cobra.MinimumNArgs(1), ValidArgsFunction: completeManifests,
 		RunE: func(_ *cobra.Command, args []string) error {
-			spec, err := a.parseManifest(args)
+			spec, err := a.parseManifest(args, set.paths...)
 			if err != nil {
 				return err
 			}
-			if a.output == "json" {
-				return a.printJSON(spec)
-			}
-			a.done("%s is valid: app %s, %s, %s", strings.Join(args, ", "), spec.Name,
+			return a.answer(spec, []string{spec.Name}, "%s is valid: app %s, %s, %s", strings.Join(args, ", "), spec.Name,
 				plural(uint32(len(spec.Containers)), "container"), plural(uint32(len(spec.Stacks)), "stack"))
-			return nil
 		},
 	}
+	set.add(cmd)
+	return cmd
 }
 
 func (a *app) schemaCmd() *cobra.Command {
@@ -45,6 +47,9 @@ func (a *app) schemaCmd() *cobra.Command {
 		Use: "schema", Short: "Print the manifest's JSON Schema, for editors", Args: cobra.NoArgs,
 		Example: "  argosy schema > argosy.schema.json",
 		RunE: func(*cobra.Command, []string) error {
+			if a.yaml {
+				return a.writeJSON(json.RawMessage(manifest.Schema()))
+			}
 			_, err := a.sys.Out.Write(manifest.Schema())
 			return err
 		},
@@ -52,12 +57,12 @@ func (a *app) schemaCmd() *cobra.Command {
 }
 
 // parseManifest reads files as one app. Faults are shown as they are; the error then only carries the exit code.
-func (a *app) parseManifest(names []string) (*argosyv1.AppSpec, error) {
+func (a *app) parseManifest(names []string, set ...string) (*argosyv1.AppSpec, error) {
 	files, err := manifest.ReadFiles(names, a.sys.In)
 	if err != nil {
 		return nil, err
 	}
-	spec, source, faults := manifest.Parse(files, manifest.Options{LookupEnv: a.sys.LookupEnv, ReadFile: manifest.FilesBelow})
+	spec, source, faults := manifest.Parse(files, manifest.Options{LookupEnv: a.sys.LookupEnv, ReadFile: manifest.FilesBelow, Set: set})
 	style := a.faultStyle()
 	if len(faults) == 0 {
 		if notes := source.Notes(); len(notes) > 0 && a.output == "table" {
@@ -68,7 +73,7 @@ func (a *app) parseManifest(names []string) (*argosyv1.AppSpec, error) {
 		return spec, nil
 	}
 	if a.output == "json" {
-		if err := json.NewEncoder(a.sys.Out).Encode(map[string]any{"faults": faults}); err != nil {
+		if err := a.writeJSON(map[string]any{"faults": faults}); err != nil {
 			return nil, err
 		}
 		return nil, &exitError{code: exitFailed}
@@ -93,6 +98,7 @@ func painter(s style) func(string) string {
 
 func (a *app) planCmd() *cobra.Command {
 	req := &argosyv1.PlanRequest{}
+	var set setFlag
 	cmd := &cobra.Command{
 		Use:   "plan FILE...",
 		Short: "Say what applying would change, where each replica would go, why, and what would follow",
@@ -105,10 +111,11 @@ many more of each stack fit. -o json has every loss and every remedy.
 Exit code 0: nothing to do. Exit code 2: applying would change something.`,
 		Example: `  argosy plan lamp.yaml
   argosy plan lamp.yaml --loss-of rack
+  argosy plan lamp.yaml --set cluster.lamp=7
   argosy plan lamp.yaml -o json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cobra.MinimumNArgs(1), ValidArgsFunction: completeManifests,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			spec, err := a.parseManifest(args)
+			spec, err := a.parseManifest(args, set.paths...)
 			if err != nil {
 				return err
 			}
@@ -132,6 +139,7 @@ Exit code 0: nothing to do. Exit code 2: applying would change something.`,
 	}
 	cmd.Flags().BoolVar(&req.Forecast, "forecast", true, "say also what would follow")
 	cmd.Flags().StringSliceVar(&req.LossLabels, "loss-of", nil, "forecast also the loss of all machines with the same value of this `label`")
+	set.add(cmd)
 	return cmd
 }
 
@@ -145,8 +153,14 @@ var changeMarks = map[argosyv1.ChangeKind]cell{
 }
 
 func (a *app) showPlan(spec *argosyv1.AppSpec, p *argosyv1.PlanResponse) error {
-	if a.output == "json" {
-		return a.printJSON(p)
+	if a.output != "table" {
+		var names []string
+		for _, c := range p.Changes {
+			if c.Kind != argosyv1.ChangeKind_CHANGE_KIND_KEEP {
+				names = append(names, replicaName(c.Key))
+			}
+		}
+		return a.show(p, nil, names)
 	}
 	out, colorful := a.sys.Out, a.colorful(a.sys.Out)
 	switch {
@@ -206,6 +220,7 @@ func changeMachine(c *argosyv1.Change) string {
 
 func (a *app) applyCmd() *cobra.Command {
 	var w waitFlags
+	var set setFlag
 	var revision uint64
 	cmd := &cobra.Command{
 		Use:   "apply FILE...",
@@ -213,13 +228,16 @@ func (a *app) applyCmd() *cobra.Command {
 		Long: `Make a manifest what the cluster is asked for.
 
 Applying writes the app's next revision, unless nothing changed, and returns at once; the cluster does the rest. With --wait
-it shows progress until every replica is ready. Ctrl-C then stops only the waiting.`,
+it shows progress until every replica is ready. Ctrl-C then stops only the waiting.
+
+` + setHelp,
 		Example: `  argosy apply lamp.yaml
+  argosy apply lamp.yaml --set containers.apache.image=httpd:2.5
   argosy apply lamp.yaml --wait
   argosy apply base.yaml production.yaml --revision 7`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cobra.MinimumNArgs(1), ValidArgsFunction: completeManifests,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			spec, err := a.parseManifest(args)
+			spec, err := a.parseManifest(args, set.paths...)
 			if err != nil {
 				return err
 			}
@@ -231,6 +249,7 @@ it shows progress until every replica is ready. Ctrl-C then stops only the waiti
 		},
 	}
 	w.add(cmd)
+	set.add(cmd)
 	cmd.Flags().Uint64Var(&revision, "revision", 0, "refuse unless the app is at this revision")
 	return cmd
 }

@@ -27,7 +27,7 @@ func (a *app) eventsCmd() *cobra.Command {
   argosy events shop/lamp.3 --since 1h
   argosy events --machine m2 -o json`,
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: a.completeTargets,
+		ValidArgsFunction: a.completeReplicas,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := &argosyv1.ListEventsRequest{Tenant: a.tenant, Follow: follow, Tail: tail, Machine: machine}
 			if ago > 0 {
@@ -69,7 +69,7 @@ func (a *app) eventsCmd() *cobra.Command {
 	cmd.Flags().Uint32VarP(&tail, "tail", "n", 100, "how many past events to begin with")
 	cmd.Flags().StringVar(&machine, "machine", "", "only events of this machine")
 	cmd.Flags().DurationVar(&ago, "since", 0, "only events of the last DURATION, for example 10m")
-	_ = cmd.RegisterFlagCompletionFunc("machine", a.completeMachines)
+	_ = cmd.RegisterFlagCompletionFunc("machine", a.completeMachineFlag)
 	return cmd
 }
 

@@ -29,6 +29,8 @@ func goalGone(p *progress) bool { return p.known && len(p.replicas) == 0 }
 // progress is what is known of an app while somebody waits.
 type progress struct {
 	app      string
+	of       target                             // what of the app is waited for, where it is not all of it
+	holdsUp  func(*argosyv1.ReplicaStatus) bool // whether a replica is in the way of the goal; nil: when it is not ready
 	wanted   uint32
 	known    bool
 	replicas map[string]*argosyv1.ReplicaStatus
@@ -53,6 +55,21 @@ func (p *progress) apply(m *argosyv1.WatchReplicasResponse) (changed []*argosyv1
 		removed = append(removed, replicaName(k))
 	}
 	return changed, removed
+}
+
+// wantedOf is how many replicas there should be of what is waited for.
+func (p *progress) wantedOf(s *argosyv1.AppStatus) uint32 {
+	if p.of.stack == "" {
+		return s.GetWanted()
+	}
+	for _, st := range s.GetStacks() {
+		if st.Stack == p.of.stack && p.of.number != 0 {
+			return min(1, st.Wanted)
+		} else if st.Stack == p.of.stack {
+			return st.Wanted
+		}
+	}
+	return 0
 }
 
 func isReady(r *argosyv1.ReplicaStatus) bool {
@@ -90,7 +107,7 @@ func (p *progress) sorted() []*argosyv1.ReplicaStatus {
 func (p *progress) blockers() string {
 	var parts []string
 	for _, r := range p.sorted() {
-		if isReady(r) {
+		if holdsUp := p.holdsUp; holdsUp == nil && isReady(r) || holdsUp != nil && !holdsUp(r) {
 			continue
 		}
 		s := replicaName(r.GetReplica().GetKey()) + " is " + stateCell(r).text
@@ -98,6 +115,12 @@ func (p *progress) blockers() string {
 			s += " (" + oneLine(r.Message) + ")"
 		}
 		parts = append(parts, s)
+	}
+	switch {
+	case !p.known:
+		return "the server has not said yet how it is"
+	case len(parts) == 0 && uint32(len(p.replicas)) < p.wanted:
+		return fmt.Sprintf("%d of %s are there", len(p.replicas), plural(p.wanted, "replica"))
 	}
 	if len(parts) > 5 {
 		parts = append(parts[:5], fmt.Sprintf("and %d more", len(parts)-5))
@@ -125,7 +148,12 @@ func (a *app) applied(ctx context.Context, c *connection, res *argosyv1.ApplyRes
 // follow shows an app's progress until the goal is reached. On a terminal it is a live view, elsewhere a line for each
 // change. The stream is opened again when it breaks: a server may restart while somebody waits.
 func (a *app) follow(ctx context.Context, c *connection, name string, done goal) error {
-	p := &progress{app: name, started: time.Now()}
+	return a.followPart(ctx, c, name, &progress{app: name}, done)
+}
+
+// followPart is follow for a part of an app; name is what a person calls it.
+func (a *app) followPart(ctx context.Context, c *connection, name string, p *progress, done goal) error {
+	p.started = time.Now()
 	show, end := a.progressLines(p), func() {}
 	if isTerminal(a.sys.Out) && a.output == "table" {
 		show, end = a.liveView(ctx, p)
@@ -174,9 +202,9 @@ func (a *app) watchOnce(ctx context.Context, c *connection, p *progress, show sh
 	case err != nil:
 		return err
 	default:
-		p.wanted = app.Msg.GetStatus().GetWanted()
+		p.wanted = p.wantedOf(app.Msg.GetStatus())
 	}
-	stream, err := c.apps.WatchReplicas(ctx, connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant, App: p.app}))
+	stream, err := c.apps.WatchReplicas(ctx, connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant, App: p.app, Stack: p.of.stack, Number: p.of.number}))
 	if err != nil {
 		return err
 	}
@@ -225,7 +253,7 @@ func (a *app) take(ctx context.Context, c *connection, p *progress, m *argosyv1.
 	changed, removed := p.apply(m)
 	if len(p.replicas) != int(p.wanted) { // somebody else may have scaled, or a machine come for what runs on each
 		if app, err := c.apps.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: p.app})); err == nil {
-			p.wanted = app.Msg.GetStatus().GetWanted()
+			p.wanted = p.wantedOf(app.Msg.GetStatus())
 		}
 	}
 	show(changed, removed)

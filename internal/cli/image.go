@@ -97,12 +97,12 @@ func (a *app) loadImage(ctx context.Context, c *connection, arg, as string) erro
 	if err != nil {
 		return err
 	}
+	doc := map[string]any{"image": res.Ref.Familiar(), "unchanged": res.Unchanged, "layers": res.Layers, "layers_sent": res.LayersSent, "bytes_sent": res.BytesSent}
+	names := []string{res.Ref.Familiar()}
 	if res.Unchanged {
-		a.done("%s is in the cluster already", res.Ref.Familiar())
-		return nil
+		return a.told(doc, names, "%s is in the cluster already", res.Ref.Familiar())
 	}
-	a.done("%s is in the cluster: %d of %d layers sent, %s in %s", res.Ref.Familiar(), res.LayersSent, res.Layers, size(res.BytesSent), span(time.Since(started)))
-	return nil
+	return a.told(doc, names, "%s is in the cluster: %d of %d layers sent, %s in %s", res.Ref.Familiar(), res.LayersSent, res.Layers, size(res.BytesSent), span(time.Since(started)))
 }
 
 // imageTenant is whose images are meant. Images are no RPCs, so nobody fills in the caller's own.
@@ -127,7 +127,7 @@ func (a *app) imageListCmd() *cobra.Command {
 				}
 				return a.writeJSON(map[string]any{"images": images})
 			}
-			t, names := &table{header: []string{"IMAGE", "DIGEST", "SIZE", "SINCE"}}, []string(nil)
+			t, names := &table{header: []string{"IMAGE", "DIGEST", "SIZE", "SINCE"}, wide: []string{"FULL DIGEST"}}, []string(nil)
 			for _, i := range images {
 				names = append(names, i.Name+":"+i.Tag)
 				amount := "-"
@@ -135,6 +135,7 @@ func (a *app) imageListCmd() *cobra.Command {
 					amount = size(i.Size)
 				}
 				t.add(text(i.Name+":"+i.Tag), text(i.Digest.Short()), text(amount), text(span(time.Since(i.Since))+" ago"))
+				t.also(text(string(i.Digest)))
 			}
 			if len(images) == 0 && a.output == "table" {
 				a.note("The cluster keeps no images. Send one: argosy image load IMAGE")
@@ -172,10 +173,10 @@ Apps that run the image keep it: a revision pins it by its digest. Its layers ar
 					}
 					return imageError(err)
 				}
-				if a.output == "name" {
-					fmt.Fprintln(a.sys.Out, ref.Familiar())
+				if err := a.told(map[string]string{"removed": ref.Familiar()}, []string{ref.Familiar()},
+					"%s is no longer the name of an image in the cluster", ref.Familiar()); err != nil {
+					return err
 				}
-				a.done("%s is no longer the name of an image in the cluster", ref.Familiar())
 			}
 			return nil
 		},

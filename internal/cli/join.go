@@ -115,8 +115,8 @@ a token to nobody who may not have them. With --replace it takes the place of a 
 			if err != nil {
 				return err
 			}
-			a.done("this host is machine %s of cluster %s, with subnet %s\nRun its agent: argosy agent", m.Name, m.Cluster, m.Subnet)
-			return nil
+			return a.told(map[string]string{"machine": m.Name, "cluster": m.Cluster, "subnet": m.Subnet}, []string{m.Name},
+				"this host is machine %s of cluster %s, with subnet %s\nRun its agent: argosy agent", m.Name, m.Cluster, m.Subnet)
 		},
 	}
 	flags := cmd.Flags()

@@ -71,11 +71,7 @@ func (a *app) clusterUpCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.output == "json" {
-				return a.writeJSON(c)
-			}
-			a.done("%d machines are up. Use them: export ARGOSY_SERVER=%s", len(c.Machines), c.Server)
-			return nil
+			return a.told(c, []string{name}, "%d machines are up. Use them: export ARGOSY_SERVER=%s", len(c.Machines), c.Server)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", localcluster.DefaultName, "name of the local cluster")
@@ -100,8 +96,7 @@ func (a *app) clusterDownCmd() *cobra.Command {
 			if err := l.Down(cmd.Context(), localcluster.DownOptions{Images: images}); err != nil {
 				return err
 			}
-			a.done("the local cluster %s is gone", name)
-			return nil
+			return a.told(map[string]string{"cluster": name}, []string{name}, "the local cluster %s is gone", name)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", localcluster.DefaultName, "name of the local cluster")

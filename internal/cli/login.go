@@ -65,8 +65,8 @@ host, its socket is used unless --server or ARGOSY_SERVER names a login.`,
 			if err := os.WriteFile(filepath.Join(logins, "current"), []byte(name+"\n"), 0o600); err != nil {
 				return fmt.Errorf("remembering the login: %w", err)
 			}
-			a.done("logged in to cluster %s as %s (%s); it is called %q here", m.Cluster, m.User, m.Role, name)
-			return nil
+			return a.told(map[string]string{"login": name, "cluster": m.Cluster, "user": m.User, "role": m.Role}, []string{name},
+				"logged in to cluster %s as %s (%s); it is called %q here", m.Cluster, m.User, m.Role, name)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "default", "what to call the cluster on this host")

@@ -42,13 +42,20 @@ func (a *app) listMachines(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	t := &table{header: []string{"MACHINE", "CONDITION", "AGE", "REPLICAS", "CPU", "MEMORY", "ADDRESS", "SUBNET", "LABELS"}}
+	t := &table{header: []string{"MACHINE", "CONDITION", "AGE", "REPLICAS", "CPU", "MEMORY", "ADDRESS", "SUBNET", "LABELS"},
+		wide: []string{"ID", "IN USE", "AGENT", "ENGINE", "JOINED", "MESSAGE"}}
 	var names []string
 	for _, m := range res.Msg.Machines {
 		names = append(names, m.Machine.Name)
 		t.add(text(m.Machine.Name), conditionCell(m.Condition), text(age(m.Age)), text(fmt.Sprint(m.Replicas)),
 			text(cpus(m.ReservedCpuMilli)+"/"+cpus(usableCPU(m.Machine))), text(size(m.ReservedMemory)+"/"+size(usableMemory(m.Machine))),
 			text(m.Machine.Address), text(m.Machine.Subnet), text(labelList(m.Machine.Labels)))
+		use := "-"
+		if u := m.Usage; u != nil {
+			use = cpus(u.CpuMilli) + ", " + size(u.Memory)
+		}
+		t.also(text(shortID(m.Machine.Id)), text(use), text(orDash(m.Machine.AgentVersion)), text(orDash(m.Machine.EngineVersion)),
+			text(since(m.Machine.JoinedAt, time.Now())+" ago"), text(oneLine(m.Message)))
 	}
 	if len(names) == 0 && a.output == "table" {
 		a.note("No machines yet. Make a token with 'argosy token create' and run 'argosy join TOKEN' on a machine.")
@@ -140,7 +147,7 @@ func (a *app) machineLabelCmd() *cobra.Command {
 		Short: "Set labels, or remove them with a trailing minus",
 		Example: `  argosy machines label m2 rack=r1 disk=ssd
   argosy machines label m2 disk-`,
-		Args: cobra.MinimumNArgs(2), ValidArgsFunction: a.completeMachines,
+		Args: cobra.MinimumNArgs(2), ValidArgsFunction: a.completeLabels,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := &argosyv1.LabelMachineRequest{Machine: args[0], Set: map[string]string{}, IdempotencyKey: requestKey()}
 			for _, arg := range args[1:] {

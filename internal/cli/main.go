@@ -101,11 +101,15 @@ type app struct {
 	sys    IO
 	server string
 	tenant string
-	output string
-	color  string
+	// output is table, json or name; wide is a table with more columns, yaml is JSON in another dress.
+	output     string
+	wide, yaml bool
+	color      string
 	// login is the one that the command was carried out as, nil where it needed none.
 	login *login
 }
+
+var outputs = []string{"table", "wide", "json", "yaml", "name"}
 
 const rootLong = `Argosy turns a set of Linux machines into one place to run stacks of containers.
 
@@ -138,9 +142,11 @@ func newRoot(sys IO) (*cobra.Command, *app) {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.server, "server", "", "server to ask: unix:///path or the name of a cluster logged in to (env ARGOSY_SERVER)")
 	flags.StringVar(&a.tenant, "tenant", "", "tenant to act for (env ARGOSY_TENANT; default: your own)")
-	flags.StringVarP(&a.output, "output", "o", "table", "output format: table, json or name")
+	flags.StringVarP(&a.output, "output", "o", "table", "output format: table, wide, json, yaml or name")
 	flags.StringVar(&a.color, "color", "auto", "colour: auto, always or never")
-	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "name"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("server", a.completeLogins)
+	_ = root.RegisterFlagCompletionFunc("tenant", none)
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkFlags() }
 	root.AddGroup(
@@ -150,7 +156,7 @@ func newRoot(sys IO) (*cobra.Command, *app) {
 		&cobra.Group{ID: "run", Title: "On the machines themselves:"},
 	)
 	for group, commands := range map[string][]*cobra.Command{
-		"apps":    {a.validateCmd(), a.schemaCmd(), a.lspCmd(), a.importCmd(), a.planCmd(), a.applyCmd(), a.scaleCmd(), a.restartCmd(), a.deleteCmd(), a.secretCmd(), a.imageCmd(), a.registryCmd()},
+		"apps":    {a.validateCmd(), a.schemaCmd(), a.lspCmd(), a.importCmd(), a.planCmd(), a.diffCmd(), a.applyCmd(), a.renderCmd(), a.waitCmd(), a.scaleCmd(), a.restartCmd(), a.deleteCmd(), a.secretCmd(), a.imageCmd(), a.registryCmd()},
 		"look":    {a.psCmd(), a.topCmd(), a.appsCmd(), a.explainCmd(), a.logsCmd(), a.execCmd(), a.portForwardCmd(), a.copyCmd(), a.eventsCmd(), a.revisionsCmd()},
 		"cluster": {a.machinesCmd(), a.serversCmd(), a.tokenCmd(), a.loginCmd(), a.statusCmd(), a.localClusterCmd()},
 		"run":     {a.serverCmd(), a.agentCmd(), a.joinCmd()},
@@ -167,8 +173,12 @@ func newRoot(sys IO) (*cobra.Command, *app) {
 func (a *app) checkFlags() error {
 	switch a.output {
 	case "table", "json", "name":
+	case "wide":
+		a.output, a.wide = "table", true
+	case "yaml":
+		a.output, a.yaml = "json", true
 	default:
-		return usageError("--output %q is not known: use table, json or name", a.output)
+		return usageError("--output %q is not known: use table, wide, json, yaml or name", a.output)
 	}
 	switch a.color {
 	case "auto", "always", "never":

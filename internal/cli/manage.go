@@ -38,7 +38,7 @@ takes them again.`,
 		Example: `  argosy scale shop/lamp=7
   argosy scale shop/lamp=7 shop/balancer=3 --wait`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: a.completeTargets,
+		ValidArgsFunction: a.completeScales,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req, err := scaleRequest(args)
 			if err != nil {
@@ -98,7 +98,7 @@ func (a *app) restartCmd() *cobra.Command {
 		Example: `  argosy restart shop/lamp
   argosy restart shop/lamp.3`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeTargets,
+		ValidArgsFunction: a.completeReplicas,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := parseTarget(args[0])
 			if err != nil {
@@ -135,7 +135,7 @@ Volumes stay and are taken again when the app is applied anew, unless --volumes 
 		Example: `  argosy delete shop
   argosy delete shop --volumes --yes --wait`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeTargets,
+		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := parseTarget(args[0])
 			if err != nil {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/argosy-cluster/argosy/internal/cli/words"
+	"github.com/argosy-cluster/argosy/internal/manifest"
 )
 
 // isTerminal says whether w is a terminal that a person looks at.
@@ -60,9 +61,31 @@ func text(s string) cell { return cell{text: s} }
 type table struct {
 	header []string
 	rows   [][]cell
+	// wide and more are further columns, for those who ask for them.
+	wide []string
+	more [][]cell
 }
 
-func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
+func (t *table) add(cells ...cell) {
+	t.rows = append(t.rows, cells)
+	t.more = append(t.more, nil)
+}
+
+// also gives the last row its further columns.
+func (t *table) also(cells ...cell) { t.more[len(t.more)-1] = cells }
+
+// widened is the table with its further columns.
+func (t *table) widened() *table {
+	w := &table{header: slices.Concat(t.header, t.wide)}
+	for i, row := range t.rows {
+		cells := slices.Concat(row, t.more[i])
+		for len(cells) < len(w.header) {
+			cells = append(cells, text(""))
+		}
+		w.add(cells...)
+	}
+	return w
+}
 
 // write aligns columns by the width of their widest cell; the last column is not padded.
 func (t *table) write(w io.Writer, colorful bool) error {
@@ -121,21 +144,43 @@ func (a *app) printJSON(m proto.Message) error {
 
 // writeJSON writes what is no message of the protocol as JSON.
 func (a *app) writeJSON(v any) error {
+	if a.yaml {
+		return a.writeYAML(v)
+	}
 	enc := json.NewEncoder(a.sys.Out)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
 
-// writeJSONLine writes what is no message of the protocol as one line of JSON, for streams.
-func (a *app) writeJSONLine(v any) error { return json.NewEncoder(a.sys.Out).Encode(v) }
+// writeJSONLine writes what is no message of the protocol as one line of JSON, or as a document of YAML, for streams.
+func (a *app) writeJSONLine(v any) error {
+	if a.yaml {
+		fmt.Fprintln(a.sys.Out, "---")
+		return a.writeYAML(v)
+	}
+	return json.NewEncoder(a.sys.Out).Encode(v)
+}
 
-// printJSONLine writes a message as one line of JSON, for streams.
+// writeYAML writes the same document as writeJSON.
+func (a *app) writeYAML(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if b, err = manifest.YAML(b); err != nil {
+		return err
+	}
+	_, err = a.sys.Out.Write(b)
+	return err
+}
+
+// printJSONLine writes a message as one line of JSON, or as a document of YAML, for streams.
 func (a *app) printJSONLine(m proto.Message) error {
 	b, err := protojson.MarshalOptions{EmitUnpopulated: true, UseProtoNames: true}.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("writing JSON: %w", err)
 	}
-	return json.NewEncoder(a.sys.Out).Encode(json.RawMessage(b))
+	return a.writeJSONLine(json.RawMessage(b))
 }
 
 // show prints the answer of a command in the format that was asked for.
@@ -148,6 +193,9 @@ func (a *app) show(m proto.Message, t *table, names []string) error {
 			fmt.Fprintln(a.sys.Out, n)
 		}
 		return nil
+	}
+	if a.wide {
+		t = t.widened()
 	}
 	return t.write(a.sys.Out, a.colorful(a.sys.Out))
 }
@@ -163,6 +211,14 @@ func (a *app) answer(m proto.Message, names []string, format string, args ...any
 	}
 	a.done(format, args...)
 	return nil
+}
+
+// told is answer for what is no message of the protocol.
+func (a *app) told(doc any, names []string, format string, args ...any) error {
+	if a.output == "json" {
+		return a.writeJSON(doc)
+	}
+	return a.answer(nil, names, format, args...)
 }
 
 // note tells a person something beside the answer; programs that read JSON or names are not disturbed by it.

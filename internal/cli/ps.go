@@ -32,7 +32,7 @@ each change, until it is interrupted.`,
   argosy ps --watch shop
   argosy ps -o json`,
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: a.completeTargets,
+		ValidArgsFunction: a.completeReplicas,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req, err := a.replicaRequest(args, machine, all)
 			if err != nil {
@@ -62,12 +62,13 @@ each change, until it is interrupted.`,
 	cmd.Flags().BoolVarP(&all, "all-tenants", "A", false, "show the replicas of all tenants")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on with what changes")
 	cmd.Flags().StringVar(&machine, "machine", "", "only replicas on this machine")
-	_ = cmd.RegisterFlagCompletionFunc("machine", a.completeMachines)
+	_ = cmd.RegisterFlagCompletionFunc("machine", a.completeMachineFlag)
 	return cmd
 }
 
 func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool) error {
-	t := &table{header: []string{"REPLICA", "WANTED", "STATE", "MACHINE", "AGE", "MESSAGE"}}
+	t := &table{header: []string{"REPLICA", "WANTED", "STATE", "MACHINE", "AGE", "MESSAGE"},
+		wide: []string{"INCARNATION", "RUNS", "RESTARTS", "ADDRESSES", "CONTAINER", "IMAGE"}}
 	if all {
 		t.header = append([]string{"TENANT"}, t.header...)
 	}
@@ -80,6 +81,7 @@ func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool
 			row = append([]cell{text(r.Replica.Key.Tenant)}, row...)
 		}
 		t.add(row...)
+		t.also(replicaColumns(r)...)
 		if !members {
 			continue
 		}
@@ -89,6 +91,7 @@ func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool
 				row = append([]cell{text("")}, row...)
 			}
 			t.add(row...)
+			t.also(text(""), text(""), text(fmt.Sprint(m.Restarts)), text(orDash(m.Address)), text(orDash(shortDigest(m.ContainerId))), text(orDash(shortDigest(m.ImageId))))
 		}
 	}
 	if len(res.Replicas) == 0 && a.output == "table" {
@@ -96,6 +99,29 @@ func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool
 		return nil
 	}
 	return a.show(res, t, names)
+}
+
+// replicaColumns are what is wide about a replica: which copy it is, the revision seen, restarts and addresses of all its
+// members.
+func replicaColumns(r *argosyv1.ReplicaStatus) []cell {
+	o := r.GetObservation()
+	runs, restarts, addresses := "-", uint32(0), []string(nil)
+	if o.GetRevision() != 0 {
+		runs = fmt.Sprintf("r%d", o.GetRevision())
+	}
+	for _, m := range o.GetMembers() {
+		restarts += m.Restarts
+		if m.Address != "" {
+			addresses = append(addresses, m.Address)
+		}
+	}
+	return []cell{text(fmt.Sprint(r.GetReplica().GetIncarnation())), text(runs), text(fmt.Sprint(restarts)), text(orDash(strings.Join(addresses, ",")))}
+}
+
+// shortDigest is as much of an id or digest as tells it from others.
+func shortDigest(s string) string {
+	s = strings.TrimPrefix(s, "sha256:")
+	return s[:min(len(s), 12)]
 }
 
 func wanted(r *argosyv1.ReplicaStatus) string { return words.Wanted(r.GetReplica()) }
@@ -130,7 +156,7 @@ func (a *app) appsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"APP", "REVISION", "READY", "STACKS", "CREATED"}}
+			t := &table{header: []string{"APP", "REVISION", "READY", "STACKS", "CREATED"}, wide: []string{"UPDATED", "TENANT", "ID"}}
 			var names []string
 			for _, s := range res.Msg.Apps {
 				names = append(names, s.App.Name)
@@ -147,6 +173,11 @@ func (a *app) appsCmd() *cobra.Command {
 					name += " (being deleted)"
 				}
 				t.add(text(name), text(fmt.Sprint(s.App.Revision)), ready, text(strings.Join(stacks, ", ")), text(since(s.App.CreatedAt, time.Now())))
+				updated := uint32(0)
+				for _, st := range s.Stacks {
+					updated += st.Updated
+				}
+				t.also(text(fmt.Sprintf("%d/%d", updated, s.Wanted)), text(s.App.Tenant), text(shortID(s.App.Uid)))
 			}
 			if len(res.Msg.Apps) == 0 && a.output == "table" {
 				a.note("No apps yet. Apply a manifest: argosy apply FILE")

@@ -20,7 +20,7 @@ The last 50 are kept, and those that replicas still run. With -o json each has t
 		Example: `  argosy revisions shop
   argosy revisions shop -o json`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeTargets,
+		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := parseTarget(args[0])
 			if err != nil {
@@ -37,7 +37,7 @@ The last 50 are kept, and those that replicas still run. With -o json each has t
 			if err != nil {
 				return err
 			}
-			rows := &table{header: []string{"REVISION", "CREATED", "AUTHOR", "CAUSE", ""}}
+			rows := &table{header: []string{"REVISION", "CREATED", "AUTHOR", "CAUSE", ""}, wide: []string{"AT", "CONTAINERS", "STACKS"}}
 			var names []string
 			now := time.Now()
 			for _, r := range res.Msg.Revisions {
@@ -47,6 +47,7 @@ The last 50 are kept, and those that replicas still run. With -o json each has t
 					current = cell{"current", green}
 				}
 				rows.add(text(fmt.Sprint(r.Number)), text(since(r.CreatedAt, now)+" ago"), text(orDash(r.Author)), text(oneLine(r.Cause)), current)
+				rows.also(text(r.CreatedAt.AsTime().Local().Format("2006-01-02 15:04:05")), text(fmt.Sprint(len(r.GetSpec().GetContainers()))), text(fmt.Sprint(len(r.GetSpec().GetStacks()))))
 			}
 			return a.show(res.Msg, rows, names)
 		},

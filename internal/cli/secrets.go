@@ -144,11 +144,12 @@ func (a *app) secretListCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"SECRET", "VERSION", "CHANGED"}}
+			t := &table{header: []string{"SECRET", "VERSION", "CHANGED"}, wide: []string{"AT", "TENANT"}}
 			var names []string
 			for _, s := range res.Msg.Secrets {
 				names = append(names, s.Name)
 				t.add(text(s.Name), text(fmt.Sprint(s.Version)), text(since(s.ChangedAt, time.Now())+" ago"))
+				t.also(text(s.ChangedAt.AsTime().Local().Format("2006-01-02 15:04:05")), text(s.Tenant))
 			}
 			return a.show(res.Msg, t, names)
 		},
@@ -186,7 +187,7 @@ func (a *app) registryCmd() *cobra.Command {
 	}
 	var user, file string
 	login := &cobra.Command{
-		Use: "login REGISTRY", Short: "Store a credential that machines pull with", Args: cobra.ExactArgs(1),
+		Use: "login REGISTRY", Short: "Store a credential that machines pull with", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeRegistries,
 		Example: "  argosy registry login registry.example.com --username ci\n  argosy registry login registry.example.com -u ci --password-file pw",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			password, err := a.readSecret("Password: ", file, false)
@@ -230,7 +231,7 @@ func (a *app) registryCmd() *cobra.Command {
 		},
 	}
 	logout := &cobra.Command{
-		Use: "logout REGISTRY", Short: "Forget a credential", Args: cobra.ExactArgs(1),
+		Use: "logout REGISTRY", Short: "Forget a credential", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeRegistries,
 		Example: "  argosy registry logout registry.example.com",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()

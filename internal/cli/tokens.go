@@ -83,6 +83,7 @@ certificate authority, and is kept by the cluster only as a hash: it is shown no
 	cmd.Flags().BoolVar(&server, "server", false, "make a token for a server of the control plane, which gets the cluster's keys")
 	cmd.Flags().StringVar(&user, "user", "", "make a token for this person to log in with")
 	cmd.Flags().StringVar(&role, "role", "operator", "with --user: admin, operator or viewer")
+	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"admin", "operator", "viewer"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().DurationVar(&expires, "expires", time.Hour, "how long it may be used")
 	return cmd
 }
@@ -100,7 +101,7 @@ func (a *app) tokenListCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"TOKEN", "FOR", "STATE"}}
+			t := &table{header: []string{"TOKEN", "FOR", "STATE"}, wide: []string{"EXPIRES", "TENANT"}}
 			var names []string
 			now := time.Now()
 			for _, k := range res.Msg.Tokens {
@@ -116,6 +117,7 @@ func (a *app) tokenListCmd() *cobra.Command {
 					state = cell{"expired", dim}
 				}
 				t.add(text(k.Id), text(purpose), state)
+				t.also(text(k.ExpiresAt.AsTime().Local().Format("2006-01-02 15:04:05")), text(orDash(k.Tenant)))
 			}
 			return a.show(res.Msg, t, names)
 		},

@@ -61,7 +61,7 @@ On a pipe, or with --once, it prints one sample as a table and ends.`,
 	flags.StringVar(&machine, "machine", "", "only replicas on this machine")
 	flags.StringVar(&sort, "sort", "", "column to sort by, for example cpu")
 	flags.StringVar(&filter, "filter", "", "show only what matches, as after /")
-	_ = cmd.RegisterFlagCompletionFunc("machine", a.completeMachines)
+	_ = cmd.RegisterFlagCompletionFunc("machine", a.completeMachineFlag)
 	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions([]string{"replica", "state", "machine", "cpu", "mem", "rx", "tx", "rd", "wr", "for"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

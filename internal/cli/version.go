@@ -26,6 +26,12 @@ func (a *app) versionCmd() *cobra.Command {
 					}
 				}
 			}
+			if a.output == "name" {
+				return a.show(nil, nil, []string{version.Version})
+			}
+			if client && a.output == "json" {
+				return a.writeJSON(map[string]string{"version": version.Version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+			}
 			if a.output != "json" {
 				fmt.Fprintf(a.sys.Out, "argosy %s%s %s %s/%s\n", version.Version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			}

@@ -216,7 +216,7 @@ func (c *config) check(r *reader) {
 
 // named reads a file that the manifest names.
 func (r *reader) named(at value, name string) ([]byte, bool) {
-	data, err := r.readBounded(at.f.name, name)
+	data, err := r.readBounded(at.f.home(), name)
 	if err != nil {
 		r.fault(at, "the file %s cannot be read: %v", quoted(name), err)
 		return nil, false

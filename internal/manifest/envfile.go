@@ -43,7 +43,7 @@ func (r *reader) readEnvFiles(files []envFile) []pair {
 		if f.path.is == "" {
 			continue
 		}
-		data, err := r.readBounded(f.path.at.f.name, f.path.is)
+		data, err := r.readBounded(f.path.at.f.home(), f.path.is)
 		switch {
 		case err != nil && f.required:
 			r.fault(f.path.at, "the file %s cannot be read: %v", quoted(f.path.is), err)

@@ -29,9 +29,10 @@ type Fault struct {
 	Text    string `json:"text,omitempty"`
 	TextCol int    `json:"text_col,omitempty"`
 
-	file  int    // index of the file, for sorting
-	word  string // to be compared with among, once it is known which faults are shown
-	among []string
+	file     int    // index of the file, for sorting
+	argument bool   // it is a --set: a line of its own has no number
+	word     string // to be compared with among, once it is known which faults are shown
+	among    []string
 }
 
 // String is the fault on one line: `shop.yaml:3:5: what is wrong`.
@@ -39,7 +40,7 @@ func (f Fault) String() string {
 	switch {
 	case f.File == "":
 		return f.Message
-	case f.Line == 0:
+	case f.Line == 0 || f.argument:
 		return f.File + ": " + f.Message
 	default:
 		return fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Col, f.Message)
@@ -101,7 +102,11 @@ func (f Fault) render(b *strings.Builder, style Style) {
 	b.WriteByte('\n')
 	if f.Text != "" {
 		text, pad, width := f.window()
-		fmt.Fprintf(b, "%5d | %s\n", f.Line, paint(style.Source, text))
+		number := fmt.Sprintf("%5d", f.Line)
+		if f.argument {
+			number = "     "
+		}
+		fmt.Fprintf(b, "%s | %s\n", number, paint(style.Source, text))
 		fmt.Fprintf(b, "      | %s%s\n", pad, paint(style.Caret, "^"+strings.Repeat("~", width-1)))
 	}
 	for _, line := range f.Help() {

@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -103,4 +104,32 @@ func seeds(t testing.TB) []string {
 		}
 	}
 	return out
+}
+
+// FuzzSet: whatever is set above a manifest, there is an app that renders to itself or a fault, and nothing else.
+func FuzzSet(f *testing.F) {
+	lamp, err := os.ReadFile("testdata/lamp.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{"cluster.lamp=3", "containers.apache.environment.DEBUG=1", "a[+]=1", "containers.apache.ports[0]=1", "x=[&a {b: *a}]",
+		"containers.apache.command=[a, \"b\"]", "containers=", "<<.a=1", "containers.apache={<<: 1}", "a.b[c.d].e=", "=", "[", "argosy=v2"} {
+		f.Add(s, "containers.apache.image=httpd:3")
+	}
+	f.Fuzz(func(t *testing.T, first, second string) {
+		spec, source, faults := Parse([]File{{Name: "lamp.yaml", Data: lamp}}, Options{Set: []string{first, second}})
+		if (spec == nil) == (len(faults) == 0) {
+			t.Fatalf("an app and %d faults", len(faults))
+		}
+		if err := faults.Render(io.Discard, Style{}); err != nil {
+			t.Fatal(err)
+		}
+		_ = source.Notes()
+		if spec == nil {
+			return
+		}
+		if wrong := sameAgain(spec); wrong != "" {
+			t.Fatal(wrong)
+		}
+	})
 }

@@ -24,6 +24,8 @@ type Options struct {
 	// relative and never leaves the manifest's directory. Nil refuses every file. [FilesBelow] makes one.
 	ReadFile func(manifest, path string, limit int) ([]byte, error)
 	Grants   Grants
+	// Set is what stands above the files, each PATH=VALUE such as `cluster.lamp=3`; set.go says how.
+	Set []string
 }
 
 // Parse reads the files of one app. When nothing is wrong, faults is empty and spec is the app; otherwise spec is nil and
@@ -48,6 +50,12 @@ func Parse(files []File, opts Options) (spec *argosyv1.AppSpec, source *Source, 
 			continue
 		}
 		source.files = append(source.files, f)
+	}
+	r.set(source.files, opts.Set, len(files))
+	for _, f := range source.files {
+		if r.stopped {
+			break
+		}
 		before := len(r.faults.kept)
 		t.app.read(r, value{f: f, n: f.root}, "the manifest", d)
 		d.explainCompose(r, f, before)

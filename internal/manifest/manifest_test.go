@@ -17,7 +17,7 @@ import (
 // TestTranscripts reads manifests and shows what comes of them: the notes, then the faults or the app.
 //
 //	parse [env=(A=1, B=)] [grant=(…)] [show=(image, ports)]
-//	shop.yaml of the case; `>>> NAME` begins a further file of the app, `<<< NAME` one that a manifest can name
+//	shop.yaml of the case; `>>> NAME` begins a further file of the app, `<<< NAME` one that a manifest can name; `+++ PATH=VALUE` is set above them
 //
 // show leaves out everything of the app but these fields of its containers.
 //
@@ -31,6 +31,9 @@ func TestTranscripts(t *testing.T) {
 			switch d.Cmd {
 			case "parse":
 				return transcript(d)
+			case "changes":
+				before, after, _ := strings.Cut(d.Input, "\n=====\n")
+				return transcriptChanges(t, before, after)
 			case "diff":
 				before, after, _ := strings.Cut(d.Input, "\n=====\n")
 				return transcriptDiff(t, before, after)
@@ -72,18 +75,28 @@ func transcript(d *datadriven.TestData) string {
 	return b.String()
 }
 
-func transcriptDiff(t *testing.T, before, after string) string {
-	parse := func(text string) *argosyv1.AppSpec {
-		if text == "nothing" {
-			return nil
-		}
-		spec, _, faults := Parse([]File{{Name: "shop.yaml", Data: []byte(text)}}, Options{})
-		if err := faults.Err(); err != nil {
-			t.Fatal(err)
-		}
-		return spec
+// transcriptChanges says what Changes finds.
+func transcriptChanges(t *testing.T, before, after string) string {
+	var b strings.Builder
+	for _, c := range Changes(specOf(t, before), specOf(t, after)) {
+		fmt.Fprintf(&b, "%s %s: %s → %s\n", c.Of, c.What, c.From, c.To)
 	}
-	lines := Diff(parse(before), parse(after))
+	return b.String()
+}
+
+func specOf(t *testing.T, text string) *argosyv1.AppSpec {
+	if text == "nothing" {
+		return nil
+	}
+	spec, _, faults := Parse([]File{{Name: "shop.yaml", Data: []byte(text)}}, Options{})
+	if err := faults.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+func transcriptDiff(t *testing.T, before, after string) string {
+	lines := Diff(specOf(t, before), specOf(t, after))
 	if len(lines) == 0 {
 		return "no difference\n"
 	}
@@ -93,10 +106,15 @@ func transcriptDiff(t *testing.T, before, after string) string {
 func caseOf(d *datadriven.TestData) ([]File, Options) {
 	files := []File{{Name: "shop.yaml"}}
 	named := map[string]string{}
+	var o Options
 	current := func(s string) { files[len(files)-1].Data = append(files[len(files)-1].Data, s...) }
 	for _, line := range strings.SplitAfter(d.Input, "\n") {
 		if name, ok := strings.CutPrefix(line, ">>> "); ok {
 			files = append(files, File{Name: strings.TrimSpace(name)})
+			continue
+		}
+		if set, ok := strings.CutPrefix(line, "+++ "); ok {
+			o.Set = append(o.Set, strings.TrimSuffix(set, "\n"))
 			continue
 		}
 		if name, ok := strings.CutPrefix(line, "<<< "); ok {
@@ -108,7 +126,6 @@ func caseOf(d *datadriven.TestData) ([]File, Options) {
 		current(line)
 	}
 	env := map[string]string{}
-	var o Options
 	for _, a := range d.CmdArgs {
 		switch a.Key {
 		case "env":

@@ -64,7 +64,7 @@ func (f *Fault) narrow(v value, offset, length int) {
 }
 
 func (v value) fault(message string) Fault {
-	f := Fault{File: v.f.name, file: v.f.index, Line: v.n.Line, Col: v.n.Column, EndCol: v.n.Column + 1, Message: message}
+	f := Fault{File: v.f.name, file: v.f.index, argument: v.f.argument, Line: v.n.Line, Col: v.n.Column, EndCol: v.n.Column + 1, Message: message}
 	f.Text, f.TextCol = v.f.excerpt(v.n.Line, v.n.Column)
 	if f.Text != "" {
 		f.EndCol = v.n.Column + v.width(f.Text[runeOffset(f.Text, v.n.Column-f.TextCol):])
@@ -134,7 +134,11 @@ func (v value) follow(n, key *yaml.Node) value {
 		}
 		n = n.Alias
 	}
-	return value{f: v.f, n: n, key: key}
+	f := v.f
+	if by := f.set[n]; by != nil {
+		f = by
+	}
+	return value{f: f, n: n, key: key}
 }
 
 // plain refuses tags: a manifest has no use for them.

@@ -18,6 +18,10 @@ type file struct {
 	lines []int32 // where each line begins; made when first asked for
 	root  *yaml.Node
 
+	argument bool                 // it is a --set
+	set      map[*yaml.Node]*file // which nodes of all files were set, and by what
+	below    string               // the file in which it was put
+
 	longASCII map[int]bool // of long lines, whether a character is a byte
 }
 
@@ -39,6 +43,14 @@ func (f *file) line(n int) string {
 		s = f.text[f.lines[n-1]:f.lines[n]]
 	}
 	return strings.TrimRight(s, "\r\n")
+}
+
+// home is the manifest beside which the files are that f names: f itself, or the file that a --set was put into.
+func (f *file) home() string {
+	if f.argument {
+		return f.below
+	}
+	return f.name
 }
 
 // longLine is the length in bytes from which on only a part of a line is looked at.
