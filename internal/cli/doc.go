@@ -6,7 +6,7 @@
 //
 //	exit 0   done
 //	exit 1   it failed; the sentence on standard error says why and what to do
-//	exit 2   `argosy plan` found something to do
-//	exit 3   `--wait` ran out of time
+//	exit 2   `argosy plan` found something to do, `argosy diff` a difference
+//	exit 3   `--wait` or `argosy wait` ran out of time
 //	exit 64  the command line was wrong
 package cli

@@ -22,7 +22,10 @@ const docsHead = `# Commands
 <!-- Made from the commands themselves: go test ./internal/cli -run Docs -rewrite -->
 
 Every command says the same with ` + "`--help`" + `. ` + "`argosy completion bash`" + ` (or zsh, fish) prints what your shell needs to complete
-commands, apps, replicas and machines.
+commands, apps, stacks, replicas, machines, secrets, images, revisions and everything else that has a name.
+
+With ` + "`-o json` or `-o yaml`" + ` programs read one document, keys always in the same order; ` + "`-o wide`" + ` adds columns to a table, and
+` + "`-o name`" + ` is one name a line.
 
 ## Which cluster is asked
 
@@ -48,8 +51,8 @@ The first of these that there is:
 |---|---|
 | 0 | done |
 | 1 | it failed; the sentence on standard error says why and what to do |
-| 2 | ` + "`argosy plan`" + ` found something to do |
-| 3 | ` + "`--wait`" + ` ran out of time; the cluster goes on by itself |
+| 2 | ` + "`argosy plan`" + ` found something to do, ` + "`argosy diff`" + ` a difference |
+| 3 | ` + "`--wait` or `argosy wait`" + ` ran out of time; the cluster goes on by itself |
 | 64 | the command line was wrong |
 | 130 | interrupted |
 
