@@ -256,7 +256,7 @@ func (tr *transcript) plan(spec *argosyv1.AppSpec) string {
 }
 
 func (tr *transcript) explain(k state.Key) string {
-	res, err := tr.w.View().Explain(k)
+	res, err := tr.w.View().Explain(k, false)
 	if err != nil {
 		return err.Error() + "\n"
 	}
