@@ -141,14 +141,13 @@ func (a *app) serverRecoverCmd() *cobra.Command {
 		Long: `Go on with one server after a majority is lost for good.
 
 Run it on the server that is left, or on a host where a backup of a server's data directory was put back, while no server runs
-there. It becomes the only one, with everything that it knows; what only the lost ones knew is lost. Start it then as ever, and
-have others join it. Machines go on by themselves: they touch no container but what the recovered cluster does not know.
+there ('systemctl stop argosy-server'). It becomes the only one, with everything that it knows; what only the lost ones knew is
+lost. Start it then as ever, and have others join it. Machines go on by themselves: they touch no container but what the recovered cluster does not know.
 
 The other servers are given up and must never run again as they are: empty their data directories before they join anew.
 Should one run all the same, machines take nothing from it, since it is of an earlier generation.`,
-		Example: `  systemctl stop argosy-server
-  argosy server recover
-  systemctl start argosy-server`,
+		Example: `  argosy server recover
+  argosy server recover --data-dir /srv/argosy --yes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !yes {
