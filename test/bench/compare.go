@@ -104,7 +104,7 @@ func (c *comparison) close() error {
 }
 
 // measure runs every contestant with every size, in turn, and the rounds after one another. The contestant that begins is
-// another each time. What there is so far is written after each round, so that an interruption loses one at most.
+// another each time. What there is so far is written after each run, so that an interruption loses one at most.
 func (c *comparison) measure(ctx context.Context) error {
 	for _, who := range c.who {
 		// The first time is slower for everybody: caches are cold, images are looked at.
@@ -129,13 +129,11 @@ func (c *comparison) measure(ctx context.Context) error {
 				run.Round = round + 1
 				c.results.Runs = append(c.results.Runs, run)
 				c.b.say("  round %d, %s, %s: %s", run.Round, plural(uint32(n), "container"), who.Title, run)
+				if err := c.write(); err != nil {
+					return err
+				}
 			}
 			turn++
-		}
-		c.results.Seconds = time.Since(c.b.begun).Seconds()
-		c.results.Machine.LoadAfter = load()
-		if err := c.write(); err != nil {
-			return err
 		}
 	}
 	c.b.say("  %s shows it with plots", filepath.Join(c.dir, "index.html"))
@@ -144,6 +142,8 @@ func (c *comparison) measure(ctx context.Context) error {
 
 // write writes everything measured so far, for programs and for people.
 func (c *comparison) write() error {
+	c.results.Seconds = time.Since(c.b.begun).Seconds()
+	c.results.Machine.LoadAfter = load()
 	return report.Write(c.dir, c.results)
 }
 

@@ -147,7 +147,7 @@ func TestContestantsAskForTheSame(t *testing.T) {
 			}
 		}
 	}
-	if !keys["argosy"] || !keys["bare"] || !keys["compose5"] || !keys["compose1"] || !keys["swarm"] {
+	if !keys["argosy"] || !keys["bare"] || !keys["compose5"] || !keys["compose1"] || !keys["swarm"] || !keys["named"] || !keys["overlay"] {
 		t.Errorf("contestants %v", keys)
 	}
 }

@@ -59,20 +59,8 @@ func contestants() []contestant {
 		bareContestant("named", "docker run, names", "a bridge network made before, with names", "--network", workNetwork),
 		composeContestant("compose5", "Compose 5", "docker compose up -d --scale, and down; version "+composeVersion+" from its Go module, outside the docker command; a bridge network of the project's own, with names", compose5),
 		composeContestant("compose1", "Compose 1.29", "the same with Debian's docker-compose package, in Python", compose1),
-		{
-			Contestant: report.Contestant{Key: "swarm", Title: "Swarm", About: "docker service create --replicas, and service rm, on a swarm of one node; Docker's default bridge, without names; live-restore off, which Swarm demands"},
-			prepare: func(ctx context.Context, x *box, image string) error {
-				if err := x.sh(ctx, `sed -i 's/"live-restore": true/"live-restore": false/' /etc/docker/daemon.json && systemctl restart docker && docker swarm init --advertise-addr eth0`); err != nil {
-					return err
-				}
-				return loadImage(ctx, x, image)
-			},
-			up: func(image string, n int) job {
-				return one("docker", "service", "create", "-d", "--name", "small", "--replicas", strconv.Itoa(n),
-					"--no-resolve-image", "--stop-grace-period", "0s", image, "sleep", "infinity")
-			},
-			down: func(string, int) job { return one("docker", "service", "rm", "small") },
-		},
+		swarmContestant("swarm", "Swarm", "Docker's default bridge, without names"),
+		swarmContestant("overlay", "Swarm, names", "an overlay network made before, with names", "--network", workNetwork),
 	}
 }
 
@@ -105,6 +93,26 @@ func bareContestant(key, title, network string, options ...string) contestant {
 			}
 			return j
 		},
+	}
+}
+
+// swarmContestant is a swarm of one node, with some options more.
+func swarmContestant(key, title, network string, options ...string) contestant {
+	return contestant{
+		Contestant: report.Contestant{Key: key, Title: title, About: "docker service create --replicas, and service rm, on a swarm of one node; live-restore off, which Swarm demands; " + network},
+		prepare: func(ctx context.Context, x *box, image string) error {
+			if err := x.sh(ctx, `sed -i 's/"live-restore": true/"live-restore": false/' /etc/docker/daemon.json && systemctl restart docker && `+
+				`docker swarm init --advertise-addr eth0 && docker network create --driver overlay `+workNetwork); err != nil {
+				return err
+			}
+			return loadImage(ctx, x, image)
+		},
+		up: func(image string, n int) job {
+			argv := append([]string{"docker", "service", "create", "-d", "--name", "small", "--replicas", strconv.Itoa(n),
+				"--no-resolve-image", "--stop-grace-period", "0s"}, options...)
+			return one(append(argv, image, "sleep", "infinity")...)
+		},
+		down: func(string, int) job { return one("docker", "service", "rm", "small") },
 	}
 }
 

@@ -1,6 +1,6 @@
 // Command bench measures what Argosy promises of speed and memory, and prints each figure beside its goal:
 //
-//	make bench                      everything, on machines in containers (root; about fifty minutes)
+//	make bench                      everything, on machines in containers (root; about an hour)
 //	make bench ONLY='apply|fifty'   a part
 //	make bench ONLY=compare SIZES=10,50 ROUNDS=5 AGAINST='bare|swarm'
 //
