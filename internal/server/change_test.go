@@ -138,8 +138,8 @@ func TestExpectations(t *testing.T) {
 	wantError(t, err, connect.CodeInvalidArgument, "more than the 100000 allowed")
 	_, err = c.local.apps.Restart(ctx, connect.NewRequest(&argosyv1.RestartRequest{App: "expect", Number: 1}))
 	wantError(t, err, connect.CodeInvalidArgument, "of which stack")
-	_, err = c.local.apps.Explain(ctx, connect.NewRequest(&argosyv1.ExplainRequest{Key: &argosyv1.ReplicaKey{App: "expect", Stack: "web", Number: 7}}))
-	wantError(t, err, connect.CodeNotFound, "there is no replica")
+	_, err = c.local.apps.Explain(ctx, connect.NewRequest(&argosyv1.ExplainRequest{Key: &argosyv1.ReplicaKey{App: "expect", Stack: "wbe", Number: 7}}))
+	wantError(t, err, connect.CodeNotFound, "has no stack wbe")
 }
 
 // TestPolicyHoldsForRPCs: who speaks the protocol gets no more than who writes a manifest.

@@ -261,6 +261,9 @@ func (tr *transcript) explain(k state.Key) string {
 		return err.Error() + "\n"
 	}
 	var b strings.Builder
+	for _, line := range res.Summary {
+		fmt.Fprintln(&b, line)
+	}
 	fmt.Fprintf(&b, "decided: %s\n", res.GetDecided().GetSummary())
 	for _, m := range res.GetNow() {
 		fmt.Fprintf(&b, "now: %s: %s\n", m.GetMachine(), m.GetDetail())
