@@ -65,7 +65,7 @@ type Config struct {
 	// Grace is how long servers are awaited before what was assigned last is acted on; 0 means 5 s after a boot and 2 s
 	// after a restart of the agent.
 	Grace time.Duration
-	// UsageEvery is how often usage is sampled; 0 means 15 s, negative never.
+	// UsageEvery is how often usage is sampled while nobody watches; 0 means 15 s, negative never.
 	UsageEvery time.Duration
 
 	// Ready is called once when the agent watches over its containers. May be nil.

@@ -42,6 +42,11 @@ type Core struct {
 	wakes  map[*Session]struct{}
 	news   News
 	serial uint64 // of the last session
+	// pace is how often machines shall report usage, 0 for as they like. watched says that somebody watches it, or did
+	// until lately; slowAt is when that is over, or zero.
+	pace    time.Duration
+	watched bool
+	slowAt  time.Time
 }
 
 // News lists what machines showed since somebody last asked.
@@ -106,6 +111,7 @@ type Session struct {
 	ackDue        bool
 	netAt         uint64
 	netFull       bool
+	pace          time.Duration // as the machine was told
 	work          []*argosyv1.Work
 	refusal       *argosyv1.Refusal
 	closed        bool
@@ -169,6 +175,7 @@ func (c *Core) Open(now time.Time, id string, hello *argosyv1.Hello, live time.D
 	if m == nil {
 		m = &machine{id: id, seen: map[Incarnation]Observation{}, gone: map[Incarnation]struct{}{}}
 		c.machines[id] = m
+		c.setPace()
 	}
 	if old := m.session; old != nil {
 		same := old.hello.GetSessionId() == hello.GetSessionId() && old.hello.GetBootId() == hello.GetBootId()
@@ -229,6 +236,7 @@ func (c *Core) Forget(id string) {
 		c.wake(s)
 	}
 	delete(c.machines, id)
+	c.setPace()
 }
 
 // LastHeard is when a machine last gave a sign of life to this core, zero for never.

@@ -39,10 +39,11 @@ type mirror struct {
 	assigned  map[state.Key]*argosyv1.Assignment
 	peers     map[string]*argosyv1.Peer
 	endpoints map[string]*argosyv1.Endpoint
+	pace      time.Duration
 }
 
 func newMirror() *mirror {
-	return &mirror{map[state.Key]*argosyv1.Assignment{}, map[string]*argosyv1.Peer{}, map[string]*argosyv1.Endpoint{}}
+	return &mirror{assigned: map[state.Key]*argosyv1.Assignment{}, peers: map[string]*argosyv1.Peer{}, endpoints: map[string]*argosyv1.Endpoint{}}
 }
 
 func endpointName(e *argosyv1.Endpoint) string {
@@ -60,6 +61,9 @@ func (m *mirror) take(msg *argosyv1.SessionResponse) {
 		for _, s := range a.GetSet() {
 			m.assigned[state.KeyOf(s.GetKey())] = s
 		}
+	}
+	if p := msg.GetUsagePace(); p != nil {
+		m.pace = p.GetInterval().AsDuration()
 	}
 	if n := msg.GetNetwork(); n != nil {
 		if n.GetFull() {
@@ -102,13 +106,14 @@ func TestMachinesLearnEverything(t *testing.T) {
 		for i := range rapid.IntRange(1, 80).Draw(t, "steps") {
 			id := rapid.SampledFrom([]string{"m1", "m2"}).Draw(t, "machine")
 			k := state.Key{Tenant: "t", App: "a", Stack: "s", Number: rapid.Uint32Range(1, 4).Draw(t, "number")}
-			switch rapid.IntRange(0, 6).Draw(t, "what") {
+			switch rapid.IntRange(0, 8).Draw(t, "what") {
 			case 0:
 				s, refusal := c.Open(now, id, &argosyv1.Hello{SessionId: id}, time.Second)
 				if refusal != nil {
 					t.Fatalf("refused: %v", refusal)
 				}
 				sessions[id] = s
+				mirrors[id].pace = 0 // what it was told held for the session
 			case 1:
 				if rapid.Bool().Draw(t, "gone") {
 					delete(src[id], k)
@@ -138,17 +143,33 @@ func TestMachinesLearnEverything(t *testing.T) {
 				c.SetEndpoints(k, list)
 			case 4:
 				c.Release()
+			case 5:
+				c.Watched(now, rapid.IntRange(0, 2).Draw(t, "watchers"))
+			case 6:
+				now = now.Add(time.Duration(rapid.IntRange(1, 11).Draw(t, "seconds")) * time.Second)
+				c.Slow(now)
 			default:
 				deliver(id, rapid.IntRange(1, 3).Draw(t, "messages"))
 			}
 		}
 		c.Release()
+		pace := time.Duration(0)
+		if rapid.Bool().Draw(t, "watched") {
+			c.Watched(now, 1)
+			pace = 2 * time.Second
+		} else {
+			c.Watched(now, 0)
+			c.Slow(now.Add(time.Minute))
+		}
 		for id, s := range sessions {
 			deliver(id, 1000)
 			if msg := c.Next(s); msg != nil {
 				t.Fatalf("%s is never told everything: %v", id, msg)
 			}
 			m := mirrors[id]
+			if m.pace != pace {
+				t.Fatalf("%s believes in a pace of %v, is %v", id, m.pace, pace)
+			}
 			if fmt.Sprint(m.assigned) != fmt.Sprint(src[id]) {
 				t.Fatalf("%s believes %v, is %v", id, m.assigned, src[id])
 			}

@@ -15,9 +15,9 @@
 //
 // # What a session gets
 //
-// Welcome, all assignments, peers and endpoints, then what changes of these; acknowledgements of transitions after they
-// were committed; work. Endpoints are held back from full updates until [Core.Release]: a new leader knows nobody's
-// endpoints at first, and must not make machines forget those that they know.
+// Welcome, how often to report usage if somebody watches it, all assignments, peers and endpoints, then what changes of
+// these; acknowledgements of transitions after they were committed; work. Endpoints are held back from full updates until
+// [Core.Release]: a new leader knows nobody's endpoints at first, and must not make machines forget those that they know.
 //
 // # Invariants
 //

@@ -61,6 +61,8 @@ func (c *Core) Next(s *Session) *argosyv1.SessionResponse {
 	case s.welcome:
 		s.welcome = false
 		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Welcome{Welcome: c.source.Welcome(s.machine.id)}}
+	case s.pace != c.pace:
+		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_UsagePace{UsagePace: c.usagePace(s)}}
 	case s.full:
 		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Assignments{Assignments: c.allAssignments(s)}}
 	case len(s.dirty) > 0:

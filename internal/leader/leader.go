@@ -71,6 +71,8 @@ type Leader struct {
 	// begun is closed when a reign begins, and replaced.
 	begun chan struct{}
 	heard heard
+	// watchers is how many watch what machines use. Some outlast a term.
+	watchers int
 }
 
 // reign is one term. Its fields but store and done are guarded by the leader's mutex.
@@ -179,6 +181,24 @@ func (l *Leader) SendWork(machineID string, w *argosyv1.Work) error {
 	err := l.reign.core.Work(machineID, w)
 	l.flush()
 	return err
+}
+
+// WatchUsage has machines report what they use every few seconds until done is called, and for ten seconds more.
+func (l *Leader) WatchUsage() (done func()) {
+	l.watched(1)
+	return sync.OnceFunc(func() { l.watched(-1) })
+}
+
+func (l *Leader) watched(more int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watchers += more
+	if l.reign == nil {
+		return
+	}
+	l.reign.core.Watched(l.cfg.Now(), l.watchers)
+	l.flush()
+	l.nudge() // it may have to wake earlier
 }
 
 // Plan is View.Plan on the current state.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,6 +298,65 @@ func TestDeposed(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// TestUsageIsWatched: machines report often while somebody watches, whichever terms come and go, and ten seconds longer.
+func TestUsageIsWatched(t *testing.T) {
+	run(t, func(c *cluster) {
+		c.machine("m1")
+		heard := make(chan time.Duration, 10)
+		connect := func(session string) (ended chan error) {
+			p, ended := c.connect("m1", session)
+			go func() {
+				beat := time.NewTicker(time.Second)
+				defer beat.Stop()
+				for {
+					select {
+					case m := <-p.down:
+						if u := m.GetUsagePace(); u != nil {
+							heard <- u.GetInterval().AsDuration()
+						}
+					case <-beat.C:
+						p.up <- &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{}}}
+					case <-p.ctx.Done():
+						return
+					}
+				}
+			}()
+			return ended
+		}
+		hears := func(after time.Duration, want ...time.Duration) {
+			t.Helper()
+			time.Sleep(after)
+			synctest.Wait()
+			var got []time.Duration
+			for len(heard) > 0 {
+				got = append(got, <-heard)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("the machine was told %v, want %v", got, want)
+			}
+		}
+		ended := connect("a")
+		hears(time.Minute)
+		first, second := c.l.WatchUsage(), c.l.WatchUsage()
+		hears(0, 2*time.Second)
+		first()
+		first()
+		hears(time.Minute)
+		if _, _, err := store.AcquireTerm(c.ctx, c.store, "s2", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err == nil {
+			t.Error("the session outlived its leader")
+		}
+		time.Sleep(time.Second)
+		connect("a")
+		hears(time.Second, 2*time.Second)
+		second()
+		hears(9999 * time.Millisecond)
+		hears(time.Millisecond, 0)
 	})
 }
 

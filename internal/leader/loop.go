@@ -85,6 +85,7 @@ func (l *Leader) begin(ctx context.Context, term store.Leadership, snap store.Sn
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reign = r
+	r.core.Watched(l.cfg.Now(), l.watchers)
 	close(l.begun)
 	l.begun = make(chan struct{})
 	l.flush()

@@ -255,6 +255,8 @@ type fakeAgent struct {
 	*clients
 	m    *join.Membership
 	work chan *argosyv1.Work
+	// pace is how often it is asked to report usage, each time it is told.
+	pace chan time.Duration
 	// send says something in the session, once there is one.
 	send func(*argosyv1.SessionRequest) error
 }
@@ -266,7 +268,7 @@ func (c *cluster) machine(t testing.TB, f join.Facts) *fakeAgent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fakeAgent{clients: c.as(t, dir), m: m, work: make(chan *argosyv1.Work, 64)}
+	return &fakeAgent{clients: c.as(t, dir), m: m, work: make(chan *argosyv1.Work, 64), pace: make(chan time.Duration, 64)}
 }
 
 // connect opens the session and keeps it, with beats, until the test ends. It returns when the server has welcomed it.
@@ -307,6 +309,8 @@ func (f *fakeAgent) connect(t testing.TB) {
 				refused <- d.Refusal.Reason
 			case *argosyv1.SessionResponse_Work:
 				f.work <- d.Work
+			case *argosyv1.SessionResponse_UsagePace:
+				f.pace <- d.UsagePace.GetInterval().AsDuration()
 			}
 		}
 	}()
@@ -350,6 +354,19 @@ func (f *fakeAgent) nextWork(t testing.TB) *argosyv1.Work {
 	case <-time.After(30 * time.Second):
 		t.Fatal("the server asks nothing of the machine")
 		return nil
+	}
+}
+
+// told checks how often the machine is asked to report usage next.
+func (f *fakeAgent) told(t testing.TB, want time.Duration) {
+	t.Helper()
+	select {
+	case got := <-f.pace:
+		if got != want {
+			t.Errorf("the machine is to report usage every %v, want %v", got, want)
+		}
+	case <-time.After(30 * time.Second):
+		t.Errorf("the machine is not told to report usage every %v", want)
 	}
 }
 

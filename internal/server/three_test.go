@@ -194,6 +194,14 @@ func TestThreeServers(t *testing.T) {
 	if !stream.Receive() || len(stream.Msg().Replicas) != 1 {
 		t.Fatalf("a watch through another server: %v, %v", stream.Msg(), stream.Err())
 	}
+	watched := lead.machine(t, facts())
+	watched.connect(t)
+	usage, err := others[1].local.cluster.WatchUsage(t.Context(), connect.NewRequest(&argosyv1.WatchUsageRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer usage.Close()
+	watched.told(t, 2*time.Second) // the leader knows who watches at other servers
 	lead.stop()
 	s.drop(lead)
 	for _, c := range s.servers {

@@ -19,7 +19,8 @@ const (
 	usageEveryLeast = time.Second
 )
 
-// WatchUsage tells what changed since it last did. A replica that uses what it used before costs nothing.
+// WatchUsage tells what changed since it last did. A replica that uses what it used before costs nothing. It runs at the
+// leader, whichever server was asked, so that the leader knows whether anybody watches.
 func (s clusterService) WatchUsage(ctx context.Context, r *connect.Request[argosyv1.WatchUsageRequest], out *connect.ServerStream[argosyv1.WatchUsageResponse]) error {
 	sel, err := s.selector(ctx, &argosyv1.ListReplicasRequest{Tenant: r.Msg.Tenant, AllTenants: r.Msg.AllTenants, App: r.Msg.App,
 		Stack: r.Msg.Stack, Number: r.Msg.Number, Machine: r.Msg.Machine})
@@ -30,6 +31,7 @@ func (s clusterService) WatchUsage(ctx context.Context, r *connect.Request[argos
 	if r.Msg.Every != nil && r.Msg.Every.AsDuration() != 0 {
 		every = max(r.Msg.Every.AsDuration(), usageEveryLeast)
 	}
+	defer s.leader.WatchUsage()()
 	w := &usageWatch{s: s.Server, sel: sel, members: r.Msg.Members}
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -74,4 +75,25 @@ func TestWatchUsage(t *testing.T) {
 		err = none.Err()
 	}
 	wantError(t, err, connect.CodeNotFound, "no machine is called")
+}
+
+// TestWatchUsagePace: machines report often while somebody watches, and as they like once nobody does.
+func TestWatchUsagePace(t *testing.T) {
+	c := own(t, shortDir(t), nil)
+	agent := c.machine(t, facts())
+	agent.connect(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stream, err := c.local.cluster.WatchUsage(ctx, connect.NewRequest(&argosyv1.WatchUsageRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	agent.told(t, 2*time.Second)
+	late := c.machine(t, facts())
+	late.connect(t)
+	late.told(t, 2*time.Second)
+	cancel()
+	agent.told(t, 0)
+	late.told(t, 0)
 }

@@ -11,6 +11,7 @@ package argosyv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -867,6 +868,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Network
 	//	*SessionResponse_Work
 	//	*SessionResponse_Refusal
+	//	*SessionResponse_UsagePace
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -963,6 +965,15 @@ func (x *SessionResponse) GetRefusal() *Refusal {
 	return nil
 }
 
+func (x *SessionResponse) GetUsagePace() *UsagePace {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_UsagePace); ok {
+			return x.UsagePace
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -991,6 +1002,10 @@ type SessionResponse_Refusal struct {
 	Refusal *Refusal `protobuf:"bytes,6,opt,name=refusal,oneof"`
 }
 
+type SessionResponse_UsagePace struct {
+	UsagePace *UsagePace `protobuf:"bytes,7,opt,name=usage_pace,json=usagePace,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Assignments) isSessionResponse_Message() {}
@@ -1002,6 +1017,8 @@ func (*SessionResponse_Network) isSessionResponse_Message() {}
 func (*SessionResponse_Work) isSessionResponse_Message() {}
 
 func (*SessionResponse_Refusal) isSessionResponse_Message() {}
+
+func (*SessionResponse_UsagePace) isSessionResponse_Message() {}
 
 type Welcome struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -1344,6 +1361,53 @@ func (x *NetworkUpdate) GetRemovedEndpoints() []*Endpoint {
 	return nil
 }
 
+// UsagePace is how often the leader wants a UsageReport. It holds for the session; one that was told none goes by the machine's
+// own pace.
+type UsagePace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent or zero: the machine's own pace. Agents take nothing for less than a second, and nothing for more than their own.
+	Interval      *durationpb.Duration `protobuf:"bytes,1,opt,name=interval" json:"interval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsagePace) Reset() {
+	*x = UsagePace{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsagePace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsagePace) ProtoMessage() {}
+
+func (x *UsagePace) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsagePace.ProtoReflect.Descriptor instead.
+func (*UsagePace) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *UsagePace) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
 // Work asks the agent to attach a stream to the server that sent it.
 type Work struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1361,7 +1425,7 @@ type Work struct {
 
 func (x *Work) Reset() {
 	*x = Work{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	mi := &file_argosy_v1_machine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1437,7 @@ func (x *Work) String() string {
 func (*Work) ProtoMessage() {}
 
 func (x *Work) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	mi := &file_argosy_v1_machine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1450,7 @@ func (x *Work) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Work.ProtoReflect.Descriptor instead.
 func (*Work) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Work) GetId() string {
@@ -1483,7 +1547,7 @@ type LogsWork struct {
 
 func (x *LogsWork) Reset() {
 	*x = LogsWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[17]
+	mi := &file_argosy_v1_machine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1559,7 @@ func (x *LogsWork) String() string {
 func (*LogsWork) ProtoMessage() {}
 
 func (x *LogsWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[17]
+	mi := &file_argosy_v1_machine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1572,7 @@ func (x *LogsWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsWork.ProtoReflect.Descriptor instead.
 func (*LogsWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LogsWork) GetKey() *ReplicaKey {
@@ -1578,7 +1642,7 @@ type ExecWork struct {
 
 func (x *ExecWork) Reset() {
 	*x = ExecWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1654,7 @@ func (x *ExecWork) String() string {
 func (*ExecWork) ProtoMessage() {}
 
 func (x *ExecWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1667,7 @@ func (x *ExecWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecWork.ProtoReflect.Descriptor instead.
 func (*ExecWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExecWork) GetKey() *ReplicaKey {
@@ -1688,7 +1752,7 @@ type DialWork struct {
 
 func (x *DialWork) Reset() {
 	*x = DialWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1764,7 @@ func (x *DialWork) String() string {
 func (*DialWork) ProtoMessage() {}
 
 func (x *DialWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1777,7 @@ func (x *DialWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialWork.ProtoReflect.Descriptor instead.
 func (*DialWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DialWork) GetKey() *ReplicaKey {
@@ -1751,7 +1815,7 @@ type CopyWork struct {
 
 func (x *CopyWork) Reset() {
 	*x = CopyWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +1827,7 @@ func (x *CopyWork) String() string {
 func (*CopyWork) ProtoMessage() {}
 
 func (x *CopyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +1840,7 @@ func (x *CopyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyWork.ProtoReflect.Descriptor instead.
 func (*CopyWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CopyWork) GetKey() *ReplicaKey {
@@ -1824,7 +1888,7 @@ type FileStat struct {
 
 func (x *FileStat) Reset() {
 	*x = FileStat{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1900,7 @@ func (x *FileStat) String() string {
 func (*FileStat) ProtoMessage() {}
 
 func (x *FileStat) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1913,7 @@ func (x *FileStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
 func (*FileStat) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FileStat) GetName() string {
@@ -1904,7 +1968,7 @@ type Flow struct {
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +1980,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +1993,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Flow) GetWord() isFlow_Word {
@@ -2010,7 +2074,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2086,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2099,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AttachRequest) GetWorkId() string {
@@ -2176,7 +2240,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2252,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2265,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LogLine) GetAt() *timestamppb.Timestamp {
@@ -2250,7 +2314,7 @@ type WorkEnd struct {
 
 func (x *WorkEnd) Reset() {
 	*x = WorkEnd{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2326,7 @@ func (x *WorkEnd) String() string {
 func (*WorkEnd) ProtoMessage() {}
 
 func (x *WorkEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2339,7 @@ func (x *WorkEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkEnd.ProtoReflect.Descriptor instead.
 func (*WorkEnd) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WorkEnd) GetExitCode() int32 {
@@ -2308,7 +2372,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2384,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2397,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AttachResponse) GetData() isAttachResponse_Data {
@@ -2432,7 +2496,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2508,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2521,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -2478,7 +2542,7 @@ var File_argosy_v1_machine_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\n" +
-	"\x17argosy/v1/machine.proto\x12\targosy.v1\x1a\x15argosy/v1/state.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x02\n" +
+	"\x17argosy/v1/machine.proto\x12\targosy.v1\x1a\x15argosy/v1/state.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x02\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x12\x12\n" +
@@ -2544,14 +2608,16 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\vtransitions\x18\x01 \x03(\v2\x15.argosy.v1.TransitionR\vtransitions\"r\n" +
 	"\vUsageReport\x121\n" +
 	"\amachine\x18\x01 \x01(\v2\x17.argosy.v1.MachineUsageR\amachine\x120\n" +
-	"\amembers\x18\x02 \x03(\v2\x16.argosy.v1.MemberUsageR\amembers\"\xdb\x02\n" +
+	"\amembers\x18\x02 \x03(\v2\x16.argosy.v1.MemberUsageR\amembers\"\x92\x03\n" +
 	"\x0fSessionResponse\x12.\n" +
 	"\awelcome\x18\x01 \x01(\v2\x12.argosy.v1.WelcomeH\x00R\awelcome\x12:\n" +
 	"\vassignments\x18\x02 \x01(\v2\x16.argosy.v1.AssignmentsH\x00R\vassignments\x12D\n" +
 	"\x0ftransitions_ack\x18\x03 \x01(\v2\x19.argosy.v1.TransitionsAckH\x00R\x0etransitionsAck\x124\n" +
 	"\anetwork\x18\x04 \x01(\v2\x18.argosy.v1.NetworkUpdateH\x00R\anetwork\x12%\n" +
 	"\x04work\x18\x05 \x01(\v2\x0f.argosy.v1.WorkH\x00R\x04work\x12.\n" +
-	"\arefusal\x18\x06 \x01(\v2\x12.argosy.v1.RefusalH\x00R\arefusalB\t\n" +
+	"\arefusal\x18\x06 \x01(\v2\x12.argosy.v1.RefusalH\x00R\arefusal\x125\n" +
+	"\n" +
+	"usage_pace\x18\a \x01(\v2\x14.argosy.v1.UsagePaceH\x00R\tusagePaceB\t\n" +
 	"\amessage\"\xf2\x01\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\bR\x06leader\x126\n" +
@@ -2580,7 +2646,9 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\x05peers\x18\x02 \x03(\v2\x0f.argosy.v1.PeerR\x05peers\x12#\n" +
 	"\rremoved_peers\x18\x03 \x03(\tR\fremovedPeers\x121\n" +
 	"\tendpoints\x18\x04 \x03(\v2\x13.argosy.v1.EndpointR\tendpoints\x12@\n" +
-	"\x11removed_endpoints\x18\x05 \x03(\v2\x13.argosy.v1.EndpointR\x10removedEndpoints\"\xca\x01\n" +
+	"\x11removed_endpoints\x18\x05 \x03(\v2\x13.argosy.v1.EndpointR\x10removedEndpoints\"B\n" +
+	"\tUsagePace\x125\n" +
+	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\"\xca\x01\n" +
 	"\x04Work\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04logs\x18\x02 \x01(\v2\x13.argosy.v1.LogsWorkH\x00R\x04logs\x12)\n" +
@@ -2689,7 +2757,7 @@ func file_argosy_v1_machine_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_machine_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_argosy_v1_machine_proto_goTypes = []any{
 	(CopyKind)(0),                 // 0: argosy.v1.CopyKind
 	(*JoinRequest)(nil),           // 1: argosy.v1.JoinRequest
@@ -2708,92 +2776,96 @@ var file_argosy_v1_machine_proto_goTypes = []any{
 	(*Assignments)(nil),           // 14: argosy.v1.Assignments
 	(*TransitionsAck)(nil),        // 15: argosy.v1.TransitionsAck
 	(*NetworkUpdate)(nil),         // 16: argosy.v1.NetworkUpdate
-	(*Work)(nil),                  // 17: argosy.v1.Work
-	(*LogsWork)(nil),              // 18: argosy.v1.LogsWork
-	(*ExecWork)(nil),              // 19: argosy.v1.ExecWork
-	(*DialWork)(nil),              // 20: argosy.v1.DialWork
-	(*CopyWork)(nil),              // 21: argosy.v1.CopyWork
-	(*FileStat)(nil),              // 22: argosy.v1.FileStat
-	(*Flow)(nil),                  // 23: argosy.v1.Flow
-	(*AttachRequest)(nil),         // 24: argosy.v1.AttachRequest
-	(*LogLine)(nil),               // 25: argosy.v1.LogLine
-	(*WorkEnd)(nil),               // 26: argosy.v1.WorkEnd
-	(*AttachResponse)(nil),        // 27: argosy.v1.AttachResponse
-	(*TerminalSize)(nil),          // 28: argosy.v1.TerminalSize
-	nil,                           // 29: argosy.v1.JoinRequest.LabelsEntry
-	nil,                           // 30: argosy.v1.ExecWork.EnvironmentEntry
-	(*Capacity)(nil),              // 31: argosy.v1.Capacity
-	(*ClusterSettings)(nil),       // 32: argosy.v1.ClusterSettings
-	(*ReplicaObservation)(nil),    // 33: argosy.v1.ReplicaObservation
-	(*Transition)(nil),            // 34: argosy.v1.Transition
-	(*MachineUsage)(nil),          // 35: argosy.v1.MachineUsage
-	(*MemberUsage)(nil),           // 36: argosy.v1.MemberUsage
-	(*Assignment)(nil),            // 37: argosy.v1.Assignment
-	(*ReplicaKey)(nil),            // 38: argosy.v1.ReplicaKey
-	(*Peer)(nil),                  // 39: argosy.v1.Peer
-	(*Endpoint)(nil),              // 40: argosy.v1.Endpoint
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*UsagePace)(nil),             // 17: argosy.v1.UsagePace
+	(*Work)(nil),                  // 18: argosy.v1.Work
+	(*LogsWork)(nil),              // 19: argosy.v1.LogsWork
+	(*ExecWork)(nil),              // 20: argosy.v1.ExecWork
+	(*DialWork)(nil),              // 21: argosy.v1.DialWork
+	(*CopyWork)(nil),              // 22: argosy.v1.CopyWork
+	(*FileStat)(nil),              // 23: argosy.v1.FileStat
+	(*Flow)(nil),                  // 24: argosy.v1.Flow
+	(*AttachRequest)(nil),         // 25: argosy.v1.AttachRequest
+	(*LogLine)(nil),               // 26: argosy.v1.LogLine
+	(*WorkEnd)(nil),               // 27: argosy.v1.WorkEnd
+	(*AttachResponse)(nil),        // 28: argosy.v1.AttachResponse
+	(*TerminalSize)(nil),          // 29: argosy.v1.TerminalSize
+	nil,                           // 30: argosy.v1.JoinRequest.LabelsEntry
+	nil,                           // 31: argosy.v1.ExecWork.EnvironmentEntry
+	(*Capacity)(nil),              // 32: argosy.v1.Capacity
+	(*ClusterSettings)(nil),       // 33: argosy.v1.ClusterSettings
+	(*ReplicaObservation)(nil),    // 34: argosy.v1.ReplicaObservation
+	(*Transition)(nil),            // 35: argosy.v1.Transition
+	(*MachineUsage)(nil),          // 36: argosy.v1.MachineUsage
+	(*MemberUsage)(nil),           // 37: argosy.v1.MemberUsage
+	(*Assignment)(nil),            // 38: argosy.v1.Assignment
+	(*ReplicaKey)(nil),            // 39: argosy.v1.ReplicaKey
+	(*Peer)(nil),                  // 40: argosy.v1.Peer
+	(*Endpoint)(nil),              // 41: argosy.v1.Endpoint
+	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
 }
 var file_argosy_v1_machine_proto_depIdxs = []int32{
-	29, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
-	31, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
-	32, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
+	30, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
+	32, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
+	33, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
 	6,  // 3: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
 	8,  // 4: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
 	7,  // 5: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
 	9,  // 6: argosy.v1.SessionRequest.transitions:type_name -> argosy.v1.Transitions
 	10, // 7: argosy.v1.SessionRequest.usage:type_name -> argosy.v1.UsageReport
-	31, // 8: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
-	33, // 9: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
-	33, // 10: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
-	34, // 11: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
-	35, // 12: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
-	36, // 13: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
+	32, // 8: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
+	34, // 9: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
+	34, // 10: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
+	35, // 11: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
+	36, // 12: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
+	37, // 13: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
 	12, // 14: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
 	14, // 15: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
 	15, // 16: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
 	16, // 17: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
-	17, // 18: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
+	18, // 18: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
 	13, // 19: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
-	32, // 20: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
-	37, // 21: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
-	38, // 22: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
-	39, // 23: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
-	40, // 24: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
-	40, // 25: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
-	18, // 26: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
-	19, // 27: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
-	20, // 28: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
-	21, // 29: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
-	38, // 30: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
-	41, // 31: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
-	38, // 32: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
-	30, // 33: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
-	38, // 34: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
-	38, // 35: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 36: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
-	41, // 37: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
-	25, // 38: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
-	26, // 39: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
-	23, // 40: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
-	22, // 41: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
-	41, // 42: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
-	38, // 43: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
-	28, // 44: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
-	23, // 45: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
-	1,  // 46: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
-	3,  // 47: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
-	5,  // 48: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
-	24, // 49: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
-	2,  // 50: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
-	4,  // 51: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
-	11, // 52: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
-	27, // 53: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
-	50, // [50:54] is the sub-list for method output_type
-	46, // [46:50] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	17, // 20: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
+	33, // 21: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
+	38, // 22: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
+	39, // 23: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
+	40, // 24: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
+	41, // 25: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
+	41, // 26: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
+	42, // 27: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
+	19, // 28: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
+	20, // 29: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
+	21, // 30: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
+	22, // 31: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
+	39, // 32: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
+	43, // 33: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
+	39, // 34: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
+	31, // 35: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
+	39, // 36: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
+	39, // 37: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 38: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
+	43, // 39: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
+	26, // 40: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
+	27, // 41: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
+	24, // 42: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
+	23, // 43: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
+	43, // 44: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	39, // 45: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
+	29, // 46: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
+	24, // 47: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
+	1,  // 48: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
+	3,  // 49: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
+	5,  // 50: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
+	25, // 51: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
+	2,  // 52: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
+	4,  // 53: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
+	11, // 54: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
+	28, // 55: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
+	52, // [52:56] is the sub-list for method output_type
+	48, // [48:52] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_machine_proto_init() }
@@ -2816,19 +2888,20 @@ func file_argosy_v1_machine_proto_init() {
 		(*SessionResponse_Network)(nil),
 		(*SessionResponse_Work)(nil),
 		(*SessionResponse_Refusal)(nil),
+		(*SessionResponse_UsagePace)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[16].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[17].OneofWrappers = []any{
 		(*Work_Logs)(nil),
 		(*Work_Exec)(nil),
 		(*Work_Dial)(nil),
 		(*Work_Copy)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[22].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[23].OneofWrappers = []any{
 		(*Flow_Content)(nil),
 		(*Flow_Ended)(nil),
 		(*Flow_Taken)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[23].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[24].OneofWrappers = []any{
 		(*AttachRequest_Log)(nil),
 		(*AttachRequest_Stdout)(nil),
 		(*AttachRequest_Stderr)(nil),
@@ -2837,7 +2910,7 @@ func file_argosy_v1_machine_proto_init() {
 		(*AttachRequest_Dialled)(nil),
 		(*AttachRequest_Stat)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[26].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[27].OneofWrappers = []any{
 		(*AttachResponse_Stdin)(nil),
 		(*AttachResponse_StdinClosed)(nil),
 		(*AttachResponse_Resize)(nil),
@@ -2850,7 +2923,7 @@ func file_argosy_v1_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_machine_proto_rawDesc), len(file_argosy_v1_machine_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

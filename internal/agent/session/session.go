@@ -76,6 +76,10 @@ type Client struct {
 	open     map[*stream]bool
 	usage    *argosyv1.UsageReport
 	met      Met
+	// pace is how often pacer, the leader's stream, wants usage; 0 and nil when nobody says. paced is closed when that changes.
+	pace  time.Duration
+	pacer *stream
+	paced chan struct{}
 }
 
 // HTTPClient makes the client for a machine's connections out of a transport with its TLS configuration: HTTP/2, and a dead
@@ -98,6 +102,7 @@ func New(cfg Config) *Client {
 	return &Client{
 		cfg: cfg, order: slices.Clone(cfg.Servers), servers: map[string]context.CancelFunc{}, wantList: make(chan struct{}, 1),
 		current: map[core.ID]*argosyv1.ReplicaObservation{}, live: map[*stream]bool{}, open: map[*stream]bool{}, met: cfg.Met,
+		paced: make(chan struct{}),
 	}
 }
 
@@ -139,6 +144,33 @@ func (c *Client) Usage(u *argosyv1.UsageReport) {
 	for s := range c.live {
 		s.usage = true
 		s.kick()
+	}
+}
+
+// Pace is how often the leader wants usage, 0 when it leaves that to the machine or there is none. What it says is not
+// bounded. changed is closed when it holds no more.
+func (c *Client) Pace() (every time.Duration, changed <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pace, c.paced
+}
+
+// setPace notes what the leader's stream said. c.mu is held.
+func (c *Client) setPace(s *stream, every time.Duration) {
+	c.pacer = s
+	if c.pace == every {
+		return
+	}
+	c.pace = every
+	close(c.paced)
+	c.paced = make(chan struct{})
+}
+
+// dismiss notes that a stream is not the leader's any more, or is another leader's. c.mu is held.
+func (c *Client) dismiss(s *stream) {
+	delete(c.live, s)
+	if c.pacer == s {
+		c.setPace(nil, 0)
 	}
 }
 

@@ -280,6 +280,63 @@ func TestLeaderHearsEverythingOthersHearBeats(t *testing.T) {
 	}
 }
 
+func say(every time.Duration) *argosyv1.SessionResponse {
+	return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_UsagePace{UsagePace: &argosyv1.UsagePace{Interval: durationpb.New(every)}}}
+}
+
+// TestPaceIsTheLeaders: how often usage is wanted is the leader's to say, and holds for its session.
+func TestPaceIsTheLeaders(t *testing.T) {
+	first, second := newServer(t, true), newServer(t, false)
+	m := &machine{}
+	c := connectTo(t, m, first, second)
+	wants := func(want time.Duration) {
+		t.Helper()
+		for deadline := time.After(15 * time.Second); ; {
+			got, changed := c.Pace()
+			if got == want {
+				return
+			}
+			select {
+			case <-changed:
+			case <-deadline:
+				t.Fatalf("the pace is %v, want %v", got, want)
+			}
+		}
+	}
+	wants(0)
+	first.hears(t, "hello", "full 0")
+	second.hears(t, "hello")
+	second.say(say(time.Second))
+	second.say(welcome(true)) // heard when it takes the other one's place, after what it said before
+	second.hears(t, "hello", "full 0")
+	if got, _ := c.Pace(); got != 0 {
+		t.Errorf("the pace is %v, by the word of a server that did not lead", got)
+	}
+	second.say(say(3 * time.Second))
+	wants(3 * time.Second)
+	second.say(say(-time.Second)) // says nothing
+	wants(0)
+	second.say(say(2 * time.Second))
+	wants(2 * time.Second)
+	second.say(welcome(true)) // the settings changed
+	second.say(say(4 * time.Second))
+	wants(4 * time.Second)
+	next := welcome(true)
+	next.GetWelcome().Term = 2
+	second.say(next) // it is another leader's session now
+	wants(0)
+	second.say(say(5 * time.Second))
+	wants(5 * time.Second)
+	next = welcome(true)
+	next.GetWelcome().Term = 3
+	first.say(next) // the other one leads since
+	wants(0)
+	first.say(say(6 * time.Second))
+	wants(6 * time.Second)
+	first.http.CloseClientConnections()
+	wants(0)
+}
+
 func TestBrokenSessionBeginsAnew(t *testing.T) {
 	s := newServer(t, true)
 	m := &machine{}

@@ -119,7 +119,7 @@ func reason(ctx context.Context, err error) error {
 func (s *stream) retire() {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	delete(s.c.live, s)
+	s.c.dismiss(s)
 	delete(s.c.open, s)
 }
 
@@ -262,6 +262,8 @@ func (s *stream) listen(ctx context.Context, conn *bidi, first chan struct{}) er
 			}
 		case *argosyv1.SessionResponse_Network:
 			s.c.cfg.Ears.Networked(s.server, what.Network)
+		case *argosyv1.SessionResponse_UsagePace:
+			s.pace(what.UsagePace.GetInterval().AsDuration())
 		case *argosyv1.SessionResponse_Work:
 			s.c.cfg.Ears.Asked(ctx, s.server, s.client, what.Work)
 		}
@@ -285,11 +287,12 @@ func (s *stream) welcome(w *argosyv1.Welcome) error {
 	}
 	switch {
 	case w.GetLeader() && (!s.leads || s.met != met):
+		s.c.dismiss(s)
 		s.leads, s.full, s.met = true, true, met
 		s.c.meet(met)
 	case !w.GetLeader():
 		s.leads, s.full = false, false
-		delete(s.c.live, s)
+		s.c.dismiss(s)
 	}
 	s.kick()
 	return nil
@@ -311,8 +314,20 @@ func (c *Client) meet(m Met) {
 	}
 	for s := range c.live {
 		if !s.leading() {
-			delete(c.live, s)
+			c.dismiss(s)
 		}
+	}
+	if c.pacer != nil && !c.pacer.leading() {
+		c.dismiss(c.pacer)
+	}
+}
+
+// pace takes in how often the leader wants usage. What another server says of that is nothing to go by.
+func (s *stream) pace(every time.Duration) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.leading() {
+		s.c.setPace(s, max(every, 0))
 	}
 }
 

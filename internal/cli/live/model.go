@@ -206,7 +206,7 @@ func (m *Model) heard(r *row) time.Time {
 	return r.heard
 }
 
-// usageFor is how long a sample counts: agents take one every 15 seconds.
+// usageFor is how long a sample counts: agents take one every 15 seconds, more often once they know that somebody watches.
 const usageFor = 45 * time.Second
 
 // counts reports whether what a row is said to use is so now.

@@ -198,6 +198,9 @@ func (c *Core) Work(machine string, w *argosyv1.Work) error {
 	return c.disp.Work(machine, w)
 }
 
+// Watched says how many watch what machines use.
+func (c *Core) Watched(now time.Time, watchers int) { c.disp.Watched(now, watchers) }
+
 // TakeChange returns what changed for those who watch since the last call.
 func (c *Core) TakeChange() Change {
 	ch := c.change
@@ -223,10 +226,14 @@ func (c *Core) complain(format string, args ...any) {
 
 // NextWake is when a Step should be made although nothing happened; the zero time means at once.
 func (c *Core) NextWake() time.Time {
-	if c.capacity && c.retryAt.Before(c.judgeAt) {
-		return c.retryAt
+	next := c.judgeAt
+	if c.capacity && c.retryAt.Before(next) {
+		next = c.retryAt
 	}
-	return c.judgeAt
+	if at, ok := c.disp.SlowAt(); ok && at.Before(next) {
+		next = at
+	}
+	return next
 }
 
 // HistoryTrim lists operations that delete the transitions up to a number from the store. The newest one stays, since the

@@ -15,6 +15,7 @@ import (
 // Step decides everything that is due and returns what is to be committed, in order.
 func (c *Core) Step(now time.Time) []Unit {
 	c.settle()
+	c.disp.Slow(now)
 	if !now.Before(c.judgeAt) {
 		c.judge(now)
 		c.settle()
