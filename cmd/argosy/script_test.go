@@ -44,11 +44,12 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server":   startServer,
-			"stop":     stopServer,
-			"within":   within,
-			"archive":  archive,
-			"replicas": replicas,
+			"server":      startServer,
+			"stop":        stopServer,
+			"within":      within,
+			"archive":     archive,
+			"replicas":    replicas,
+			"interrupted": interrupted,
 		},
 	})
 }
@@ -98,6 +99,35 @@ func startServer(ts *testscript.TestScript, neg bool, _ []string) {
 		return ts.Exec("argosy", "status")
 	}); err != nil {
 		ts.Fatalf("the server does not answer: %v", err)
+	}
+}
+
+// interrupted runs a command against a server that accepts and says nothing, presses Ctrl-C, and wants exit code 130.
+func interrupted(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: interrupted ARGUMENT...")
+	}
+	socket := ts.Getenv("SOCKET") + ".silent"
+	l, err := net.Listen("unix", socket)
+	ts.Check(err)
+	defer l.Close()
+	path, err := exec.LookPath("argosy")
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, append([]string{"--server", "unix://" + socket}, args...)...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	ts.Check(cmd.Start())
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	conn, err := l.Accept()
+	if err == nil {
+		defer conn.Close()
+		err = cmd.Process.Signal(os.Interrupt)
+	}
+	if waited := cmd.Wait(); err != nil || cmd.ProcessState.ExitCode() != 130 {
+		ts.Fatalf("argosy %v: %v, %v: %s", args, err, waited, &said)
 	}
 }
 

@@ -40,8 +40,7 @@ func (v *Verifier) FromTLS(state *tls.ConnectionState) (Identity, error) {
 func (v *Verifier) Identify(cert *x509.Certificate) (Identity, error) {
 	now := v.now()
 	if now.Before(cert.NotBefore) {
-		return Identity{}, fmt.Errorf("the certificate is good only from %s on, and here it is %s: set the clocks right",
-			cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return Identity{}, &ClockError{cert.NotBefore, cert.NotAfter, now}
 	}
 	// Whether the signature is right does not depend on the hour: what has expired is checked as of its last one.
 	at, expired := now, false
@@ -68,6 +67,20 @@ func (v *Verifier) Identify(cert *x509.Certificate) (Identity, error) {
 	return Identity{Kind: kind, ID: id, Expired: expired}, nil
 }
 
+// ClockError says that a certificate is not good at the hour that the clock of this host shows.
+type ClockError struct {
+	Begins, Ends, Now time.Time
+}
+
+func (e *ClockError) Error() string {
+	if e.Now.Before(e.Begins) {
+		return fmt.Sprintf("the certificate is good only from %s on, and here it is %s: set the clocks right", utc(e.Begins), utc(e.Now))
+	}
+	return fmt.Sprintf("the certificate ended on %s, and here it is %s", utc(e.Ends), utc(e.Now))
+}
+
+func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
 // WrongServerError says that whoever answered is not a server of the cluster that was meant.
 type WrongServerError struct {
 	Cluster string
@@ -83,14 +96,18 @@ func (e *WrongServerError) Unwrap() error { return e.Cause }
 // checkServer refuses everyone but a server of this cluster with a certificate that is good now.
 func (v *Verifier) checkServer(state tls.ConnectionState) error {
 	id, err := v.FromTLS(&state)
+	var clock *ClockError
 	switch {
+	case errors.As(err, &clock): // nothing says that it is of another cluster
+		return err
 	case err != nil:
 		return &WrongServerError{v.cluster, err}
 	case id.Kind != Server:
 		return &WrongServerError{v.cluster, fmt.Errorf("it is a %s", id.Kind)}
 	case id.Expired:
-		return fmt.Errorf("the certificate of server %s ended on %s: restart that server so that it makes a new one",
-			id.ID, state.PeerCertificates[0].NotAfter.UTC().Format(time.DateOnly))
+		cert := state.PeerCertificates[0]
+		return fmt.Errorf("server %s: %w: restart that server so that it makes a new one, or set the clocks right",
+			id.ID, &ClockError{cert.NotBefore, cert.NotAfter, v.now()})
 	}
 	return nil
 }

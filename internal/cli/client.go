@@ -6,12 +6,12 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 
 	"connectrpc.com/connect"
 
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
-	"github.com/argosy-cluster/argosy/internal/auth"
 )
 
 // defaultSocket is where a server on this machine listens for its administrator.
@@ -32,7 +32,7 @@ type connection struct {
 }
 
 func newConnection(hc *http.Client, base, where string) *connection {
-	again := connect.WithInterceptors(retrying())
+	again := connect.WithInterceptors(retrying(), midway{})
 	return &connection{
 		apps:     argosyv1connect.NewAppServiceClient(hc, base, again),
 		machines: argosyv1connect.NewMachineServiceClient(hc, base, again),
@@ -46,16 +46,21 @@ func newConnection(hc *http.Client, base, where string) *connection {
 	}
 }
 
-// connect prepares to ask the server that flags and environment name. It sends nothing yet.
+// connect prepares to ask the server that flags and environment name, and notes which that is. It sends nothing yet, unless
+// the certificate of a login has to be renewed first.
 func (a *app) connect() (*connection, error) {
+	a.asked = asked{origin: a.serverFrom}
 	server := a.server
 	if server == "" {
 		if c, err := a.currentLogin(); err != nil || c != nil {
 			return c, err
 		}
-		server = defaultSocket
+		server = a.local
+		_, err := os.Stat(strings.TrimPrefix(server, "unix://"))
+		a.asked.nothing = errors.Is(err, fs.ErrNotExist)
 	}
 	if path, ok := strings.CutPrefix(server, "unix://"); ok {
+		a.asked.socket = path
 		return socketConnection(path), nil
 	}
 	return a.namedLogin(server)
@@ -68,56 +73,16 @@ func socketConnection(path string) *connection {
 	transport := &http.Transport{
 		Protocols: &protocols,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", path)
+			d := net.Dialer{Timeout: serverTime}
+			conn, err := d.DialContext(ctx, "unix", path)
+			if err != nil {
+				return nil, &unreachedError{[]attempt{{path, err}}}
+			}
+			return conn, nil
 		},
+		HTTP2: &http.HTTP2Config{SendPingTimeout: serverTime, PingTimeout: serverTime},
 	}
 	return newConnection(&http.Client{Transport: transport}, "http://server.argosy.internal", path)
-}
-
-// explainError makes a plain sentence of an error, with what to do next where that is known.
-func explainError(err error) string {
-	var ce *connect.Error
-	if !errors.As(err, &ce) {
-		return err.Error()
-	}
-	switch ce.Code() {
-	case connect.CodeUnavailable:
-		if errors.Is(err, fs.ErrPermission) {
-			return "you may not administer the cluster here: " + dialCause(err) +
-				"\nBe root or a member of the group " + auth.LocalGroup + ", or log in with 'argosy login TOKEN' and name that login with --server."
-		}
-		if isDial(err) {
-			return "no server answers: " + dialCause(err) +
-				"\nIs it running? Start one with 'argosy server', try 'argosy cluster up', or name another with --server."
-		}
-		return ce.Message()
-	case connect.CodeUnauthenticated:
-		return ce.Message() + "\nLog in with 'argosy login TOKEN'; an administrator makes one with 'argosy token create --user NAME'."
-	case connect.CodeDeadlineExceeded:
-		return "the server did not answer in time: " + ce.Message()
-	case connect.CodeInternal, connect.CodeUnknown:
-		return "the server failed: " + ce.Message()
-	default:
-		return ce.Message()
-	}
-}
-
-func isDial(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
-}
-
-func dialCause(err error) string {
-	var op *net.OpError
-	if !errors.As(err, &op) {
-		return err.Error()
-	}
-	where := ""
-	if op.Addr != nil {
-		where = op.Addr.String() + ": "
-	}
-	return where + op.Err.Error()
 }
 
 // requestKey is a fresh idempotency key: a command that is sent twice by a retry happens once.

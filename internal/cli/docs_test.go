@@ -35,6 +35,9 @@ The first of these that there is:
 2. the socket of a server on this host, ` + "`/run/argosy/server.sock`" + `;
 3. the cluster that you logged in to last (` + "`argosy login`" + `).
 
+When none answers, the message says which was asked, who named it and what to do: see [troubleshooting](troubleshooting.md#commands).
+Of a login's addresses each has 5 seconds, one after another.
+
 ## How things are named
 
 | written | means |

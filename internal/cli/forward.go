@@ -235,7 +235,7 @@ func (f *forwarder) accept(ctx context.Context, l *net.TCPListener, port uint16)
 				// Whoever connected learns that this was no plain end.
 				_ = conn.SetLinger(0)
 				if ctx.Err() == nil {
-					f.complain("connection from %s: %s", conn.RemoteAddr(), explainError(err))
+					f.complain("connection from %s: %s", conn.RemoteAddr(), f.app.explainError(err))
 				}
 			}
 			_ = conn.Close()

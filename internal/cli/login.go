@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,7 +93,7 @@ func (a *app) tokenText(args []string, file string) (string, error) {
 
 // currentLogin is the cluster last logged in to, nil when there is none, or when a server runs on this very host.
 func (a *app) currentLogin() (*connection, error) {
-	if _, err := os.Stat(strings.TrimPrefix(defaultSocket, "unix://")); err == nil {
+	if _, err := os.Stat(strings.TrimPrefix(a.local, "unix://")); err == nil {
 		return nil, nil
 	}
 	logins, err := a.loginsDir()
@@ -112,7 +113,9 @@ func (a *app) currentLogin() (*connection, error) {
 // namedLogin connects as whoever logged in under a name.
 func (a *app) namedLogin(name string) (*connection, error) {
 	if !validLogin(name) {
-		return nil, usageError("--server %q is neither unix:///path nor the name of a login", name)
+		// What stands there is not repeated: it may be a token, or an address with a password in it.
+		return nil, usageError("what %s names is neither unix:///path nor the name of a login\n"+
+			"A server elsewhere is reached by logging in with 'argosy login TOKEN', and then by the name of that login.", cmp.Or(a.serverFrom.name(), "the file current"))
 	}
 	logins, err := a.loginsDir()
 	if err != nil {
@@ -121,11 +124,12 @@ func (a *app) namedLogin(name string) (*connection, error) {
 	dir := filepath.Join(logins, name)
 	m, err := join.Load(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no login called %q here: log in with 'argosy login TOKEN --name %s'", name, name)
+		return nil, a.noLogin(name)
 	}
 	if err != nil {
 		return nil, err
 	}
+	a.asked.login, a.asked.servers, a.asked.cluster = name, m.Servers, m.Cluster
 	l, err := openLogin(dir, m)
 	if err != nil {
 		return nil, err
@@ -133,12 +137,27 @@ func (a *app) namedLogin(name string) (*connection, error) {
 	a.login = l
 	if time.Now().After(l.source.Current().Certificate.NotAfter) {
 		// Nothing else is possible with an expired certificate, and this is.
-		ctx, cancel := context.WithTimeout(context.Background(), renewTime)
+		ctx, cancel := context.WithTimeout(a.ctx, renewTime+time.Duration(len(m.Servers))*serverTime)
 		defer cancel()
-		if err := l.renew(ctx); err != nil {
-			return nil, fmt.Errorf("the certificate of the login %q has expired and could not be renewed: %w", name, err)
+		if err := l.renew(ctx); a.ctx.Err() != nil {
+			return nil, a.ctx.Err()
+		} else if err != nil {
+			return nil, fmt.Errorf("the certificate of the login %q has expired and could not be renewed: %s", name, a.explainError(err))
 		}
 		l.hc.CloseIdleConnections() // made with the old one
 	}
 	return l.connection(), nil
+}
+
+// noLogin says that there is no such login, who names it, and which there are.
+func (a *app) noLogin(name string) error {
+	who := a.serverFrom.name()
+	if who == "" {
+		who = "the last login"
+	}
+	known := "there is none at all"
+	if names, _ := a.completeLogins(nil, nil, ""); len(names) > 1 { // the first is the socket
+		known = "there are " + strings.Join(names[1:], ", ")
+	}
+	return fmt.Errorf("there is no login called %q here, which %s names; %s\nLog in with 'argosy login TOKEN --name %s', or name another", name, who, known, name)
 }

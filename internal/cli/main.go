@@ -58,8 +58,9 @@ func System() IO {
 func Main(ctx context.Context, args []string, sys IO) int {
 	root, a := newRoot(sys)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if ctx.Err() == nil {
+	a.ctx = ctx
+	cmd, err := root.ExecuteContextC(ctx)
+	if ctx.Err() == nil && !isDial(err) {
 		a.renewLogin(ctx)
 	}
 	if err == nil {
@@ -78,10 +79,10 @@ func Main(ctx context.Context, args []string, sys IO) int {
 	}
 	msg := err.Error()
 	if isUsage(msg) {
-		fmt.Fprintf(sys.Err, "argosy: %s\nRun 'argosy --help', or --help after a command, to see how it is used.\n", msg)
+		fmt.Fprintf(sys.Err, "argosy: %s%s\nRun 'argosy --help', or --help after a command, to see how it is used.\n", msg, meant(cmd, err))
 		return exitUsage
 	}
-	fmt.Fprintln(sys.Err, "argosy: "+explainError(err))
+	fmt.Fprintln(sys.Err, "argosy: "+a.explainError(err))
 	return exitFailed
 }
 
@@ -100,7 +101,15 @@ func isUsage(msg string) bool {
 type app struct {
 	sys    IO
 	server string
+	// serverFrom is who named the server.
+	serverFrom origin
+	// local is the socket that is asked where nobody names a server.
+	local  string
 	tenant string
+	// ctx ends when the command is interrupted.
+	ctx context.Context
+	// asked is where the command looked for a server; see connect.
+	asked asked
 	// output is table, json or name; wide is a table with more columns, yaml is JSON in another dress.
 	output     string
 	wide, yaml bool
@@ -125,7 +134,7 @@ const rootExample = `  argosy validate examples/lamp/lamp.yaml
   argosy explain shop/lamp.3`
 
 func newRoot(sys IO) (*cobra.Command, *app) {
-	a := &app{sys: sys}
+	a := &app{sys: sys, local: defaultSocket, ctx: context.Background()}
 	root := &cobra.Command{
 		Use:           "argosy",
 		Short:         "A cluster manager for stacks of containers",
@@ -185,8 +194,11 @@ func (a *app) checkFlags() error {
 	default:
 		return usageError("--color %q is not known: use auto, always or never", a.color)
 	}
-	if a.server == "" {
-		a.server = a.sys.Getenv("ARGOSY_SERVER")
+	switch env := a.sys.Getenv("ARGOSY_SERVER"); {
+	case a.server != "" && a.serverFrom == fromNobody:
+		a.serverFrom = fromFlag
+	case a.server == "" && env != "":
+		a.server, a.serverFrom = env, fromEnvironment
 	}
 	if a.tenant == "" {
 		a.tenant = a.sys.Getenv("ARGOSY_TENANT")

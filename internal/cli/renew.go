@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/http"
 	"time"
 
@@ -12,8 +10,9 @@ import (
 )
 
 const (
-	// serverTime is how long one of a login's servers may take to be reached before the next is tried.
-	serverTime = 3 * time.Second
+	// serverTime is how long one address may take to be reached, and to prove that it is a server of the cluster, before
+	// the next is tried.
+	serverTime = 5 * time.Second
 	// renewTime is how long a person may be kept waiting for a new certificate after a command.
 	renewTime = 5 * time.Second
 )
@@ -38,33 +37,13 @@ func openLogin(dir string, m *join.Membership) (*login, error) {
 	}
 	l.source = auth.NewSource(cred)
 	transport := join.NewTransport(auth.ClientTLS(l.source, verifier))
-	transport.DialContext = firstOf(l.servers)
+	transport.DialTLSContext = firstOf(l.servers, transport.TLSClientConfig, serverTime)
 	l.hc = &http.Client{Transport: transport}
 	return l, nil
 }
 
 func (l *login) connection() *connection {
 	return newConnection(l.hc, "https://"+l.servers[0], l.servers[0])
-}
-
-// firstOf dials the first of several servers that can be reached. Which of them answers does not matter: all know the
-// same, and a server is known by its certificate and not by its address.
-func firstOf(servers []string) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	return func(ctx context.Context, network, _ string) (net.Conn, error) {
-		d := net.Dialer{Timeout: serverTime, KeepAlive: 15 * time.Second}
-		var failures []error
-		for _, server := range servers {
-			conn, err := d.DialContext(ctx, network, server)
-			if err == nil {
-				return conn, nil
-			}
-			failures = append(failures, err)
-			if ctx.Err() != nil {
-				break
-			}
-		}
-		return nil, errors.Join(failures...)
-	}
 }
 
 // renewLogin renews the certificate of the login that a command used, when it is time, without a word: when it fails,

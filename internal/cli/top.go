@@ -197,7 +197,8 @@ func (s *liveSource) Say(err error) string {
 	if err == nil {
 		return ""
 	}
-	return explainError(err)
+	what, _, _ := strings.Cut(s.a.explainError(err), "\n") // what to do next is to wait: it is tried again
+	return what
 }
 
 // onceWithin is how long one sample may take.

@@ -164,7 +164,7 @@ func (a *app) waitForMachine(ctx context.Context, c *connection, name, what stri
 				return a.answer(m, []string{machinePrefix + name}, "machine %s: done after %s", name, span(time.Since(started)))
 			}
 		case last == "":
-			last = "not known: " + explainError(err)
+			last = "not known: " + a.explainError(err)
 		}
 		select {
 		case <-ctx.Done():

@@ -308,6 +308,9 @@ func (c *collector) sorted() Faults {
 // longestNear bounds words that are compared, in bytes.
 const longestNear = 64
 
+// Nearest is the candidate that was probably meant by a mistyped word, or "" when none is near.
+func Nearest(word string, candidates []string) string { return nearest(word, candidates) }
+
 // nearest is the candidate with the smallest edit distance to word, or "" when none is near.
 func nearest(word string, candidates []string) string {
 	const most = 4096
