@@ -773,8 +773,7 @@ func (x *Nearest) GetText() string {
 
 // Remedy is a change that was tried and makes all waiting replicas of one stack fit. Those of the manifest (MEMORY, CPU,
 // SCALE) were tried by planning anew with the changed manifest, the others on top of the plan, for this stack alone: what
-// else waits may take the place first. Each is the smallest of its
-// kind: one step less does not do. They are in this order, the smallest first: what needs neither more hardware nor another
+// else waits may take the place first. Each is the smallest of its kind: one step less does not do. They are in this order, the smallest first: what needs neither more hardware nor another
 // manifest (MACHINE_BACK, LABEL, FREE_PORT); then changes of the manifest by how much they give up of what was asked for;
 // then what needs more hardware or that other things go (FREE_ON_MACHINE, NEW_MACHINE); equals by kind.
 type Remedy struct {
@@ -795,7 +794,7 @@ type Remedy struct {
 	// FREE_PORT: who has it.
 	Holder *ReplicaKey `protobuf:"bytes,10,opt,name=holder" json:"holder,omitempty"`
 	// FREE_ON_MACHINE: what must be free beyond what is. NEW_MACHINE: so many machines (with set_labels), each with so much
-	// beyond its reserve.
+	// beyond its reserve and beyond what stacks that run on each machine take of it.
 	Machines      uint32 `protobuf:"varint,11,opt,name=machines" json:"machines,omitempty"`
 	CpuMilli      int64  `protobuf:"varint,12,opt,name=cpu_milli,json=cpuMilli" json:"cpu_milli,omitempty"`
 	Memory        int64  `protobuf:"varint,13,opt,name=memory" json:"memory,omitempty"`

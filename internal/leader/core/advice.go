@@ -240,30 +240,62 @@ func (s *shortfall) newMachine() {
 		return
 	}
 	m.Labels = labels.Set
+	residents, theirs := s.residents(&m)
 	n := len(s.lines)
 	for _, machines := range slices.Compact([]int{1, n}) {
-		if m.Capacity = s.need(); machines > 1 {
-			m.Capacity = s.needOfOne()
+		free := s.need()
+		if machines > 1 {
+			free = s.needOfOne()
 		}
+		m.Capacity = plus(free, theirs)
 		if !s.fitsAfter(func(t *scheduler.Trial) {
 			for i := range machines {
 				m.ID = fmt.Sprintf("\x00%d", i) // like no other
 				t.SetMachine(m)
+				for j, r := range residents {
+					r.Machine, r.Incarnation = m.ID, 1
+					r.Replica.Number = -1 - i*len(residents) - j
+					t.Add(r)
+				}
 			}
 		}) {
 			continue
 		}
-		text := "one more machine with " + amounts(m.Capacity) + " free"
+		text := "one more machine with " + amounts(free) + " free"
 		if machines > 1 {
-			text = fmt.Sprintf("%d more machines with %s free each", machines, amounts(m.Capacity))
+			text = fmt.Sprintf("%d more machines with %s free each", machines, amounts(free))
 		}
 		if len(m.Labels) > 0 {
 			text += " and the labels " + strings.Join(labelArgs(labels), " ")
 		}
-		s.add(&argosyv1.Remedy{Kind: argosyv1.RemedyKind_REMEDY_KIND_NEW_MACHINE, Machines: uint32(machines), CpuMilli: m.Capacity.CPU,
-			Memory: m.Capacity.Memory, SetLabels: m.Labels, Text: text})
+		s.add(&argosyv1.Remedy{Kind: argosyv1.RemedyKind_REMEDY_KIND_NEW_MACHINE, Machines: uint32(machines), CpuMilli: free.CPU,
+			Memory: free.Memory, SetLabels: m.Labels, Text: text})
 		return
 	}
+}
+
+// residents is what a machine that joins gets before anything that waits: the stacks that run on each machine; and what they
+// need together.
+func (s *shortfall) residents(m *scheduler.Machine) (list []scheduler.Placed, need scheduler.Resources) {
+	p := s.f.p
+	joined, own := &argosyv1.Machine{Name: m.Name, Labels: m.Labels}, state.AppKey{Tenant: p.app.GetTenant(), App: p.app.GetName()}
+	add := func(k state.StackKey, sh shape) {
+		if sh.fault == "" && meets(joined, sh.Require) {
+			list = append(list, scheduler.Placed{Replica: scheduler.Replica{Stack: schedulerStack(k)}, Shape: sh.Shape})
+			need = plus(need, sh.Need)
+		}
+	}
+	for k := range p.v.core.each {
+		if k.AppKey() != own {
+			add(k, p.v.core.shapeAt(k, p.v.App(k.Tenant, k.App).GetRevision()))
+		}
+	}
+	for _, st := range p.stackList {
+		if st.entry.GetEachMachine() {
+			add(st.key, st.sh)
+		}
+	}
+	return list, need
 }
 
 // need is what all that wait need together, in the index's units.

@@ -242,13 +242,28 @@ func (s *story) waitingAfter(t *rapid.T, stack string, r *argosyv1.Remedy) int {
 		m.Capacity.Memory += r.Memory
 		w.join(m)
 	case argosyv1.RemedyKind_REMEDY_KIND_NEW_MACHINE:
+		cpu, memory := s.onEach(stack)
 		for i := range r.Machines {
 			id := fmt.Sprint("new", i)
-			w.join(&argosyv1.Machine{Id: id, Name: id, BootId: "b", Labels: r.SetLabels, Capacity: &argosyv1.Capacity{CpuMilli: r.CpuMilli, Memory: r.Memory}})
+			w.join(&argosyv1.Machine{Id: id, Name: id, BootId: "b", Labels: r.SetLabels,
+				Capacity: &argosyv1.Capacity{CpuMilli: r.CpuMilli + cpu, Memory: r.Memory + memory}})
 		}
 	}
 	w.pass(state.DefaultUnreachable)
 	return w.waiting("shop", stack)
+}
+
+// onEach is what stacks other than shop's own one take of a machine that joins, because they run on each.
+func (s *story) onEach(own string) (cpu, memory int64) {
+	for _, spec := range []*argosyv1.AppSpec{s.filler, s.spec} {
+		for i, entry := range spec.Cluster { // drawSpec makes one container for each stack
+			if entry.EachMachine && !(spec == s.spec && entry.Stack == own) {
+				cpu += spec.Containers[i].Resources.ReserveCpuMilli
+				memory += spec.Containers[i].Resources.ReserveMemory
+			}
+		}
+	}
+	return cpu, memory
 }
 
 // TestHeadroomIsWhatFits: so many more fit, and one more does not.
