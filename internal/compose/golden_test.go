@@ -158,3 +158,23 @@ func golden(t *testing.T, name, got string) {
 		t.Errorf("%s differs; if it is right, run with -rewrite:\n%s", name, diff)
 	}
 }
+
+// The example that the README shows comes over whole.
+func TestExampleIsImported(t *testing.T) {
+	const path = "../../examples/compose/compose.yaml"
+	files, err := manifest.ReadFiles([]string{path}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res := Import(files, Options{App: "blog"})
+	if err := res.Faults.Err(); err != nil {
+		t.Fatal(err)
+	}
+	spec, _, faults := manifest.Parse([]manifest.File{{Name: "blog.yaml", Data: res.Manifest}}, manifest.Options{})
+	if err := faults.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(spec.GetContainers()); n != 3 {
+		t.Errorf("the manifest has %d containers, the example 3 services", n)
+	}
+}

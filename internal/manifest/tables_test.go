@@ -214,6 +214,9 @@ func TestExamplesAreValid(t *testing.T) {
 		t.Fatalf("no examples: %v", err)
 	}
 	for _, path := range append(paths, "testdata/lamp.yaml") {
+		if filepath.Dir(path) == "../../examples/compose" {
+			continue // Compose's own files, which internal/compose tries
+		}
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
