@@ -54,7 +54,7 @@ unit: ## all tests that need no machines, and a minute of simulation
 
 .PHONY: e2e
 e2e: build ## end to end on three machines in containers (root); RUN=pattern chooses
-	@go test -tags e2e -count=1 -timeout 14m -v $(if $(RUN),-run '$(RUN)') ./test/e2e
+	@go test -tags e2e -count=1 -timeout 20m -v $(if $(RUN),-run '$(RUN)') ./test/e2e
 
 .PHONY: editors
 editors: build ## real editors try argosy lsp and the schema; needs nvim, node and YAML_LANGUAGE_SERVER, see test/editors
