@@ -264,7 +264,17 @@ func TestLeaderHearsEverythingOthersHearBeats(t *testing.T) {
 	// The other one leads now: it is told in full, and only what was not acknowledged.
 	c.Changed(nil, observation(2, argosyv1.ReplicaState_REPLICA_STATE_READY))
 	first.until(t, "the delta came", func(h []string) bool { return h[len(h)-1] == "delta 1" })
-	first.say(welcome(false))
+	first.say(welcome(false)) // after the acknowledgement, on the same stream
+	for deadline := time.After(15 * time.Second); ; {
+		if _, leader := c.Connected(); !leader {
+			break
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-deadline:
+			t.Fatal("the first one is still believed to lead")
+		}
+	}
 	second.say(welcome(true))
 	second.hears(t, "hello", "full 1", "transitions 3-3")
 	before := len(first.until(t, "", func([]string) bool { return true }))
