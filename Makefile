@@ -10,6 +10,13 @@ export CGO_ENABLED := 0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/argosy-cluster/argosy/internal/version.Version=$(VERSION)
+PREFIX  ?= /usr/local
+# What is installed, below DESTDIR for those who make packages.
+BINDIR  := $(DESTDIR)$(PREFIX)/bin
+MANDIR  := $(DESTDIR)$(PREFIX)/share/man/man1
+BASHDIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSHDIR  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISHDIR := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 TOOL    := go tool -modfile=tools/go.mod
 
 .PHONY: help
@@ -19,6 +26,26 @@ help: ## list the targets
 .PHONY: build
 build: ## build bin/argosy
 	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: man
+man: build ## write the manual pages, .cache/man/*.1
+	@rm -rf .cache/man
+	@bin/argosy man .cache/man
+
+.PHONY: install
+install: man ## install the binary, manual pages and shells' completions below PREFIX (/usr/local)
+	@install -d '$(BINDIR)' '$(MANDIR)' '$(BASHDIR)' '$(ZSHDIR)' '$(FISHDIR)'
+	@install -m 755 bin/argosy '$(BINDIR)/argosy'
+	@install -m 644 .cache/man/*.1 '$(MANDIR)'
+	@for shell in bash zsh fish; do bin/argosy completion $$shell >.cache/completion.$$shell; done
+	@install -m 644 .cache/completion.bash '$(BASHDIR)/argosy'
+	@install -m 644 .cache/completion.zsh '$(ZSHDIR)/_argosy'
+	@install -m 644 .cache/completion.fish '$(FISHDIR)/argosy.fish'
+	@echo 'argosy is installed in $(BINDIR)'
+
+.PHONY: uninstall
+uninstall: ## remove what install installed, and nothing that argosy keeps
+	@rm -f '$(BINDIR)/argosy' '$(MANDIR)'/argosy.1 '$(MANDIR)'/argosy-*.1 '$(BASHDIR)/argosy' '$(ZSHDIR)/_argosy' '$(FISHDIR)/argosy.fish'
 
 .PHONY: demo
 demo: ## five LAMP stacks and two balancers on three machines, from nothing (root)

@@ -33,6 +33,7 @@ need mmdebstrap mmdebstrap
 need curl curl
 need git git
 need tmux tmux
+need groff groff-base
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 # shellcheck disable=SC2207
 missing=($(printf '%s\n' "${missing[@]}" | sort -u))

@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 			"archive":     archive,
 			"replicas":    replicas,
 			"interrupted": interrupted,
+			"formats":     formats,
 		},
 	})
 }

@@ -47,8 +47,11 @@ func (a *app) schemaCmd() *cobra.Command {
 		Use: "schema", Short: "Print the manifest's JSON Schema, for editors", Args: cobra.NoArgs,
 		Example: "  argosy schema > argosy.schema.json",
 		RunE: func(*cobra.Command, []string) error {
-			if a.yaml {
+			switch {
+			case a.yaml:
 				return a.writeJSON(json.RawMessage(manifest.Schema()))
+			case a.output == "name":
+				return a.show(nil, nil, []string{manifest.SchemaID})
 			}
 			_, err := a.sys.Out.Write(manifest.Schema())
 			return err
@@ -230,7 +233,7 @@ func (a *app) applyCmd() *cobra.Command {
 Applying writes the app's next revision, unless nothing changed, and returns at once; the cluster does the rest. With --wait
 it shows progress until every replica is ready. Ctrl-C then stops only the waiting.
 
-` + setHelp,
+` + setHelp + waitExit,
 		Example: `  argosy apply lamp.yaml
   argosy apply lamp.yaml --set containers.apache.image=httpd:2.5
   argosy apply lamp.yaml --wait

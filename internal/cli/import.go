@@ -103,6 +103,9 @@ func (a *app) importCompose(names []string, opts compose.Options, write string, 
 		}
 		return &exitError{code: exitFailed, msg: plural(uint32(len(res.Faults)), "fault") + " in " + strings.Join(names, ", ") + hint}
 	}
+	if write == "" && a.output == "name" {
+		return a.show(nil, nil, []string{res.App})
+	}
 	if write == "" {
 		_, err := a.sys.Out.Write(res.Manifest)
 		return err
@@ -110,8 +113,7 @@ func (a *app) importCompose(names []string, opts compose.Options, write string, 
 	if err := writeNew(write, res.Manifest, force); err != nil {
 		return err
 	}
-	a.done("%s is written: app %s. Look at it, then: argosy plan %s", write, res.App, write)
-	return nil
+	return a.answer(nil, []string{res.App}, "%s is written: app %s. Look at it, then: argosy plan %s", write, res.App, write)
 }
 
 func (a *app) importJSON(res compose.Result, write string, force bool) error {

@@ -114,6 +114,9 @@ func (a *app) clusterListCmd() *cobra.Command {
 				return err
 			}
 			if a.output == "json" {
+				if clusters == nil {
+					clusters = []localcluster.Cluster{}
+				}
 				return a.writeJSON(clusters)
 			}
 			t := &table{header: []string{"CLUSTER", "MACHINES", "SERVER"}}

@@ -113,7 +113,9 @@ type app struct {
 	// output is table, json or name; wide is a table with more columns, yaml is JSON in another dress.
 	output     string
 	wide, yaml bool
-	color      string
+	// written is whether a document of YAML was: another needs a line between.
+	written bool
+	color   string
 	// login is the one that the command was carried out as, nil where it needed none.
 	login *login
 }
@@ -175,7 +177,7 @@ func newRoot(sys IO) (*cobra.Command, *app) {
 			root.AddCommand(c)
 		}
 	}
-	root.AddCommand(a.versionCmd())
+	root.AddCommand(a.versionCmd(), a.manCmd())
 	return root, a
 }
 

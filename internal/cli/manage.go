@@ -20,6 +20,9 @@ type waitFlags struct {
 	timeout time.Duration
 }
 
+// waitExit is what commands with waitFlags say of their exit codes.
+const waitExit = "\n\nExit code 3: --wait ran out of time; the cluster goes on by itself."
+
 func (w *waitFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&w.wait, "wait", false, "wait until it is so, showing progress")
 	cmd.Flags().DurationVar(&w.timeout, "timeout", 10*time.Minute, "with --wait: give up after this long (exit code 3)")
@@ -34,7 +37,7 @@ func (a *app) scaleCmd() *cobra.Command {
 		Long: `Change how many replicas of a stack the cluster keeps.
 
 Scaling writes a revision, as applying does. Scaling down drops the highest numbers and keeps their volumes; scaling up
-takes them again.`,
+takes them again.` + waitExit,
 		Example: `  argosy scale shop/lamp=7
   argosy scale shop/lamp=7 shop/balancer=3 --wait`,
 		Args:              cobra.MinimumNArgs(1),
@@ -131,7 +134,7 @@ func (a *app) deleteCmd() *cobra.Command {
 		Short: "Delete an app: stop and remove all its replicas",
 		Long: `Delete an app: stop and remove all its replicas.
 
-Volumes stay and are taken again when the app is applied anew, unless --volumes is given.`,
+Volumes stay and are taken again when the app is applied anew, unless --volumes is given.` + waitExit,
 		Example: `  argosy delete shop
   argosy delete shop --volumes --yes --wait`,
 		Args:              cobra.ExactArgs(1),

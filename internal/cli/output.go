@@ -155,7 +155,7 @@ func (a *app) writeJSON(v any) error {
 // writeJSONLine writes what is no message of the protocol as one line of JSON, or as a document of YAML, for streams.
 func (a *app) writeJSONLine(v any) error {
 	if a.yaml {
-		fmt.Fprintln(a.sys.Out, "---")
+		a.written = true // the first has the line, too: who follows a stream waits for it
 		return a.writeYAML(v)
 	}
 	return json.NewEncoder(a.sys.Out).Encode(v)
@@ -170,6 +170,10 @@ func (a *app) writeYAML(v any) error {
 	if b, err = manifest.YAML(b); err != nil {
 		return err
 	}
+	if a.written {
+		b = append([]byte("---\n"), b...)
+	}
+	a.written = true
 	_, err = a.sys.Out.Write(b)
 	return err
 }

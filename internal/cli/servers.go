@@ -159,15 +159,12 @@ Should one run all the same, machines take nothing from it, since it is of an ea
 			if err != nil {
 				return err
 			}
-			if a.output == "json" {
-				return a.writeJSON(r)
-			}
 			given := "no other server"
 			if len(r.Given) > 0 {
 				given = strings.Join(r.Given, ", ")
 			}
-			a.done("server %s is the only one of cluster %s, generation %d, at revision %d; given up: %s\nStart it: argosy server", r.Server, r.Cluster, r.Generation, r.Revision, given)
-			return nil
+			return a.told(r, []string{r.Server}, "server %s is the only one of cluster %s, generation %d, at revision %d; given up: %s\nStart it: argosy server",
+				r.Server, r.Cluster, r.Generation, r.Revision, given)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "data-dir", controlplane.DefaultDataDir, "the server's data directory")
@@ -208,8 +205,8 @@ func (a *app) joinServer(ctx context.Context, args []string, file, name, replace
 	if err != nil {
 		return err
 	}
-	a.done("this host is server %s of cluster %s\nRun it: argosy server", m.Name, m.Cluster)
-	return nil
+	return a.told(map[string]string{"server": m.Name, "cluster": m.Cluster}, []string{m.Name},
+		"this host is server %s of cluster %s\nRun it: argosy server", m.Name, m.Cluster)
 }
 
 const (

@@ -202,6 +202,9 @@ func (a *app) difference(ctx context.Context, args []string, set setFlag, revisi
 		}
 	}
 	d.App, d.Changes = after.Name, manifest.Changes(before, after)
+	if d.Changes == nil {
+		d.Changes = []manifest.SpecChange{} // programs find a list, always
+	}
 	return d, nil
 }
 

@@ -58,8 +58,11 @@ func (a *app) logsCmd() *cobra.Command {
 			}
 			defer stream.Close()
 			lines, warnings := 0, 0
+			named := map[string]bool{}
 			for stream.Receive() {
-				if err := a.showLogs(stream.Msg(), req.Timestamps, t.number != 0 && t.member != ""); err != nil {
+				if a.output == "name" {
+					a.nameLogs(stream.Msg(), named)
+				} else if err := a.showLogs(stream.Msg(), req.Timestamps, t.number != 0 && t.member != ""); err != nil {
 					return err
 				}
 				lines += len(stream.Msg().Lines)
@@ -81,6 +84,19 @@ func (a *app) logsCmd() *cobra.Command {
 	cmd.Flags().DurationVar(&ago, "since", 0, "only lines of the last DURATION, for example 10m")
 	cmd.Flags().BoolVarP(&req.Timestamps, "timestamps", "t", false, "show when each line was written")
 	return cmd
+}
+
+// nameLogs names each container once that has written something.
+func (a *app) nameLogs(m *argosyv1.LogsResponse, named map[string]bool) {
+	if m.Warning != "" {
+		a.note("argosy: %s", m.Warning)
+	}
+	for _, l := range m.Lines {
+		if name := replicaName(l.GetKey()) + "/" + l.Member; !named[name] {
+			named[name] = true
+			fmt.Fprintln(a.sys.Out, name)
+		}
+	}
 }
 
 var logColors = []style{blue, green, yellow, "\x1b[35m", "\x1b[36m"}
@@ -123,6 +139,9 @@ func (a *app) execCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec APP/STACK.NUMBER/CONTAINER [--] COMMAND [ARG...]",
 		Short: "Run a command in a container, with a terminal if you have one",
+		Long: `Run a command in a container, with a terminal if you have one.
+
+Exit code: that of the command, once it has begun.`,
 		Example: `  argosy exec shop/lamp.3/mysql -- mariadb --version
   argosy exec -i shop/lamp.3/mysql -- mariadb shop < dump.sql
   argosy exec -it shop/lamp.3/apache sh`,

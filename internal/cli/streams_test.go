@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"strings"
 	"testing"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 )
 
 func TestParsePorts(t *testing.T) {
@@ -74,4 +77,19 @@ func FuzzParseCopyPath(f *testing.F) {
 			t.Errorf("%q: %+v", in, got)
 		}
 	})
+}
+
+// Names of containers come once each, however much they wrote.
+func TestLogsName(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{sys: IO{Out: &out, Err: &bytes.Buffer{}}, output: "name"}
+	line := func(n uint32, member string) *argosyv1.LogLine {
+		return &argosyv1.LogLine{Key: &argosyv1.ReplicaKey{App: "shop", Stack: "lamp", Number: n}, Member: member, Text: []byte("x y")}
+	}
+	named := map[string]bool{}
+	a.nameLogs(&argosyv1.LogsResponse{Lines: []*argosyv1.LogLine{line(1, "apache"), line(1, "apache"), line(2, "apache")}}, named)
+	a.nameLogs(&argosyv1.LogsResponse{Lines: []*argosyv1.LogLine{line(1, "mysql"), line(2, "apache")}}, named)
+	if got, want := out.String(), "shop/lamp.1/apache\nshop/lamp.2/apache\nshop/lamp.1/mysql\n"; got != want {
+		t.Errorf("printed %q, want %q", got, want)
+	}
 }

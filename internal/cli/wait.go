@@ -75,7 +75,11 @@ func (a *app) waitForReplicas(ctx context.Context, c *connection, name, what str
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return a.followPart(ctx, c, name, &progress{app: t.app, of: t, holdsUp: holdsUp}, done)
+	p := &progress{app: t.app, of: t, holdsUp: holdsUp}
+	if err := a.followPart(ctx, c, name, p, done); err != nil || a.output == "table" {
+		return err
+	}
+	return a.show(&argosyv1.ListReplicasResponse{Replicas: p.sorted()}, nil, []string{name})
 }
 
 // exists refuses to wait for what nobody has asked the cluster for.
