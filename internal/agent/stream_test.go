@@ -46,14 +46,21 @@ func TestLogs(t *testing.T) {
 		w.Key = a.GetKey()
 		return l.work(t, &argosyv1.Work{Kind: &argosyv1.Work_Logs{Logs: w}})
 	}
+	// A member counts as ready while it still writes: what it says at last is waited for.
+	all := func(member string, want int) (lines []*argosyv1.LogLine) {
+		for deadline := time.Now().Add(20 * time.Second); len(lines) < want && time.Now().Before(deadline); {
+			_, _, lines, _ = logs(&argosyv1.LogsWork{Member: member, All: true}).collect(t)
+		}
+		return lines
+	}
+	if lines := all("chatty", 100); len(lines) != 100 {
+		t.Errorf("all lines: %d", len(lines))
+	}
 	_, _, lines, end := logs(&argosyv1.LogsWork{Member: "chatty", Tail: 10}).collect(t)
 	if len(lines) != 10 || string(lines[9].GetText()) != "line 100" || lines[9].GetAt() == nil || end.GetError() != "" {
 		t.Errorf("last ten lines: %v, %v", lines, end)
 	}
-	if _, _, lines, _ := logs(&argosyv1.LogsWork{Member: "chatty", All: true}).collect(t); len(lines) != 100 {
-		t.Errorf("all lines: %d", len(lines))
-	}
-	if _, _, lines, _ := logs(&argosyv1.LogsWork{Member: "screen", All: true}).collect(t); len(lines) != 3 || string(lines[2].GetText()) != "line 3" {
+	if lines := all("screen", 3); len(lines) != 3 || string(lines[2].GetText()) != "line 3" {
 		t.Errorf("lines of a terminal: %q", lines)
 	}
 	if _, _, _, end := logs(&argosyv1.LogsWork{Member: "nobody", All: true}).collect(t); !strings.Contains(end.GetError(), `has no container "nobody" on this machine`) {
