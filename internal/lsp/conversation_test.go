@@ -112,6 +112,7 @@ func (c *conversation) bye() {
 	if err := c.ask("shutdown", nil, nil); err != nil {
 		c.t.Fatal(err)
 	}
+	go io.Copy(io.Discard, c.out) //nolint:errcheck // diagnostics may still be on their way, and the server waits for a reader
 	c.tell("exit", nil)
 	if err := <-c.ended; err != nil {
 		c.t.Errorf("the server ended with %v", err)
@@ -175,6 +176,7 @@ func TestConversation(t *testing.T) {
 	if err := c.ask("textDocument/hover", at(manifestURI, 0, 0), nil); err == nil || err.Code != codeInvalidRequest {
 		t.Errorf("after shutdown: %v", err)
 	}
+	go io.Copy(io.Discard, c.out) //nolint:errcheck // diagnostics may still be on their way, and the server waits for a reader
 	c.tell("exit", nil)
 	if err := <-c.ended; err != nil {
 		t.Error(err)
