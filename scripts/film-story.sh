@@ -13,9 +13,8 @@ run "argosy ps" 3
 run "argosy explain shop/balancer.2" 4
 
 scene "Through a balancer. Each LAMP has a database of its own."
-run "balancer=\$(argosy ps shop/balancer.1 -o json | sed -n 's/.*\"machine_name\": \"\(.*\)\".*/\1/p')" 0
-run "address=\$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' argosy-local-\$balancer)" 0
-run "for i in 1 2 3 4 5; do curl -s http://\$address/; done" 3
+run "web=\$(address \$(on shop/balancer.1))" 1
+run "for i in 1 2 3 4 5; do curl -s http://\$web/; done" 3
 
 scene "Forty? The plan says what does not fit, and what would help. Nothing is changed."
 run "argosy plan examples/lamp/lamp.yaml --set cluster.lamp=40 | tail -n 24" 5
@@ -40,7 +39,7 @@ pause 1
 
 scene "A machine dies. Nobody claims to know what runs there, then the balancer moves; data waits for its machine."
 run "argosy ps shop/balancer" 1
-run "victim=\$(argosy ps shop/balancer -o json | sed -n 's/.*\"machine_name\": \"\(.*\)\".*/\1/p' | grep -v m1 | tail -n 1)" 0
+run "victim=\$(on shop/balancer | grep -v m1 | tail -n 1)" 1
 run "docker kill argosy-local-\$victim" 1
 run "sleep 5; argosy ps" 3
 run "argosy wait shop/balancer --for ready && argosy ps" 4

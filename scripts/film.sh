@@ -36,6 +36,8 @@ cat >"$work/rc" <<-RC
 	PATH=$PWD/bin:\$PATH
 	export ARGOSY_SERVER=unix:///run/argosy-local/local/server.sock
 	unset HISTFILE PROMPT_COMMAND
+	on() { argosy ps "\$1" -o json | sed -n 's/.*"machine_name": "\(.*\)".*/\1/p'; }
+	address() { docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' argosy-local-"\$1"; }
 	bind 'set enable-bracketed-paste off'
 RC
 
@@ -58,9 +60,11 @@ await() {
 
 # type_in types a line as a person would, without its end.
 type_in() {
-	local i
+	local i c
 	for ((i = 0; i < ${#1}; i++)); do
-		screen send-keys -t film -l -- "${1:i:1}"
+		c=${1:i:1}
+		[ "$c" != ';' ] || c='\;' # alone it would end tmux's own command
+		screen send-keys -t film -l -- "$c"
 		sleep 0.03
 	done
 }
