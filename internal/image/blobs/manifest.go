@@ -183,6 +183,17 @@ func (s *Store) tag(tenant, name, tag string, d image.Digest) error {
 	return nil
 }
 
+// HasName says whether name:tag means anything, were it only a manifest that is no longer here.
+func (s *Store) HasName(tenant, name, tag string) (bool, error) {
+	if err := errors.Join(checkName(tenant, name, ""), image.ValidTag(tag)); err != nil {
+		return false, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	d, err := s.meaning(tenant, name, tag)
+	return d != "", err
+}
+
 // Untag makes name:tag mean nothing, or fails with ErrUnknown if it does not mean anything. What it meant stays until
 // Collect finds that nothing else needs it.
 func (s *Store) Untag(tenant, name, tag string) error {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -210,6 +211,56 @@ func TestAnswers(t *testing.T) {
 	if rec.Code != http.StatusForbidden {
 		t.Errorf("without Authorize the handler answers %d", rec.Code)
 	}
+}
+
+// Names of several servers are kept elsewhere, and whoever follows them changes this store too, before or after the handler.
+func TestNamesKeptElsewhere(t *testing.T) {
+	var refuse error
+	var s server
+	s = serve(t, Options{
+		Named: func(context.Context, string, string, string, image.Digest) error { return refuse },
+		Unnamed: func(_ context.Context, tenant, name, tag string) error {
+			if refuse == nil {
+				return s.store.Untag(tenant, name, tag)
+			}
+			return refuse
+		},
+	}, blobs.Options{})
+	content := `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`
+	if resp := s.ask(t, "POST", "/v2/default/a/blobs/uploads/?digest="+string(image.Sum([]byte(content))), content); resp.StatusCode != http.StatusCreated { //nolint:bodyclose // ask closes it when the test ends
+		t.Fatal(resp.Status)
+	}
+	manifest := func(note string) string {
+		d := image.Descriptor{MediaType: "application/vnd.oci.image.config.v1+json", Digest: image.Sum([]byte(content)), Size: int64(len(content))}
+		return fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[],"annotations":{"note":%q}}`,
+			d.MediaType, d.Digest, d.Size, note)
+	}
+	ask := func(method, body string, want int) {
+		t.Helper()
+		resp := s.ask(t, method, "/v2/default/a/manifests/1", body, "Content-Type", "application/vnd.oci.image.manifest.v1+json") //nolint:bodyclose // ask closes it when the test ends
+		if resp.StatusCode != want {
+			said, _ := io.ReadAll(resp.Body)
+			t.Fatalf("%s: %s %s; want %d", method, resp.Status, said, want)
+		}
+	}
+	means := func(want string) {
+		t.Helper()
+		d, _, err := s.store.Resolve("default", image.Ref{Name: "a", Tag: "1"})
+		if err != nil || want == "" && d != "" || want != "" && d != image.Sum([]byte(manifest(want))) {
+			t.Fatalf("a:1 is %s, %v; want %q", d, err, want)
+		}
+	}
+	ask("PUT", manifest("first"), http.StatusCreated)
+	means("first")
+	refuse = errors.New("no majority")
+	ask("PUT", manifest("second"), http.StatusServiceUnavailable)
+	means("first")
+	ask("DELETE", "", http.StatusServiceUnavailable)
+	means("first")
+	refuse = nil
+	ask("DELETE", "", http.StatusAccepted)
+	means("")
+	ask("DELETE", "", http.StatusNotFound)
 }
 
 func FuzzParse(f *testing.F) {

@@ -1,12 +1,15 @@
 package registry
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/argosy-cluster/argosy/internal/image"
+	"github.com/argosy-cluster/argosy/internal/image/blobs"
 )
 
 func (h *Handler) putManifest(w http.ResponseWriter, r *http.Request, t target) error {
@@ -20,13 +23,20 @@ func (h *Handler) putManifest(w http.ResponseWriter, r *http.Request, t target) 
 	if got := image.Sum(raw); t.digest != "" && got != t.digest {
 		return &Error{http.StatusBadRequest, "DIGEST_INVALID", "the manifest is " + string(got) + ", not " + string(t.digest)}
 	}
-	d, err := h.store.PutManifest(t.tenant, t.name, t.tag, strings.TrimSpace(mediaType), raw)
+	tag := t.tag
+	if h.opts.Named != nil {
+		tag = "" // it gets its name here when it has it elsewhere: a name that Named refuses must not change its meaning
+	}
+	d, err := h.store.PutManifest(t.tenant, t.name, tag, strings.TrimSpace(mediaType), raw)
 	if err != nil {
 		return err
 	}
 	if t.tag != "" && h.opts.Named != nil {
 		if err := h.opts.Named(r.Context(), t.tenant, t.name, t.tag, d); err != nil {
 			return &Error{http.StatusServiceUnavailable, "UNAVAILABLE", err.Error()}
+		}
+		if err := h.store.Tag(t.tenant, t.name, t.tag, d); err != nil {
+			return err
 		}
 	}
 	h.opts.Log.InfoContext(r.Context(), "image received", "tenant", t.tenant, "name", t.name, "tag", t.tag, "digest", d)
@@ -49,12 +59,19 @@ func (h *Handler) untag(w http.ResponseWriter, r *http.Request, t target) error 
 	if t.tag == "" {
 		return &Error{http.StatusBadRequest, "UNSUPPORTED", "delete a name, not a digest; what has no name and no use goes by itself"}
 	}
+	switch there, err := h.store.HasName(t.tenant, t.name, t.tag); {
+	case err != nil:
+		return err
+	case !there:
+		return fmt.Errorf("image %s:%s of tenant %s: %w", t.name, t.tag, t.tenant, blobs.ErrUnknown)
+	}
 	if h.opts.Unnamed != nil {
 		if err := h.opts.Unnamed(r.Context(), t.tenant, t.name, t.tag); err != nil {
 			return &Error{http.StatusServiceUnavailable, "UNAVAILABLE", err.Error()}
 		}
 	}
-	if err := h.store.Untag(t.tenant, t.name, t.tag); err != nil {
+	// Whoever follows the names that Unnamed changes may have taken this one away already.
+	if err := h.store.Untag(t.tenant, t.name, t.tag); err != nil && !errors.Is(err, blobs.ErrUnknown) {
 		return err
 	}
 	w.WriteHeader(http.StatusAccepted)
