@@ -216,6 +216,7 @@ const (
 	AllowViewers            = Allow(viewers)
 	AllowOperators          = Allow(operators)
 	AllowAdmins             = Allow(admins)
+	AllowMonitors           = Allow(monitors)
 )
 
 // RequireHTTP lets only some callers through to a plain HTTP handler, which finds out with [IdentityFrom] who it is. What

@@ -191,11 +191,12 @@ func TestWhoMayCallWhat(t *testing.T) {
 		code connect.Code // when refused
 	}{
 		{"nobody", w.client(nil), w.url, []access{anyone}, connect.CodeUnauthenticated},
-		{"local", w.localClient(), "http://local", []access{anyone, readers, viewers, operators, admins}, connect.CodePermissionDenied},
+		{"local", w.localClient(), "http://local", []access{anyone, readers, users, monitors, viewers, operators, admins}, connect.CodePermissionDenied},
 		{"machine", w.client(member(t, c, s, "m1", time.Now())), w.url, []access{anyone, renewers, machines, readers}, connect.CodePermissionDenied},
-		{"viewer", w.client(login(t, c, s, "vic", "blue", Viewer)), w.url, []access{anyone, renewers, readers, viewers}, connect.CodePermissionDenied},
-		{"operator", w.client(login(t, c, s, "ann", "blue", Operator)), w.url, []access{anyone, renewers, readers, viewers, operators}, connect.CodePermissionDenied},
-		{"admin", w.client(login(t, c, s, "boss", "default", Admin)), w.url, []access{anyone, renewers, readers, viewers, operators, admins}, connect.CodePermissionDenied},
+		{"monitor", w.client(login(t, c, s, "mon", "blue", Monitor)), w.url, []access{anyone, renewers, users, monitors}, connect.CodePermissionDenied},
+		{"viewer", w.client(login(t, c, s, "vic", "blue", Viewer)), w.url, []access{anyone, renewers, readers, users, viewers}, connect.CodePermissionDenied},
+		{"operator", w.client(login(t, c, s, "ann", "blue", Operator)), w.url, []access{anyone, renewers, readers, users, viewers, operators}, connect.CodePermissionDenied},
+		{"admin", w.client(login(t, c, s, "boss", "default", Admin)), w.url, []access{anyone, renewers, readers, users, monitors, viewers, operators, admins}, connect.CodePermissionDenied},
 		{"a role nobody has", w.client(login(t, c, s, "odd", "blue", "root")), w.url, []access{anyone, renewers}, connect.CodePermissionDenied},
 		{"server", w.client(fellow), w.url, []access{anyone, servers, readers}, connect.CodePermissionDenied},
 		{"removed server", w.client(issue(t, c, Server, "s3", time.Now())), w.url, []access{anyone}, connect.CodeUnauthenticated},

@@ -30,7 +30,7 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// Role of a user; each includes the ones after it.
+// Role of a user; each but monitor, which stands beside them, includes the ones after it.
 type Role string
 
 // The roles.
@@ -38,6 +38,7 @@ const (
 	Admin    Role = "admin"    // the whole cluster, every tenant
 	Operator Role = "operator" // apps and secrets of the own tenant
 	Viewer   Role = "viewer"   // reads what is the own tenant's, never a secret's value
+	Monitor  Role = "monitor"  // reads the servers' metrics, which are of all tenants, and how the cluster is; nothing else
 )
 
 // DefaultTenant owns what nobody said a tenant for.
@@ -92,10 +93,10 @@ func CheckName(what, name string) error {
 // CheckRole says whether a role exists.
 func CheckRole(role string) error {
 	switch Role(role) {
-	case Admin, Operator, Viewer:
+	case Admin, Operator, Viewer, Monitor:
 		return nil
 	}
-	return fmt.Errorf("there is no role %q: choose admin, operator or viewer", clip(role))
+	return fmt.Errorf("there is no role %q: choose admin, operator, viewer or monitor", clip(role))
 }
 
 func clip(s string) string {

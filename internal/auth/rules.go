@@ -19,6 +19,10 @@ const (
 	servers
 	// readers are machines, servers and viewers: for what they fetch, such as images.
 	readers
+	// monitors are what watches the whole cluster from outside; and admins, local.
+	monitors
+	// users are those of any role, and local.
+	users
 	viewers   // and operators, admins, local
 	operators // and admins, local
 	admins    // and local
@@ -64,7 +68,7 @@ var rules = map[string]rule{
 	connectv1.SecretServiceListRegistryCredentialsProcedure:  {access: viewers, tenants: []string{"tenant"}},
 	connectv1.SecretServiceDeleteRegistryCredentialProcedure: {access: operators, tenants: []string{"tenant"}},
 
-	connectv1.ClusterServiceGetClusterProcedure: {access: viewers},
+	connectv1.ClusterServiceGetClusterProcedure: {access: users},
 	// The tenant in the request is that of the user to be made, and an admin's to choose.
 	connectv1.ClusterServiceCreateTokenProcedure: {access: admins, tenants: []string{"tenant"}},
 	connectv1.ClusterServiceListTokensProcedure:  {access: admins},
@@ -100,6 +104,10 @@ func (a access) allows(id Identity) (ok bool, needs string) {
 		return id.Kind == Server, "a server's certificate"
 	case readers:
 		return id.Kind == Machine || id.Kind == Server || hasRole(id, Viewer, Operator, Admin), "a machine's certificate or the role viewer"
+	case users:
+		return hasRole(id, Monitor, Viewer, Operator, Admin), "somebody who logged in"
+	case monitors:
+		return hasRole(id, Monitor, Admin), "the role monitor"
 	case viewers:
 		return hasRole(id, Viewer, Operator, Admin), "the role viewer"
 	case operators:

@@ -143,7 +143,7 @@ func tokenUse(p argosyv1.TokenPurpose) use {
 	case argosyv1.TokenPurpose_TOKEN_PURPOSE_USER:
 		return use{"user", "user log in", "argosy login", "argosy token create --user NAME"}
 	case argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER:
-		return use{"server", "server join", "argosy join --server", "argosy token create --server"}
+		return use{"server", "server join", "argosy join --server", "argosy token create --for-server"}
 	}
 	return use{"machine", "machine join", "argosy join", "argosy token create"}
 }

@@ -74,7 +74,7 @@ func (a *app) joinCmd() *cobra.Command {
 		Use:   "join [TOKEN]",
 		Short: "Make this host a machine or a server of a cluster",
 		Long: `Make this host a machine of a cluster, with a token from 'argosy token create'; or with --server, and a token from
-'argosy token create --server', a server of its control plane.
+'argosy token create --for-server', a server of its control plane.
 
 The token says where the servers are, which cluster it is, and by which certificate authority to know it: this host can
 join no other cluster and be fooled by no other server. Run 'argosy agent' afterwards, or 'argosy server'.

@@ -22,7 +22,7 @@ func (a *app) serversCmd() *cobra.Command {
 		Short: "List and remove servers of the control plane",
 		Long: `List and remove servers of the control plane: which leads, which have a vote, how each is, and how far it is behind.
 
-Three servers survive the loss of one, five that of two. One joins with 'argosy token create --server' and 'argosy join --server'.`,
+Three servers survive the loss of one, five that of two. One joins with 'argosy token create --for-server' and 'argosy join --server'.`,
 		Example: `  argosy servers
   argosy servers -o name
   argosy servers remove s3`,

@@ -37,13 +37,13 @@ func (a *app) tokenCreateCmd() *cobra.Command {
 certificate authority, and is kept by the cluster only as a hash: it is shown now and never again.`,
 		Example: `  argosy token create
   argosy token create --user ana --role viewer --expires 24h
-  argosy token create --server`,
+  argosy token create --for-server`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			req := &argosyv1.CreateTokenRequest{
 				Purpose: argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE, ExpiresIn: durationpb.New(expires), IdempotencyKey: requestKey(),
 			}
 			if server && user != "" {
-				return usageError("a token is for a server or for a person: give --server or --user")
+				return usageError("a token is for a server or for a person: give --for-server or --user")
 			}
 			if server {
 				req.Purpose = argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER
@@ -80,10 +80,10 @@ certificate authority, and is kept by the cluster only as a hash: it is shown no
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&server, "server", false, "make a token for a server of the control plane, which gets the cluster's keys")
+	cmd.Flags().BoolVar(&server, "for-server", false, "make a token for a server of the control plane, which gets the cluster's keys")
 	cmd.Flags().StringVar(&user, "user", "", "make a token for this person to log in with")
-	cmd.Flags().StringVar(&role, "role", "operator", "with --user: admin, operator or viewer")
-	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"admin", "operator", "viewer"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().StringVar(&role, "role", "operator", "with --user: admin, operator, viewer, or monitor for metrics alone")
+	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"admin", "operator", "viewer", "monitor"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().DurationVar(&expires, "expires", time.Hour, "how long it may be used")
 	return cmd
 }

@@ -57,7 +57,23 @@ type Config struct {
 	// Stored is the number up to which every server has history in its own database (history.DB.Last); what the store
 	// holds beyond that and beyond some thousands more is deleted from it. Nil keeps everything. It must not block.
 	Stored func() uint64
+	// Meter, when not nil, is told how long things took.
+	Meter Meter
 }
+
+// Meter counts what a leader does. Its methods must be quick and must not call the leader.
+type Meter interface {
+	// Decided is told of each decision.
+	Decided(took time.Duration)
+	// Committed is told of each transaction: of how many operations, and why the store did not take it: conflict, deposed or
+	// unavailable, or nothing.
+	Committed(took time.Duration, operations int, why string)
+}
+
+type noMeter struct{}
+
+func (noMeter) Decided(time.Duration)                {}
+func (noMeter) Committed(time.Duration, int, string) {}
 
 // Leader leads when it is its turn. Its methods may be called from many goroutines.
 type Leader struct {
@@ -94,6 +110,9 @@ type proposal struct {
 func New(c Config) *Leader {
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Meter == nil {
+		c.Meter = noMeter{}
 	}
 	return &Leader{cfg: c, poke: make(chan struct{}, 1), subs: map[*Subscription]struct{}{}, begun: make(chan struct{}),
 		heard: heard{last: map[string]time.Time{}, sessions: map[string]int{}}}

@@ -204,15 +204,20 @@ func (l *Leader) decide(p *proposal) (*core.Txn, error) {
 func (l *Leader) step() []core.Txn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	begin := time.Now()
 	units := l.reign.core.Step(l.cfg.Now())
 	l.flush()
-	return l.reign.core.Pack(units)
+	txns := l.reign.core.Pack(units)
+	l.cfg.Meter.Decided(time.Since(begin))
+	return txns
 }
 
 func (l *Leader) commit(ctx context.Context, t core.Txn) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
+	begin := time.Now()
 	revision, err := l.cfg.Store.Commit(ctx, t.Txn)
+	l.cfg.Meter.Committed(time.Since(begin), len(t.Ops), refused(err))
 	if err != nil {
 		return err
 	}
@@ -221,6 +226,19 @@ func (l *Leader) commit(ctx context.Context, t core.Txn) error {
 	l.reign.core.Committed(l.cfg.Now(), revision, t)
 	l.flush()
 	return nil
+}
+
+// refused says in a word why a commit failed.
+func refused(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case !inDoubt(err):
+		return "conflict"
+	case errors.Is(err, store.ErrDeposed):
+		return "deposed"
+	}
+	return "unavailable"
 }
 
 // History is trimmed in the store when it holds more than mostHistory transitions, down to keptHistory.

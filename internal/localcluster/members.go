@@ -86,7 +86,7 @@ func (l *Local) ensurePeer(ctx context.Context, machine string) error {
 		return err
 	}
 	return l.step(machine, "join as a server", func() error {
-		token, err := l.Exec(ctx, machineName(1), binaryPath, "token", "create", "--server")
+		token, err := l.Exec(ctx, machineName(1), binaryPath, "token", "create", "--for-server")
 		if err != nil {
 			return err
 		}

@@ -65,7 +65,7 @@ func (s *Server) httpServers() (secure, local *http.Server) {
 
 func (s *Server) handler() http.Handler {
 	authn := auth.NewAuthenticator(s.cluster.Verifier(), s.directory)
-	opts := []connect.HandlerOption{connect.WithInterceptors(authn.Interceptor()), connect.WithReadMaxBytes(maxMessage), connect.WithRecover(s.recovered),
+	opts := []connect.HandlerOption{connect.WithInterceptors(s.metrics.Interceptor(), authn.Interceptor()), connect.WithReadMaxBytes(maxMessage), connect.WithRecover(s.recovered),
 		connect.WithConditionalHandlerOptions(asItIs)}
 	mux := http.NewServeMux()
 	mux.Handle(argosyv1connect.NewAppServiceHandler(appService{s}, opts...))
@@ -78,6 +78,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle(argosyv1connect.NewAgentServiceHandler(agentService{s}, opts...))
 	images := registry.NewHandler(s.images, registry.Options{Authorize: authorizeImages, Log: s.log, Named: s.nameImage, Unnamed: s.unnameImage})
 	mux.Handle("/v2/", authn.RequireHTTP(auth.AllowMachinesAndViewers, "images", images))
+	mux.Handle("/metrics", authn.RequireHTTP(auth.AllowMonitors, "reading metrics", s.metrics.Handler()))
 	return authn.Middleware(&peers.Forwarder{
 		Own: s.id, Book: s.book, Guide: s.member, Transport: s.transport, Local: s.leader.Leading, Next: withDeadlines(mux),
 		Log: s.log, Patience: leaderPatience, Lacks: s.lacks,

@@ -34,6 +34,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/network"
 	"github.com/argosy-cluster/argosy/internal/pattern"
 	"github.com/argosy-cluster/argosy/internal/peers"
+	"github.com/argosy-cluster/argosy/internal/server/metrics"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
 	"github.com/argosy-cluster/argosy/internal/store/etcd"
@@ -108,6 +109,7 @@ type Server struct {
 	book        *peers.Book
 	transport   *http.Transport // to other servers
 	probes      probes
+	metrics     *metrics.Set
 	reopen      chan struct{} // receives when the store has to be opened for other servers
 }
 
@@ -149,7 +151,9 @@ func run(ctx context.Context, cfg Config) error {
 	}
 	defer s.images.Close()
 	defer s.history.Close()
+	s.metrics = metrics.New(version.Version, s.picture)
 	s.leader = leader.New(leader.Config{
+		Meter: s.metrics,
 		Store: s.store, Election: s.member, ServerID: id, Log: cfg.Log, Diff: manifest.Diff, Stored: s.stored, Greet: s.greet,
 		SealSecret: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) { return s.seal(auth.KindSecret, m, sec) },
 		SealCredential: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) {

@@ -63,7 +63,7 @@ func TestLamp(t *testing.T) {
 
 func lampServes(t *testing.T) {
 	argosy(t, "validate", lampFile())
-	argosy(t, "apply", lampFile(), "--wait", "--timeout", "150s")
+	argosy(t, "apply", lampFile(), "--wait", "--timeout", "5m")
 	lamps, err := ready("shop/lamp", 5)
 	if err != nil {
 		t.Fatal(err)
@@ -313,7 +313,7 @@ func lampChanged(t *testing.T) {
 		t.Errorf("the plan does not name what changes:\n%s", r.out)
 	}
 	tr := startTraffic(t, balancers(t)[0])
-	argosy(t, "apply", file, "--wait", "--timeout", "150s")
+	argosy(t, "apply", file, "--wait", "--timeout", "5m")
 	tr.stop(t)
 	after, err := everywhere(t.Context(), "shop")
 	if err != nil {
@@ -327,5 +327,5 @@ func lampChanged(t *testing.T) {
 	if out := argosy(t, "exec", "shop/lamp.4/apache", "--", "printenv", "GREETING"); out != "hello\n" {
 		t.Errorf("the new variable is %q", out)
 	}
-	argosy(t, "apply", lampFile(), "--wait", "--timeout", "150s")
+	argosy(t, "apply", lampFile(), "--wait", "--timeout", "5m")
 }

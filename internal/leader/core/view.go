@@ -128,20 +128,13 @@ func (v *View) Statuses(tenant, app string) []*argosyv1.ReplicaStatus {
 	return out
 }
 
-// AppStatus counts an app's replicas, by stack in the order of the spec; stacks that are no longer in it follow.
-func (v *View) AppStatus(a *argosyv1.App) *argosyv1.AppStatus {
-	out := &argosyv1.AppStatus{App: a}
+// Wanted says how many replicas each stack of an app should have, in the order of the spec.
+func (v *View) Wanted(a *argosyv1.App) []*argosyv1.StackStatus {
 	key := state.AppKey{Tenant: a.GetTenant(), App: a.GetName()}
 	rev := v.AppRevision(a.GetTenant(), a.GetName(), 0)
-	stacks := map[string]*argosyv1.StackStatus{}
-	add := func(name string) *argosyv1.StackStatus {
-		s := &argosyv1.StackStatus{Stack: name}
-		stacks[name] = s
-		out.Stacks = append(out.Stacks, s)
-		return s
-	}
+	out := make([]*argosyv1.StackStatus, 0, len(rev.GetSpec().GetStacks()))
 	for _, spec := range rev.GetSpec().GetStacks() {
-		s := add(spec.GetName())
+		s := &argosyv1.StackStatus{Stack: spec.GetName()}
 		switch entry := state.Entry(rev.GetSpec(), spec.GetName()); {
 		case a.GetDeleting():
 		case entry.GetEachMachine():
@@ -149,12 +142,32 @@ func (v *View) AppStatus(a *argosyv1.App) *argosyv1.AppStatus {
 		default:
 			s.Wanted = entry.GetCount()
 		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// ReplicaState is what may be said of a replica now, as in its status.
+func (v *View) ReplicaState(r *argosyv1.Replica) argosyv1.ReplicaState {
+	o, age := v.Observation(r)
+	s, _ := v.stateOf(r, o, o != nil && age < v.core.timing.Unreachable)
+	return s
+}
+
+// AppStatus counts an app's replicas, by stack in the order of the spec; stacks that are no longer in it follow.
+func (v *View) AppStatus(a *argosyv1.App) *argosyv1.AppStatus {
+	out := &argosyv1.AppStatus{App: a, Stacks: v.Wanted(a)}
+	stacks := map[string]*argosyv1.StackStatus{}
+	for _, s := range out.Stacks {
+		stacks[s.Stack] = s
 		out.Wanted += s.Wanted
 	}
-	for _, r := range v.AppReplicas(key) {
+	for _, r := range v.AppReplicas(state.AppKey{Tenant: a.GetTenant(), App: a.GetName()}) {
 		s := stacks[r.GetKey().GetStack()]
 		if s == nil {
-			s = add(r.GetKey().GetStack())
+			s = &argosyv1.StackStatus{Stack: r.GetKey().GetStack()}
+			stacks[s.Stack] = s
+			out.Stacks = append(out.Stacks, s)
 		}
 		st := v.Status(r)
 		if r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN &&
