@@ -7,7 +7,9 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -129,13 +131,14 @@ var only = map[string][]string{
 	"go.yaml.in/yaml/":               {"internal/manifest"},
 	"github.com/compose-spec/":       {"internal/compose"},
 	"github.com/sirupsen/logrus":     {"internal/compose"},
-	module + "internal/compose":      {"internal/cli"},
+	module + "internal/compose":      {"internal/node"},
 	"go.etcd.io/etcd/server/":        {"internal/store/embedded"},
 	"github.com/vishvananda/netlink": {"internal/network", "internal/localcluster"},
 	module + "internal/store/memory": {"internal/sim"},
-	module + "internal/cli":          {"cmd/argosy"},
+	module + "internal/cli":          {"cmd/argosy", "cmd/argosyd", "internal/node"},
+	module + "internal/node":         {"cmd/argosyd"},
 	module + "internal/lsp":          {"internal/cli"},
-	module + "internal/server":       {"internal/cli", "cmd/argosy"},
+	module + "internal/server":       {"internal/node"},
 	module + "internal/agent/docker": {"internal/agent"},
 	module + "internal/leader/core":  {"internal/leader", "internal/sim"},
 	"github.com/spf13/cobra":         {"internal/cli"},
@@ -143,9 +146,9 @@ var only = map[string][]string{
 	"github.com/charmbracelet/":      {"internal/cli"},
 	"github.com/miekg/dns":           {"internal/dns"},
 	"sigs.k8s.io/knftables":          {"internal/network"},
-	"github.com/moby/moby/client":    {"internal/agent", "internal/image", "internal/localcluster", "internal/network", "internal/cli"},
+	"github.com/moby/moby/client":    {"internal/agent", "internal/image", "internal/localcluster", "internal/network", "internal/node"},
 	"github.com/prometheus/":         {"internal/server", "internal/agent"},
-	"github.com/coreos/go-systemd/":  {"internal/agent", "internal/cli", "internal/server"},
+	"github.com/coreos/go-systemd/":  {"internal/agent", "internal/node", "internal/server"},
 	"connectrpc.com/connect":         {"api", "internal/agent", "internal/auth", "internal/cli", "internal/server", "internal/dispatcher", "internal/join", "internal/peers"},
 }
 
@@ -167,6 +170,41 @@ func TestImportsStayInTheirRooms(t *testing.T) {
 	}
 }
 
+// light are the modules that argosy itself may be linked with. What it is linked with, every command and every --help waits
+// for; argosyd is there for all else.
+var light = []string{
+	"github.com/argosy-cluster/argosy", "google.golang.org/protobuf", "connectrpc.com/connect", "go.yaml.in/yaml/v4",
+	"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/docker/go-units",
+	"golang.org/x/sync", "golang.org/x/sys", "golang.org/x/term",
+	"github.com/distribution/reference", "github.com/opencontainers/go-digest",
+	// The live views, which cost two milliseconds.
+	"charm.land/bubbletea/v2", "github.com/charmbracelet/colorprofile", "github.com/charmbracelet/ultraviolet", "github.com/charmbracelet/x/ansi",
+	"github.com/charmbracelet/x/term", "github.com/charmbracelet/x/termios", "github.com/charmbracelet/x/windows",
+	"github.com/clipperhouse/displaywidth", "github.com/clipperhouse/uax29/v2", "github.com/lucasb-eyer/go-colorful", "github.com/mattn/go-runewidth",
+	"github.com/muesli/cancelreader", "github.com/rivo/uniseg", "github.com/xo/terminfo",
+}
+
+func TestArgosyIsLight(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{end}}{{.ImportPath}}", "./cmd/argosy").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for line := range strings.Lines(string(out)) {
+		mod, pkg, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok {
+			continue // the standard library
+		}
+		found++
+		if !slices.Contains(light, mod) {
+			t.Errorf("cmd/argosy is linked with %s, and every command waits for that: move what needs it to internal/node, behind cli.Rooms", pkg)
+		}
+	}
+	if found < 30 {
+		t.Fatalf("only %d packages were found", found)
+	}
+}
+
 func TestNoInit(t *testing.T) {
 	for _, f := range goFiles(t) {
 		if generated(f) {
@@ -180,7 +218,7 @@ func TestNoInit(t *testing.T) {
 	}
 }
 
-// Every command is this one binary, so what one package does when it is loaded, all commands wait for.
+// What one package does when it is loaded, all commands wait for.
 func TestLoadingIsCheap(t *testing.T) {
 	for _, f := range goFiles(t) {
 		if generated(f) || f.isTest() || strings.HasPrefix(f.pkg, "test/") {

@@ -1,20 +1,11 @@
-// Command argosy is everything in one binary: the command line, the server and the agent.
+// Command argosy is the command line. What takes more to load than help and a question to a server, argosyd carries out in
+// its place.
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/argosy-cluster/argosy/internal/cli"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// After the first signal the next one kills: a command that does not end can always be stopped.
-	context.AfterFunc(ctx, stop)
-	code := cli.Main(ctx, os.Args[1:], cli.System())
-	stop()
-	os.Exit(code)
-}
+func main() { os.Exit(cli.Process(nil)) }

@@ -21,10 +21,13 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/argosy-cluster/argosy/internal/cli"
+	"github.com/argosy-cluster/argosy/internal/node"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"argosy": main, "editor": editor})
+	testscript.Main(m, map[string]func(){"argosy": main, "argosyd": func() { os.Exit(cli.Process(node.Rooms())) }, "editor": editor})
 }
 
 // TestScripts runs the command line as people do: each script is a story with a real server, without machines.

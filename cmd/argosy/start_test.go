@@ -17,8 +17,8 @@ const loadingMay = 16 << 10
 // Generated descriptors of the protocol are registered as they are loaded; that is the library's way.
 var loadsDescriptors = regexp.MustCompile(`/api/argosy/`)
 
-// Every command is this binary: what a package does as it is loaded, `argosy --help` waits for. Time depends on the host;
-// allocations do not, and are what costs.
+// What a package does as it is loaded, every command waits for that is linked with it; here are both executables' packages.
+// Time depends on the host; allocations do not, and are what costs.
 func TestLoadingAllocatesLittle(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run", "^$")
 	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")

@@ -11,16 +11,12 @@ import (
 	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/state"
 )
 
-// Defaults of a Config.
-const (
-	DefaultDataDir   = "/var/lib/argosy/agent"
-	DefaultRunDir    = "/run/argosy"
-	DefaultImagePort = 7480
-	DefaultNetwork   = "argosy"
-)
+// DefaultNetwork is the Docker network of a machine's containers.
+const DefaultNetwork = "argosy"
 
 // Config of an agent. The identity fields come from joining.
 type Config struct {
@@ -51,7 +47,7 @@ type Config struct {
 	CgroupParent string
 	// LogDriver is json-file (also when empty) or local.
 	LogDriver string
-	// ImagePort of 127.0.0.1 is where the Engine pulls the cluster's images from. 0 means DefaultImagePort.
+	// ImagePort of 127.0.0.1 is where the Engine pulls the cluster's images from. 0 means the default.
 	ImagePort int
 	// AcceptNoLiveRestore runs though a restart of the Engine would stop all containers.
 	AcceptNoLiveRestore bool
@@ -80,9 +76,9 @@ type Capacity struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.DataDir = cmp.Or(c.DataDir, DefaultDataDir)
-	c.RunDir = cmp.Or(c.RunDir, DefaultRunDir)
-	c.ImagePort = cmp.Or(c.ImagePort, DefaultImagePort)
+	c.DataDir = cmp.Or(c.DataDir, defaults.AgentDir)
+	c.RunDir = cmp.Or(c.RunDir, defaults.RunDir)
+	c.ImagePort = cmp.Or(c.ImagePort, defaults.ImagePort)
 	c.Scheme = cmp.Or(c.Scheme, "https")
 	c.UsageEvery = cmp.Or(c.UsageEvery, 15*time.Second)
 	if c.Log == nil {

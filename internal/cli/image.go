@@ -5,17 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/image"
-	"github.com/argosy-cluster/argosy/internal/image/load"
 	"github.com/argosy-cluster/argosy/internal/image/registry"
 )
 
@@ -52,12 +51,16 @@ interrupted load goes on where it stopped.`,
 			if as != "" && len(args) > 1 {
 				return usageError("--as names one image, and %d are given", len(args))
 			}
+			rooms, err := a.rooms()
+			if err != nil {
+				return err
+			}
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
 			for _, arg := range args {
-				if err := a.loadImage(cmd.Context(), c, arg, as); err != nil {
+				if err := a.loadImage(cmd.Context(), rooms, c, arg, as); err != nil {
 					return fmt.Errorf("%s: %w", arg, err)
 				}
 			}
@@ -68,41 +71,34 @@ interrupted load goes on where it stopped.`,
 	return cmd
 }
 
-func (a *app) loadImage(ctx context.Context, c *connection, arg, as string) error {
+func (a *app) loadImage(ctx context.Context, rooms *Rooms, c *connection, arg, as string) error {
 	show, end := a.loadProgress(arg)
 	defer end()
-	opts := load.Options{Client: registry.NewClient(c.base, c.http), Tenant: a.imageTenant(), As: as, Progress: show}
+	opts := LoadOptions{HTTP: c.http, Server: c.base, Tenant: a.imageTenant(), As: as, Progress: show}
 	started := time.Now()
-	var res load.Result
-	var err error
+	var archive io.Reader
 	switch {
 	case arg == "-":
-		res, err = load.Archive(ctx, a.sys.In, "", opts)
+		archive = a.sys.In
 	case strings.HasSuffix(arg, ".tar") || strings.HasSuffix(arg, ".tar.gz") || strings.HasSuffix(arg, ".tgz"):
-		f, openErr := os.Open(arg)
-		if openErr != nil {
-			return openErr
+		f, err := os.Open(arg)
+		if err != nil {
+			return err
 		}
 		defer f.Close()
-		res, err = load.Archive(ctx, f, "", opts)
-	default:
-		docker, dockerErr := client.New(client.FromEnv)
-		if dockerErr != nil {
-			return dockerErr
-		}
-		defer docker.Close()
-		res, err = load.Docker(ctx, docker, arg, opts)
+		archive = f
 	}
+	res, err := rooms.Load(ctx, arg, archive, opts)
 	end()
 	if err != nil {
 		return err
 	}
-	doc := map[string]any{"image": res.Ref.Familiar(), "unchanged": res.Unchanged, "layers": res.Layers, "layers_sent": res.LayersSent, "bytes_sent": res.BytesSent}
-	names := []string{res.Ref.Familiar()}
+	doc := map[string]any{"image": res.Image, "unchanged": res.Unchanged, "layers": res.Layers, "layers_sent": res.LayersSent, "bytes_sent": res.BytesSent}
+	names := []string{res.Image}
 	if res.Unchanged {
-		return a.told(doc, names, "%s is in the cluster already", res.Ref.Familiar())
+		return a.told(doc, names, "%s is in the cluster already", res.Image)
 	}
-	return a.told(doc, names, "%s is in the cluster: %d of %d layers sent, %s in %s", res.Ref.Familiar(), res.LayersSent, res.Layers, size(res.BytesSent), span(time.Since(started)))
+	return a.told(doc, names, "%s is in the cluster: %d of %d layers sent, %s in %s", res.Image, res.LayersSent, res.Layers, size(res.BytesSent), span(time.Since(started)))
 }
 
 // imageTenant is whose images are meant. Images are no RPCs, so nobody fills in the caller's own.
@@ -196,22 +192,21 @@ func imageError(err error) error {
 }
 
 // loadProgress shows how far a load is, on a terminal only.
-func (a *app) loadProgress(name string) (show func(load.Progress), end func()) {
+func (a *app) loadProgress(name string) (show func(sending bool, bytes, total int64), end func()) {
 	if !isTerminal(a.sys.Err) {
 		return nil, func() {}
 	}
 	last, drawn := time.Time{}, false
-	show = func(p load.Progress) {
+	show = func(sending bool, bytes, total int64) {
 		if time.Since(last) < 100*time.Millisecond {
 			return
 		}
 		last, drawn = time.Now(), true
-		switch p.Stage {
-		case load.Reading:
-			fmt.Fprintf(a.sys.Err, "\r\x1b[K%s: reading, %s", name, size(p.Bytes))
-		case load.Sending:
-			fmt.Fprintf(a.sys.Err, "\r\x1b[K%s: sending, %s of %s", name, size(p.Bytes), size(p.Total))
+		if sending {
+			fmt.Fprintf(a.sys.Err, "\r\x1b[K%s: sending, %s of %s", name, size(bytes), size(total))
+			return
 		}
+		fmt.Fprintf(a.sys.Err, "\r\x1b[K%s: reading, %s", name, size(bytes))
 	}
 	return show, func() {
 		if drawn {

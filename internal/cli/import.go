@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/argosy-cluster/argosy/internal/compose"
 	"github.com/argosy-cluster/argosy/internal/manifest"
 )
 
@@ -32,8 +31,8 @@ const importExample = `  argosy import compose.yaml
   argosy import compose.yaml | argosy plan -`
 
 func (a *app) importCmd() *cobra.Command {
-	var opts compose.Options
-	var write, binds, stacks string
+	var opts ImportOptions
+	var write, binds string
 	var force bool
 	cmd := &cobra.Command{
 		Use: "import COMPOSE-FILE...", Short: "Turn Compose files into a manifest", Long: importLong, Example: importExample,
@@ -42,10 +41,10 @@ func (a *app) importCmd() *cobra.Command {
 			return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			switch opts.Stacks = compose.Stacks(stacks); opts.Stacks {
-			case compose.StacksAuto, compose.StacksEach, compose.StacksOne:
+			switch opts.Stacks {
+			case "auto", "each", "one":
 			default:
-				return usageError("--stacks %q is not known: use auto, each or one", stacks)
+				return usageError("--stacks %q is not known: use auto, each or one", opts.Stacks)
 			}
 			switch binds {
 			case "refuse", "volumes":
@@ -61,7 +60,7 @@ func (a *app) importCmd() *cobra.Command {
 	f.BoolVar(&force, "force", false, "with --write, overwrite the file")
 	f.BoolVar(&opts.Partial, "partial", false, "write what can be carried over, and the rest as comments")
 	f.StringVar(&opts.App, "app", "", "name of the app (default: the project's name)")
-	f.StringVar(&stacks, "stacks", string(compose.StacksAuto), "which services form a stack: auto, each (one for each service) or one")
+	f.StringVar(&opts.Stacks, "stacks", "auto", "which services form a stack: auto, each (one for each service) or one")
 	f.StringVar(&binds, "binds", "refuse", "what becomes of directories of the host: refuse, or volumes")
 	f.StringSliceVar(&opts.Profiles, "profile", nil, "switch a profile on (may be said several times; '*' is all)")
 	f.StringArrayVar(&opts.EnvFiles, "env-file", nil, "file with variables in place of .env (may be said several times)")
@@ -72,11 +71,15 @@ func (a *app) importCmd() *cobra.Command {
 }
 
 // importCompose runs one import and shows what came of it.
-func (a *app) importCompose(names []string, opts compose.Options, write string, force bool) error {
+func (a *app) importCompose(names []string, opts ImportOptions, write string, force bool) error {
 	if opts.App != "" {
 		if err := manifest.CheckName(opts.App); err != nil {
 			return usageError("--app: %s", err)
 		}
+	}
+	rooms, err := a.rooms()
+	if err != nil {
+		return err
 	}
 	files, err := manifest.ReadFiles(names, a.sys.In)
 	if err != nil {
@@ -86,7 +89,7 @@ func (a *app) importCompose(names []string, opts compose.Options, write string, 
 	if write != "" {
 		opts.Dir = filepath.Dir(write)
 	}
-	res := compose.Import(files, opts)
+	res := rooms.Import(files, opts)
 	if a.output == "json" {
 		return a.importJSON(res, write, force)
 	}
@@ -116,7 +119,7 @@ func (a *app) importCompose(names []string, opts compose.Options, write string, 
 	return a.answer(nil, []string{res.App}, "%s is written: app %s. Look at it, then: argosy plan %s", write, res.App, write)
 }
 
-func (a *app) importJSON(res compose.Result, write string, force bool) error {
+func (a *app) importJSON(res Imported, write string, force bool) error {
 	list := func(f manifest.Faults) manifest.Faults {
 		if f == nil {
 			return manifest.Faults{}

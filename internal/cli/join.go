@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 
@@ -12,13 +11,9 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/host"
 	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/join"
-	"github.com/argosy-cluster/argosy/internal/network"
-	controlplane "github.com/argosy-cluster/argosy/internal/server"
 )
-
-// defaultAgentDir is where an agent keeps everything.
-const defaultAgentDir = "/var/lib/argosy/agent"
 
 // declared are the flags by which a machine's capacity is given by hand.
 type declared struct {
@@ -99,6 +94,14 @@ a token to nobody who may not have them. With --replace it takes the place of a 
 			if err := needRoot("argosy join"); err != nil {
 				return err
 			}
+			facts, err := saidOfMachine(name, address, labels, d)
+			if err != nil {
+				return err
+			}
+			rooms, err := a.rooms()
+			if err != nil {
+				return err
+			}
 			text, err := a.tokenText(args, file)
 			if err != nil {
 				return err
@@ -107,8 +110,7 @@ a token to nobody who may not have them. With --replace it takes the place of a 
 			if err != nil {
 				return err
 			}
-			facts, err := thisMachine(name, address, labels, d, token)
-			if err != nil {
+			if err := completeFacts(&facts, rooms, token); err != nil {
 				return err
 			}
 			m, err := join.Machine(cmd.Context(), token, facts, dir)
@@ -125,42 +127,38 @@ a token to nobody who may not have them. With --replace it takes the place of a 
 	flags.StringVar(&name, "name", "", "the machine's or server's name (default: the host's)")
 	flags.StringVar(&address, "address", "", "where other machines reach this one (default: the address it reaches the server from)")
 	flags.StringArrayVar(&labels, "label", nil, "a label, key=value; may be given several times")
-	flags.StringVar(&dir, "data-dir", defaultAgentDir, "directory for everything that the agent keeps (with --server: "+controlplane.DefaultDataDir+")")
+	flags.StringVar(&dir, "data-dir", defaults.AgentDir, "directory for everything that the agent keeps (with --server: "+defaults.ServerDir+")")
 	flags.StringVarP(&file, "token-file", "f", "", "read the token from a file, '-' for standard input")
 	d.add(cmd)
 	return cmd
 }
 
-func thisMachine(name, address string, labels []string, d declared, token auth.Token) (f join.Facts, err error) {
+// saidOfMachine is what flags say of this machine.
+func saidOfMachine(name, address string, labels []string, d declared) (f join.Facts, err error) {
+	f.Name, f.Address = name, address
 	if f.Labels, err = parseLabels(labels); err != nil {
 		return f, err
 	}
-	if err := d.into(&f.Declared); err != nil {
-		return f, err
-	}
-	if f.Name = name; name == "" {
+	return f, d.into(&f.Declared)
+}
+
+// completeFacts adds what nobody said and what can only be seen.
+func completeFacts(f *join.Facts, rooms *Rooms, token auth.Token) (err error) {
+	if f.Name == "" {
 		if f.Name, err = join.DefaultName(); err != nil {
-			return f, err
+			return err
 		}
 	}
-	if f.Address = address; address == "" {
+	if f.Address == "" {
 		if f.Address, err = join.AddressTowards(token.Servers[0]); err != nil {
-			return f, err
+			return err
 		}
 	}
 	if f.BootID, err = host.Root("/").BootID(); err != nil {
-		return f, err
+		return err
 	}
-	routes, err := network.Routes(network.Config{}.WithDefaults())
-	if err != nil {
-		return f, fmt.Errorf("reading this machine's routes: %w", err)
-	}
-	for _, r := range routes {
-		if !r.Own && r.Dst.IsValid() && r.Dst.Bits() > 0 {
-			f.Routes = append(f.Routes, r.Dst.String())
-		}
-	}
-	return f, nil
+	f.Routes, err = rooms.Routes()
+	return err
 }
 
 // onlyForServers refuses what would say something of a machine.
@@ -178,5 +176,5 @@ func serverDir(cmd *cobra.Command, dir string) string {
 	if cmd.Flags().Changed("data-dir") {
 		return dir
 	}
-	return controlplane.DefaultDataDir
+	return defaults.ServerDir
 }

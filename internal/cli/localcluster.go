@@ -7,7 +7,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"github.com/argosy-cluster/argosy/internal/localcluster"
+	"github.com/argosy-cluster/argosy/internal/defaults"
 )
 
 func (a *app) localClusterCmd() *cobra.Command {
@@ -29,8 +29,13 @@ agents.`,
 	return cmd
 }
 
-func (a *app) localOptions(name string) localcluster.Options {
-	return localcluster.Options{Name: name, Progress: func(e localcluster.Event) {
+// openLocal is the local cluster of the name in o, and tells how it goes.
+func (a *app) openLocal(o LocalOptions) (Local, error) {
+	rooms, err := a.rooms()
+	if err != nil {
+		return nil, err
+	}
+	o.Progress = func(e LocalEvent) {
 		who := e.Machine
 		if who != "" {
 			who += ": "
@@ -40,7 +45,8 @@ func (a *app) localOptions(name string) localcluster.Options {
 			return
 		}
 		a.note("%s%s", who, e.Text)
-	}}
+	}
+	return rooms.Local(o)
 }
 
 func (a *app) clusterUpCmd() *cobra.Command {
@@ -50,8 +56,7 @@ func (a *app) clusterUpCmd() *cobra.Command {
 		Use: "up", Short: "Start a local cluster, or bring one back", Args: cobra.NoArgs,
 		Example: "  argosy cluster up\n  argosy cluster up --name big --machines 5 --memory 2GiB",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			opts := a.localOptions(name)
-			opts.Servers = servers
+			opts := LocalOptions{Name: name, Servers: servers}
 			if servers > n {
 				return usageError("%d servers need as many machines: add --machines %d", servers, servers)
 			}
@@ -62,7 +67,7 @@ func (a *app) clusterUpCmd() *cobra.Command {
 				}
 				opts.Memory = b
 			}
-			l, err := localcluster.New(opts)
+			l, err := a.openLocal(opts)
 			if err != nil {
 				return err
 			}
@@ -74,8 +79,8 @@ func (a *app) clusterUpCmd() *cobra.Command {
 			return a.told(c, []string{name}, "%d machines are up. Use them: export ARGOSY_SERVER=%s", len(c.Machines), c.Server)
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", localcluster.DefaultName, "name of the local cluster")
-	cmd.Flags().IntVarP(&n, "machines", "n", localcluster.DefaultMachines, "number of machines")
+	cmd.Flags().StringVar(&name, "name", defaults.LocalName, "name of the local cluster")
+	cmd.Flags().IntVarP(&n, "machines", "n", defaults.LocalMachines, "number of machines")
 	cmd.Flags().IntVar(&servers, "servers", 0, "machines that run a server: 1, 3 or 5 (default: as many as do, 1 in a new cluster)")
 	cmd.Flags().StringVar(&memory, "memory", "", "memory of each machine, for example 2GiB")
 	return cmd
@@ -88,18 +93,18 @@ func (a *app) clusterDownCmd() *cobra.Command {
 		Use: "down", Short: "Remove a local cluster with everything in it", Args: cobra.NoArgs,
 		Example: "  argosy cluster down\n  argosy cluster down --name big --images",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, err := localcluster.New(a.localOptions(name))
+			l, err := a.openLocal(LocalOptions{Name: name})
 			if err != nil {
 				return err
 			}
 			defer l.Close()
-			if err := l.Down(cmd.Context(), localcluster.DownOptions{Images: images}); err != nil {
+			if err := l.Down(cmd.Context(), images); err != nil {
 				return err
 			}
 			return a.told(map[string]string{"cluster": name}, []string{name}, "the local cluster %s is gone", name)
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", localcluster.DefaultName, "name of the local cluster")
+	cmd.Flags().StringVar(&name, "name", defaults.LocalName, "name of the local cluster")
 	cmd.Flags().BoolVar(&images, "images", false, "remove the machines' image too")
 	return cmd
 }
@@ -109,13 +114,17 @@ func (a *app) clusterListCmd() *cobra.Command {
 		Use: "list", Aliases: []string{"ls"}, Short: "List local clusters", Args: cobra.NoArgs,
 		Example: "  argosy cluster list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			clusters, err := localcluster.List(cmd.Context())
+			rooms, err := a.rooms()
+			if err != nil {
+				return err
+			}
+			clusters, err := rooms.Locals(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if a.output == "json" {
 				if clusters == nil {
-					clusters = []localcluster.Cluster{}
+					clusters = []LocalCluster{}
 				}
 				return a.writeJSON(clusters)
 			}
@@ -142,7 +151,7 @@ func (a *app) clusterEngineCmd() *cobra.Command {
 'argosy cluster up' does this by itself. 'argosy cluster down' ends an Engine that was started so, when nothing is left in it.`,
 		Example: "  argosy cluster engine",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, err := localcluster.New(a.localOptions(localcluster.DefaultName))
+			l, err := a.openLocal(LocalOptions{Name: defaults.LocalName})
 			if err != nil {
 				return err
 			}

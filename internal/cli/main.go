@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+
+	"github.com/argosy-cluster/argosy/internal/handover"
 )
 
 // Exit codes.
@@ -41,6 +45,12 @@ type IO struct {
 	Out, Err io.Writer
 	// LookupEnv reads the environment.
 	LookupEnv func(string) (string, bool)
+	// Rooms are argosyd's, nil elsewhere.
+	Rooms *Rooms
+	// handedOver says that argosy had the arguments first.
+	handedOver bool
+	// HandOver replaces the process with argosyd, which gets the arguments. It returns only when that failed; nil cannot.
+	HandOver func(args []string) error
 }
 
 // Getenv is a variable's value, empty when it is not set.
@@ -51,13 +61,32 @@ func (s IO) Getenv(name string) string {
 
 // System is the process's own input, output and environment.
 func System() IO {
-	return IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv}
+	return IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv, HandOver: handover.To}
+}
+
+// Process runs the command that this process was started for and returns its exit code. Rooms are nil where it is argosy.
+func Process(rooms *Rooms) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// After the first signal the next one kills: a command that does not end can always be stopped.
+	context.AfterFunc(ctx, stop)
+	sys := System()
+	sys.Rooms = rooms
+	if rooms != nil {
+		var err error
+		if sys.handedOver, err = handover.Taken(); err != nil {
+			fmt.Fprintln(sys.Err, "argosy: "+err.Error())
+			return exitFailed
+		}
+	}
+	return Main(ctx, os.Args[1:], sys)
 }
 
 // Main runs one command and returns the exit code of the process.
 func Main(ctx context.Context, args []string, sys IO) int {
 	root, a := newRoot(sys)
 	root.SetArgs(args)
+	a.args = args
 	a.ctx = ctx
 	cmd, err := root.ExecuteContextC(ctx)
 	if ctx.Err() == nil && !isDial(err) {
@@ -100,6 +129,7 @@ func isUsage(msg string) bool {
 // app is what all commands share: the global flags and the process's surroundings.
 type app struct {
 	sys    IO
+	args   []string
 	server string
 	// serverFrom is who named the server.
 	serverFrom origin
@@ -135,6 +165,10 @@ const rootExample = `  argosy validate examples/lamp/lamp.yaml
   argosy logs -f shop/lamp.3/apache
   argosy explain shop/lamp.3`
 
+// heavyLong is what argosyd says of itself when somebody asks it.
+const heavyLong = `argosyd is what argosy becomes to run a server or an agent, to join, to read Compose files and to start local clusters:
+the same commands, and the rooms that they need, which are slow to load. Units of systemd may name it; people use argosy.`
+
 func newRoot(sys IO) (*cobra.Command, *app) {
 	a := &app{sys: sys, local: defaultSocket, ctx: context.Background()}
 	root := &cobra.Command{
@@ -146,6 +180,9 @@ func newRoot(sys IO) (*cobra.Command, *app) {
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	if sys.Rooms != nil && !sys.handedOver {
+		root.Use, root.Short, root.Long, root.Example = "argosyd", "Argosy with the rooms that are slow to load", heavyLong, "  argosyd server\n  argosyd agent"
 	}
 	root.SetIn(sys.In)
 	root.SetOut(sys.Out)

@@ -9,9 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/argosy-cluster/argosy/internal/server"
+	"github.com/argosy-cluster/argosy/internal/defaults"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -43,10 +42,8 @@ func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 }
 
 func (a *app) serverCmd() *cobra.Command {
-	var cfg server.Config
+	var opts ServerOptions
 	var logs logFlags
-	var networkRange string
-	var liveness time.Duration
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run a server of the control plane",
@@ -59,29 +56,29 @@ root, the server's own user and members of the group argosy. Stopping a server s
   argosy --server unix:///run/argosy/server.sock token create`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if cfg.Log, err = logs.logger(a.sys.Err); err != nil {
+			if opts.Log, err = logs.logger(a.sys.Err); err != nil {
 				return err
 			}
-			cfg.Settings = server.DefaultSettings()
-			cfg.Settings.NetworkRange = networkRange
-			if liveness < 3*time.Second {
-				return usageError("--liveness %s is too short: machines would be lost by a hiccup; use at least 3s", liveness)
+			if opts.Liveness < 3*time.Second {
+				return usageError("--liveness %s is too short: machines would be lost by a hiccup; use at least 3s", opts.Liveness)
 			}
-			cfg.Settings.Liveness = durationpb.New(liveness)
-			cfg.Settings.UnreachableAfter = durationpb.New(min(liveness/3, 5*time.Second))
-			return server.Run(cmd.Context(), cfg)
+			rooms, err := a.rooms()
+			if err != nil {
+				return err
+			}
+			return rooms.Serve(cmd.Context(), opts)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&cfg.DataDir, "data-dir", server.DefaultDataDir, "directory for everything that the server keeps")
-	flags.StringVar(&cfg.Listen, "listen", ":"+server.DefaultPort, "address and port of the one TLS port")
-	flags.StringSliceVar(&cfg.Advertise, "advertise", nil, "where machines reach this server, host or host:port (default: the first address of this host)")
-	flags.StringVar(&cfg.PeerListen, "peer-listen", ":"+server.DefaultPeerPort, "address and port for other servers' stores; nothing listens there while the server is alone")
-	flags.StringVar(&cfg.PeerAdvertise, "peer-advertise", "", "where other servers' stores reach this one's (default: the host of --advertise and the port of --peer-listen)")
-	flags.StringVar(&cfg.Socket, "socket", server.DefaultSocket, "the administrator's Unix socket")
-	flags.StringVar(&cfg.Name, "name", "", "the server's name (default: the one it joined with, or the host's)")
-	flags.StringVar(&networkRange, "network-range", server.DefaultSettings().NetworkRange, "for a new cluster: the range that machines' subnets are cut from")
-	flags.DurationVar(&liveness, "liveness", server.DefaultSettings().Liveness.AsDuration(), "for a new cluster: a machine without a sign for this long is lost")
+	flags.StringVar(&opts.DataDir, "data-dir", defaults.ServerDir, "directory for everything that the server keeps")
+	flags.StringVar(&opts.Listen, "listen", ":"+defaults.ServerPort, "address and port of the one TLS port")
+	flags.StringSliceVar(&opts.Advertise, "advertise", nil, "where machines reach this server, host or host:port (default: the first address of this host)")
+	flags.StringVar(&opts.PeerListen, "peer-listen", ":"+defaults.PeerPort, "address and port for other servers' stores; nothing listens there while the server is alone")
+	flags.StringVar(&opts.PeerAdvertise, "peer-advertise", "", "where other servers' stores reach this one's (default: the host of --advertise and the port of --peer-listen)")
+	flags.StringVar(&opts.Socket, "socket", defaults.ServerSocket, "the administrator's Unix socket")
+	flags.StringVar(&opts.Name, "name", "", "the server's name (default: the one it joined with, or the host's)")
+	flags.StringVar(&opts.NetworkRange, "network-range", defaults.NetworkRange, "for a new cluster: the range that machines' subnets are cut from")
+	flags.DurationVar(&opts.Liveness, "liveness", defaults.Liveness, "for a new cluster: a machine without a sign for this long is lost")
 	logs.add(cmd)
 	cmd.AddCommand(a.serverRecoverCmd())
 	return cmd

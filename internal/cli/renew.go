@@ -60,7 +60,7 @@ func (a *app) renewLogin(ctx context.Context) {
 
 func (l *login) renew(ctx context.Context) error {
 	r := auth.Renewer{Source: l.source, Files: l.files, Log: quiet(), Renew: func(ctx context.Context, csr []byte) (cert, ca []byte, err error) {
-		return renewAnywhere(ctx, l.hc, l.servers[:1], csr) // the transport tries them all
+		return join.Renew(ctx, l.hc, l.servers[:1], csr) // the transport tries them all
 	}}
 	return r.Once(ctx)
 }

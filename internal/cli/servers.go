@@ -12,8 +12,8 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/join"
-	controlplane "github.com/argosy-cluster/argosy/internal/server"
 )
 
 func (a *app) serversCmd() *cobra.Command {
@@ -150,12 +150,16 @@ Should one run all the same, machines take nothing from it, since it is of an ea
   argosy server recover --data-dir /srv/argosy --yes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			rooms, err := a.rooms()
+			if err != nil {
+				return err
+			}
 			if !yes {
 				if err := a.confirm("Make the server in " + dir + " the only one, and give up all others for good?"); err != nil {
 					return err
 				}
 			}
-			r, err := controlplane.Recover(cmd.Context(), dir, quiet())
+			r, err := rooms.Recover(cmd.Context(), dir, quiet())
 			if err != nil {
 				return err
 			}
@@ -167,7 +171,7 @@ Should one run all the same, machines take nothing from it, since it is of an ea
 				r.Server, r.Cluster, r.Generation, r.Revision, given)
 		},
 	}
-	cmd.Flags().StringVar(&dir, "data-dir", controlplane.DefaultDataDir, "the server's data directory")
+	cmd.Flags().StringVar(&dir, "data-dir", defaults.ServerDir, "the server's data directory")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }

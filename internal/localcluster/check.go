@@ -46,8 +46,7 @@ type facts struct {
 	MemoryAvailable int64
 	DiskAvailable   int64
 	DiskPath        string // where DiskAvailable was measured
-	Binary          string
-	BinaryError     string
+	ExecutableError string // why machines cannot get argosy and argosyd
 }
 
 // problems says what the host lacks for starting n more machines, a plain
@@ -58,8 +57,8 @@ func problems(f facts, n int) []string {
 	if !f.Root {
 		say("Local machines need root: run this as root or with sudo.")
 	}
-	if f.BinaryError != "" {
-		say("The argosy executable %s cannot be used: %s.", f.Binary, f.BinaryError)
+	if f.ExecutableError != "" {
+		say("Machines cannot get argosy: %s.", f.ExecutableError)
 	}
 	switch {
 	case f.EngineRemote:
@@ -135,7 +134,7 @@ func (l *Local) Check(ctx context.Context, n int) error {
 // gather looks at the host. What it cannot find out stays zero, which problems
 // reports as missing.
 func (l *Local) gather(ctx context.Context) facts {
-	f := facts{Root: os.Geteuid() == 0, Systemd: isDir("/run/systemd/system"), Binary: l.opts.Binary}
+	f := facts{Root: os.Geteuid() == 0, Systemd: isDir("/run/systemd/system")}
 	f.HasDockerd = inPath("dockerd") && inPath("containerd")
 	f.HasIptables = inPath("iptables")
 	f.HasMmdebstrap = inPath("mmdebstrap")
@@ -146,10 +145,8 @@ func (l *Local) gather(ctx context.Context) facts {
 		f.EngineElsewhere = host
 	}
 	f.InotifyFree = inotifyFree()
-	if st, err := os.Stat(l.opts.Binary); err != nil {
-		f.BinaryError = err.Error()
-	} else if !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
-		f.BinaryError = "it is not an executable file"
+	if _, _, err := l.pair(); err != nil && !l.opts.Bare {
+		f.ExecutableError = err.Error()
 	}
 	f.MemoryAvailable = memoryAvailable()
 	f.DiskPath = "/var/lib/docker"

@@ -18,11 +18,11 @@
 //	image       argosy-machine:<hash of the recipe>, built from Debian packages
 //	network     one bridge network, a fixed address for each machine
 //	machines    volumes and container of each, booted, all at the same time
-//	argosy      the binary and its units copied in, restarted where they changed
+//	argosy      the two executables and their units copied in, restarted where they changed
 //	server      on m1, its administration socket reachable from the host
 //	join        every machine that is not yet a member, with a token of its own
 //
-// The image holds no argosy, so a new binary costs a copy, not a build. The
+// The image holds no argosy, so a new build costs a copy, not a build. The
 // Engine's labels are the only record of what exists: List and Down work from
 // them. The one thing written elsewhere is which Engine processes were started
 // by hand, so that the last Down can end exactly those.

@@ -20,7 +20,7 @@ func wellEquipped() facts {
 	return facts{
 		Root: true, EngineAnswers: true, EngineOS: "linux", EngineCanLimit: true,
 		HasDockerd: true, HasIptables: true, HasMmdebstrap: true, InotifyFree: 100,
-		MemoryAvailable: 8 << 30, DiskAvailable: 40 << 30, DiskPath: "/var/lib/docker", Binary: "/bin/argosy",
+		MemoryAvailable: 8 << 30, DiskAvailable: 40 << 30, DiskPath: "/var/lib/docker",
 	}
 }
 
@@ -50,7 +50,7 @@ func TestProblems(t *testing.T) {
 		{"disk", func(f *facts) { f.DiskAvailable = 7 << 30 }, 3, []string{"7.5 GiB, and 7.0 GiB is available at /var/lib/docker"}},
 		{"disk suffices once the image is there", func(f *facts) { f.DiskAvailable, f.HasImage = 7<<30, true }, 3, nil},
 		{"nothing more to start", func(f *facts) { f.MemoryAvailable, f.DiskAvailable = 0, 0 }, 0, nil},
-		{"binary", func(f *facts) { f.BinaryError = "it is not an executable file" }, 3, []string{"/bin/argosy cannot be used"}},
+		{"binary", func(f *facts) { f.ExecutableError = "argosyd is missing" }, 3, []string{"cannot get argosy: argosyd is missing"}},
 		{"all at once", func(f *facts) {
 			*f = facts{DiskPath: "/"}
 		}, 3, []string{"need root", "apt-get install docker.io", "mmdebstrap", "inotify", "memory", "disk"}},

@@ -63,7 +63,7 @@ func (l *Local) ensureServer(ctx context.Context) error {
 
 // askServer returns the machines that the server knows.
 func (l *Local) askServer(ctx context.Context) ([]*argosyv1.MachineStatus, error) {
-	out, err := l.Exec(ctx, machineName(1), binaryPath, "machines", "--output", "json")
+	out, err := l.Exec(ctx, machineName(1), lightPath, "machines", "--output", "json")
 	if err != nil {
 		return nil, err
 	}
@@ -86,11 +86,11 @@ func (l *Local) ensurePeer(ctx context.Context, machine string) error {
 		return err
 	}
 	return l.step(machine, "join as a server", func() error {
-		token, err := l.Exec(ctx, machineName(1), binaryPath, "token", "create", "--for-server")
+		token, err := l.Exec(ctx, machineName(1), lightPath, "token", "create", "--for-server")
 		if err != nil {
 			return err
 		}
-		_, err = l.Exec(ctx, machine, binaryPath, "join", "--server", "--data-dir", serverDir, "--name", machine, strings.TrimSpace(string(token)))
+		_, err = l.Exec(ctx, machine, lightPath, "join", "--server", "--data-dir", serverDir, "--name", machine, strings.TrimSpace(string(token)))
 		if errors.As(err, &exit) {
 			exit.Command = []string{"argosy", "join", "--server"} // the token is nobody's business
 		}
@@ -110,7 +110,7 @@ func (l *Local) ensurePeer(ctx context.Context, machine string) error {
 
 // votes returns errNotYet until a machine's server has a vote.
 func (l *Local) votes(ctx context.Context, machine string) error {
-	out, err := l.Exec(ctx, machineName(1), binaryPath, "servers", "--output", "json")
+	out, err := l.Exec(ctx, machineName(1), lightPath, "servers", "--output", "json")
 	if err != nil {
 		return notYet("%w", err)
 	}
@@ -139,13 +139,13 @@ func (l *Local) ensureMember(ctx context.Context, machine string) error {
 		return err
 	}
 	return l.step(machine, "join", func() error {
-		token, err := l.Exec(ctx, machineName(1), binaryPath, "token", "create")
+		token, err := l.Exec(ctx, machineName(1), lightPath, "token", "create")
 		if err != nil {
 			return err
 		}
 		// The kernel shows every machine the whole host, so what each may use is
 		// said here.
-		join := []string{binaryPath, "join", "--data-dir", agentDir, "--name", machine, "--memory", strconv.FormatInt(l.opts.Memory, 10)}
+		join := []string{lightPath, "join", "--data-dir", agentDir, "--name", machine, "--memory", strconv.FormatInt(l.opts.Memory, 10)}
 		if l.opts.CPUs != "" {
 			join = append(join, "--cpus", l.opts.CPUs)
 		}

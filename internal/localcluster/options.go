@@ -4,22 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/moby/moby/client"
 
+	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/pattern"
 )
 
 // Defaults of Options and Up.
 const (
-	DefaultName     = "local"
-	DefaultMachines = 3
-	MaxMachines     = 50
-	DefaultMemory   = 2 << 30
+	MaxMachines   = 50
+	DefaultMemory = 2 << 30
 )
 
 // Labels on everything that this package makes in the host's Engine.
@@ -34,13 +32,14 @@ const (
 const runDir = "/run/argosy-local"
 
 // Options say which cluster, and with what. The zero value is the cluster
-// "local", run from the present executable.
+// "local", run from the present executables.
 type Options struct {
 	// Name tells clusters on one host apart: a DNS label of at most 20
 	// characters.
 	Name string
-	// Binary is the argosy executable to run in the machines (Linux, same
-	// architecture). Empty means the present executable.
+	// Binary is the argosy executable that machines get (Linux, same
+	// architecture), with the argosyd that it finds. Empty means the one that
+	// belongs to the present executable.
 	Binary string
 	// Memory is the limit of each machine in bytes, and what it declares as
 	// its capacity. 0 means DefaultMemory.
@@ -106,7 +105,7 @@ var nameRE = pattern.New(`^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$`)
 // New checks the options and returns a handle. It touches nothing yet.
 func New(opts Options) (*Local, error) {
 	if opts.Name == "" {
-		opts.Name = DefaultName
+		opts.Name = defaults.LocalName
 	}
 	if !nameRE.MatchString(opts.Name) {
 		return nil, fmt.Errorf("%q cannot name a local cluster: use at most 20 lower-case letters, digits and hyphens, beginning with a letter", opts.Name)
@@ -119,13 +118,6 @@ func New(opts Options) (*Local, error) {
 	}
 	if opts.Servers < 0 || opts.Servers > 5 || opts.Servers == 2 || opts.Servers == 4 {
 		return nil, fmt.Errorf("a cluster has 1, 3 or 5 servers, not %d: an even number survives no more losses than one fewer", opts.Servers)
-	}
-	if opts.Binary == "" {
-		exe, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("find the argosy executable: %w", err)
-		}
-		opts.Binary = exe
 	}
 	docker, err := client.New(client.FromEnv)
 	if err != nil {

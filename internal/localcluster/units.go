@@ -3,15 +3,16 @@ package localcluster
 import (
 	"fmt"
 	"strings"
+
+	"github.com/argosy-cluster/argosy/internal/defaults"
 )
 
 const (
-	binaryPath = "/usr/local/bin/argosy"
 	unitDir    = "/etc/systemd/system/"
 	agentUnit  = "argosy-agent.service"
 	serverUnit = "argosy-server.service"
-	agentDir   = "/var/lib/argosy/agent"
-	serverDir  = "/var/lib/argosy/server"
+	agentDir   = defaults.AgentDir
+	serverDir  = defaults.ServerDir
 )
 
 // unit is one systemd unit that runs argosy in a machine.
@@ -22,11 +23,11 @@ type unit struct {
 
 // serverCommand and agentCommand are what the units run.
 func serverCommand(address string) []string {
-	return []string{binaryPath, "server", "--data-dir", serverDir, "--advertise", address}
+	return []string{heavyPath, "server", "--data-dir", serverDir, "--advertise", address}
 }
 
 func agentCommand() []string {
-	return []string{binaryPath, "agent", "--data-dir", agentDir}
+	return []string{heavyPath, "agent", "--data-dir", agentDir}
 }
 
 // maxServers is how many machines may run a server.

@@ -21,6 +21,8 @@ import (
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/argosy-cluster/argosy/internal/defaults"
 )
 
 // Engine makes sure that a Docker Engine answers on this host, starting one by hand where nothing else does it. Down ends
@@ -42,7 +44,7 @@ func (l *Local) Engine(ctx context.Context) error {
 
 // Up makes the cluster run with n machines, or with as many as it has if that is
 // more: it never takes one away. n of 0 means as many as it has, and
-// DefaultMachines for a new one. A *MissingError says what the host lacks,
+// defaults.LocalMachines for a new one. A *MissingError says what the host lacks,
 // before anything was started.
 func (l *Local) Up(ctx context.Context, n int) (Cluster, error) {
 	if n < 0 || n > MaxMachines {
@@ -72,10 +74,11 @@ func (l *Local) Up(ctx context.Context, n int) (Cluster, error) {
 	if err := os.MkdirAll(l.socketDir(), 0o755); err != nil {
 		return Cluster{}, err
 	}
-	bin, err := readBinary(l.opts.Binary)
+	bins, err := l.executables()
 	if err != nil {
 		return Cluster{}, err
 	}
+	defer closeAll(bins)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(4, 2*runtime.NumCPU())) // booting is work for the processors
 	for number := 1; number <= n; number++ {
@@ -83,7 +86,7 @@ func (l *Local) Up(ctx context.Context, n int) (Cluster, error) {
 			if err := l.ensureMachine(gctx, number, subnet); err != nil || l.opts.Bare {
 				return err
 			}
-			return l.install(gctx, number, machineAddress(subnet, number), bin)
+			return l.install(gctx, number, machineAddress(subnet, number), bins)
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -108,7 +111,7 @@ func (l *Local) target(ctx context.Context, n int) (int, error) {
 		n = max(n, len(have))
 	}
 	if n == 0 {
-		n = DefaultMachines
+		n = defaults.LocalMachines
 	}
 	return n, nil
 }
@@ -193,34 +196,15 @@ func (l *Local) Heal(ctx context.Context, machine string) error {
 // which the host does not see.
 func (l *Local) socketDir() string { return filepath.Join(runDir, l.opts.Name) }
 
-// binary is the argosy executable, held open so that what was hashed is what is
-// copied, whoever replaces the file meanwhile.
-type binary struct {
-	file *os.File
-	size int64
-	hash string
-}
-
-func readBinary(path string) (*binary, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	return &binary{file: f, size: n, hash: hex.EncodeToString(h.Sum(nil))}, nil
-}
-
 // install puts argosy and its units into a machine and starts afresh what is
 // changed by that.
-func (l *Local) install(ctx context.Context, number int, address netip.Addr, bin *binary) error {
+func (l *Local) install(ctx context.Context, number int, address netip.Addr, bins []executable) error {
 	name := machineName(number)
 	units := unitsOf(number, address.String())
-	check := []string{"sha256sum", "--", binaryPath}
+	check := []string{"sha256sum", "--"}
+	for _, b := range bins {
+		check = append(check, b.to)
+	}
 	for _, u := range units {
 		check = append(check, unitDir+u.name)
 	}
@@ -231,8 +215,10 @@ func (l *Local) install(ctx context.Context, number int, address netip.Addr, bin
 	}
 	sums := parseSums(out)
 	var files []file
-	if sums[binaryPath] != bin.hash {
-		files = append(files, file{binaryPath, 0o755, bin.size, io.NewSectionReader(bin.file, 0, bin.size)})
+	for _, b := range bins {
+		if sums[b.to] != b.hash {
+			files = append(files, file{b.to, 0o755, b.size, io.NewSectionReader(b.file, 0, b.size)})
+		}
 	}
 	for _, u := range units {
 		sum := sha256.Sum256([]byte(u.text))

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/argosy-cluster/argosy/internal/defaults"
 )
 
 // Defaults of a cluster's network. The port is not IANA's 4789, so that Docker
@@ -30,7 +32,7 @@ const (
 
 // DefaultClusterRange is the range that machines' subnets are taken from unless
 // the cluster was made with another.
-func DefaultClusterRange() netip.Prefix { return netip.MustParsePrefix("10.64.0.0/10") }
+func DefaultClusterRange() netip.Prefix { return netip.MustParsePrefix(defaults.NetworkRange) }
 
 // Peer is a machine as the others reach it.
 type Peer struct {

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/leader"
 )
 
@@ -96,7 +97,7 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{"192.0.2.1": "192.0.2.1:7400", "s1.example.org:7": "s1.example.org:7", "fd00::1": "[fd00::1]:7400", "[fd00::1]:9": "[fd00::1]:9"} {
-		if got, err := advertised(in, DefaultPort); got != want || err != nil {
+		if got, err := advertised(in, defaults.ServerPort); got != want || err != nil {
 			t.Errorf("%s: got %s, %v", in, got, err)
 		}
 	}

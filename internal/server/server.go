@@ -25,13 +25,13 @@ import (
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/history"
 	"github.com/argosy-cluster/argosy/internal/image/blobs"
 	"github.com/argosy-cluster/argosy/internal/image/remote"
 	"github.com/argosy-cluster/argosy/internal/join"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/manifest"
-	"github.com/argosy-cluster/argosy/internal/network"
 	"github.com/argosy-cluster/argosy/internal/pattern"
 	"github.com/argosy-cluster/argosy/internal/peers"
 	"github.com/argosy-cluster/argosy/internal/server/metrics"
@@ -41,30 +41,22 @@ import (
 	"github.com/argosy-cluster/argosy/internal/version"
 )
 
-// Defaults of Config.
-const (
-	DefaultPort     = "7400"
-	DefaultPeerPort = "7401"
-	DefaultDataDir  = "/var/lib/argosy/server"
-	DefaultSocket   = "/run/argosy/server.sock"
-)
-
 // Config says how to run a server. DataDir and Log must be set.
 type Config struct {
 	// DataDir holds everything that the server keeps. It is made when it does not exist.
 	DataDir string
-	// Listen is the one TLS port, host:port; empty means every address and DefaultPort.
+	// Listen is the one TLS port, host:port; empty means every address and the default port.
 	Listen string
 	// Advertise is where machines and users reach this server, host:port; empty means the first address of this host
 	// that is not its own alone.
 	Advertise []string
-	// PeerListen is where other servers' stores reach this one's, host:port; empty means every address and DefaultPeerPort.
+	// PeerListen is where other servers' stores reach this one's, host:port; empty means every address and the default port.
 	// Nothing listens there as long as the server is alone.
 	PeerListen string
 	// PeerAdvertise is how they dial it, host:port; empty means the host of the first of Advertise and the port of
 	// PeerListen.
 	PeerAdvertise string
-	// Socket is the local administrator's Unix socket; empty means DefaultSocket.
+	// Socket is the local administrator's Unix socket; empty means the default.
 	Socket string
 	// Name is the server's name; empty means the one that it joined with, or the host's.
 	Name string
@@ -81,9 +73,9 @@ type Config struct {
 // DefaultSettings are those of a new cluster.
 func DefaultSettings() *argosyv1.ClusterSettings {
 	return &argosyv1.ClusterSettings{
-		NetworkRange:     network.DefaultClusterRange().String(),
+		NetworkRange:     defaults.NetworkRange,
 		UnreachableAfter: durationpb.New(5 * time.Second),
-		Liveness:         durationpb.New(15 * time.Second),
+		Liveness:         durationpb.New(defaults.Liveness),
 		Beat:             durationpb.New(time.Second),
 		Domain:           "argosy.internal",
 	}
@@ -168,14 +160,14 @@ func run(ctx context.Context, cfg Config) error {
 
 func (c Config) complete() (Config, error) {
 	if c.Listen == "" {
-		c.Listen = ":" + DefaultPort
+		c.Listen = ":" + defaults.ServerPort
 	}
 	_, port, err := net.SplitHostPort(c.Listen)
 	if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || n == 0 {
-		return c, fmt.Errorf("--listen %q is not host:port, such as :%s or 192.0.2.10:%s", c.Listen, DefaultPort, DefaultPort)
+		return c, fmt.Errorf("--listen %q is not host:port, such as :%s or 192.0.2.10:%s", c.Listen, defaults.ServerPort, defaults.ServerPort)
 	}
 	if c.Socket == "" {
-		c.Socket = DefaultSocket
+		c.Socket = defaults.ServerSocket
 	}
 	if c.Name == "" {
 		if c.Name, err = joinedName(c.DataDir); err != nil {

@@ -17,6 +17,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
@@ -109,7 +110,7 @@ func checkServer(r *argosyv1.EnterRequest) error {
 		if a == "" {
 			continue
 		}
-		if _, err := advertised(a, DefaultPort); err != nil {
+		if _, err := advertised(a, defaults.ServerPort); err != nil {
 			return connectInvalid(err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/join"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
@@ -61,11 +62,11 @@ func joinedName(dir string) (string, error) {
 // completePeers fills in where the stores of other servers reach this one's.
 func (c Config) completePeers() (Config, error) {
 	if c.PeerListen == "" {
-		c.PeerListen = ":" + DefaultPeerPort
+		c.PeerListen = ":" + defaults.PeerPort
 	}
 	_, port, err := net.SplitHostPort(c.PeerListen)
 	if err != nil || port == "" || port == "0" {
-		return c, fmt.Errorf("--peer-listen %q is not host:port, such as :%s", c.PeerListen, DefaultPeerPort)
+		return c, fmt.Errorf("--peer-listen %q is not host:port, such as :%s", c.PeerListen, defaults.PeerPort)
 	}
 	if c.PeerAdvertise == "" {
 		host, _, err := net.SplitHostPort(c.Advertise[0])

@@ -45,7 +45,7 @@ type bench struct {
 
 func main() {
 	only := flag.String("only", "", "measure only what matches this regular expression: "+strings.Join(names(), ", "))
-	binary := flag.String("argosy", "bin/argosy", "the binary to measure")
+	binary := flag.String("argosy", "bin/argosy", "the argosy to measure, with argosyd beside it")
 	keep := flag.Bool("keep", false, "leave the local cluster running")
 	b := &bench{begun: time.Now()}
 	flag.StringVar(&b.name, "cluster", "bench", "name of the local cluster to make and remove")

@@ -1,4 +1,4 @@
-// Package e2e proves Argosy whole: the binary as it is shipped, on three
+// Package e2e proves Argosy whole: the executables as they are shipped, on three
 // machines in containers with real systemd and Docker, used through its command
 // line alone.
 //

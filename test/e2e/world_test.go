@@ -29,7 +29,7 @@ import (
 var (
 	keep   = flag.Bool("keep", false, "leave the cluster running")
 	name   = flag.String("cluster", "proof", "name of the local cluster")
-	binary = flag.String("argosy", "", "the binary to test; default bin/argosy of this repository")
+	binary = flag.String("argosy", "", "the argosy to test, with argosyd beside it; default bin/argosy of this repository")
 )
 
 // world is the cluster under test.

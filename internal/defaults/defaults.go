@@ -1,0 +1,31 @@
+// Package defaults is what holds unless somebody says otherwise, for those that show it in their help and those that go by it.
+package defaults
+
+import "time"
+
+// Of a server.
+const (
+	ServerDir    = "/var/lib/argosy/server"
+	ServerPort   = "7400"
+	PeerPort     = "7401"
+	ServerSocket = "/run/argosy/server.sock"
+)
+
+// Of a new cluster.
+const (
+	NetworkRange = "10.64.0.0/10" // that machines' subnets are cut from
+	Liveness     = 15 * time.Second
+)
+
+// Of an agent.
+const (
+	AgentDir  = "/var/lib/argosy/agent"
+	RunDir    = "/run/argosy"
+	ImagePort = 7480
+)
+
+// Of a local cluster.
+const (
+	LocalName     = "local"
+	LocalMachines = 3
+)

@@ -1,0 +1,23 @@
+package join
+
+import (
+	"context"
+	"net/http"
+
+	"connectrpc.com/connect"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
+)
+
+// Renew asks one server after another for a new certificate.
+func Renew(ctx context.Context, hc *http.Client, servers []string, csr []byte) (cert, ca []byte, err error) {
+	for _, server := range servers {
+		var res *connect.Response[argosyv1.RenewResponse]
+		res, err = argosyv1connect.NewJoinServiceClient(hc, "https://"+server).Renew(ctx, connect.NewRequest(&argosyv1.RenewRequest{Csr: csr}))
+		if err == nil {
+			return res.Msg.Certificate, res.Msg.Ca, nil
+		}
+	}
+	return nil, nil, err
+}
