@@ -87,13 +87,18 @@ func (m *machine) on(ctx context.Context, cmd ...string) (string, error) {
 
 // apps asks the server behind a Unix socket, as the command line does.
 func apps(server string) argosyv1connect.AppServiceClient {
+	return argosyv1connect.NewAppServiceClient(socketClient(server))
+}
+
+// socketClient reaches a server's services over its Unix socket.
+func socketClient(server string) (hc *http.Client, base string) {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: &protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", strings.TrimPrefix(server, "unix://"))
 	}}
-	return argosyv1connect.NewAppServiceClient(&http.Client{Transport: transport}, "http://server.argosy.internal")
+	return &http.Client{Transport: transport}, "http://server.argosy.internal"
 }
 
 // manifestText is an app of n replicas of one small container, which reserves next to nothing, so that as many fit as are

@@ -27,7 +27,7 @@ type measurement struct {
 }
 
 func measurements() []measurement {
-	return []measurement{helping, parsing, placing, starting, serverIdle, losingLeader, applying, fiftyContainers, agentIdle, comparing}
+	return []measurement{helping, parsing, placing, starting, serverIdle, losingLeader, asking, applying, fiftyContainers, agentIdle, comparing}
 }
 
 // bench is what measurements share.
@@ -36,6 +36,7 @@ type bench struct {
 	binary string // the argosy to measure
 	name   string // of the local cluster
 	begun  time.Time
+	keep   bool
 	// sizes, rounds and against are the comparison's: how many containers, how often, and which contestants beside Argosy.
 	sizes   []int
 	rounds  int
@@ -46,8 +47,8 @@ type bench struct {
 func main() {
 	only := flag.String("only", "", "measure only what matches this regular expression: "+strings.Join(names(), ", "))
 	binary := flag.String("argosy", "bin/argosy", "the argosy to measure, with argosyd beside it")
-	keep := flag.Bool("keep", false, "leave the local cluster running")
 	b := &bench{begun: time.Now()}
+	flag.BoolVar(&b.keep, "keep", false, "leave the local cluster, and that of commands until this is interrupted")
 	flag.StringVar(&b.name, "cluster", "bench", "name of the local cluster to make and remove")
 	sizes := flag.String("sizes", "1,10,50,200", "compare with these numbers of containers")
 	flag.IntVar(&b.rounds, "rounds", 3, "compare this often")
@@ -65,7 +66,7 @@ func main() {
 		err = renderAgain(*render)
 	default:
 		if err = b.options(*binary, *sizes, *against); err == nil {
-			code, err = b.run(ctx, *only, *keep)
+			code, err = b.run(ctx, *only)
 		}
 	}
 	if err != nil {
@@ -116,13 +117,13 @@ func names() []string {
 	return out
 }
 
-func (b *bench) run(ctx context.Context, only string, keep bool) (code int, err error) {
+func (b *bench) run(ctx context.Context, only string) (code int, err error) {
 	pattern, err := regexp.Compile(only)
 	if err != nil {
 		return 64, fmt.Errorf("-only: %w", err)
 	}
 	before := load()
-	figures := b.measure(ctx, pattern, keep)
+	figures := b.measure(ctx, pattern)
 	if len(figures) == 0 {
 		return 64, fmt.Errorf("-only %q matches none of %s", only, strings.Join(names(), ", "))
 	}
@@ -143,9 +144,9 @@ func (b *bench) run(ctx context.Context, only string, keep bool) (code int, err 
 }
 
 // measure makes all measurements that match, one after the other, and returns all their figures.
-func (b *bench) measure(ctx context.Context, pattern *regexp.Regexp, keep bool) []figure {
+func (b *bench) measure(ctx context.Context, pattern *regexp.Regexp) []figure {
 	defer func() {
-		if err := b.release(keep); err != nil {
+		if err := b.release(); err != nil {
 			b.say("the local cluster could not be removed: %v", err)
 		}
 	}()
@@ -178,11 +179,11 @@ func (b *bench) measure(ctx context.Context, pattern *regexp.Regexp, keep bool) 
 }
 
 // release removes the local cluster, also when the measuring was interrupted.
-func (b *bench) release(keep bool) error {
+func (b *bench) release() error {
 	if b.m == nil {
 		return nil
 	}
-	if keep {
+	if b.keep {
 		b.say("kept: export ARGOSY_SERVER=%s", b.m.server)
 		return nil
 	}
