@@ -31,8 +31,8 @@ type connection struct {
 	where string
 }
 
-func newConnection(hc *http.Client, base, where string) *connection {
-	again := connect.WithInterceptors(retrying(), midway{})
+func newConnection(hc *http.Client, base, where string, options ...connect.ClientOption) *connection {
+	again := connect.WithClientOptions(append(options, connect.WithInterceptors(retrying(), midway{}))...)
 	return &connection{
 		apps:     argosyv1connect.NewAppServiceClient(hc, base, again),
 		machines: argosyv1connect.NewMachineServiceClient(hc, base, again),
@@ -82,7 +82,8 @@ func socketConnection(path string) *connection {
 		},
 		HTTP2: &http.HTTP2Config{SendPingTimeout: serverTime, PingTimeout: serverTime},
 	}
-	return newConnection(&http.Client{Transport: transport}, "http://server.argosy.internal", path)
+	// On one host, compressing an answer takes longer than passing it on.
+	return newConnection(&http.Client{Transport: transport}, "http://server.argosy.internal", path, connect.WithAcceptCompression("gzip", nil, nil))
 }
 
 // requestKey is a fresh idempotency key: a command that is sent twice by a retry happens once.

@@ -94,7 +94,7 @@ func (a *app) targets(depth int) func(context.Context, *connection) ([]string, e
 		if depth < ofReplica {
 			return found, nil
 		}
-		res, err := c.apps.ListReplicas(ctx, connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant}))
+		res, err := c.apps.ListReplicas(ctx, connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant, Brief: true}))
 		if err != nil {
 			return nil, err
 		}

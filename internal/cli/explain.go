@@ -56,7 +56,7 @@ as if a manifest were applied, with --at as it was decided at that time.`,
 			if a.output != "table" {
 				return a.show(res.Msg, nil, []string{cmp.Or(e.machine, strings.Join(args, ""))})
 			}
-			return a.explain(res.Msg, &e, a.machineNames(cmd.Context(), c))
+			return a.explain(res.Msg, &e, res.Msg.MachineNames)
 		},
 	}
 	cmd.Flags().StringVar(&e.machine, "machine", "", "explain this machine")

@@ -51,6 +51,7 @@ each change, until it is interrupted.`,
 			case watch:
 				return a.watchLines(cmd.Context(), s, members, all)
 			}
+			req.Brief = a.output == "name" || a.output == "table" && !a.wide && !members
 			res, err := c.apps.ListReplicas(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,7 +36,33 @@ func (s appService) Explain(ctx context.Context, r *connect.Request[argosyv1.Exp
 	default:
 		res, err = s.explainKey(ctx, m)
 	}
+	if err == nil {
+		err = s.nameMachines(res)
+	}
 	return respond(res, err)
+}
+
+// nameMachines adds the names of machines that an explanation tells of by their ids, those that are still in the cluster.
+func (s *Server) nameMachines(res *argosyv1.ExplainResponse) error {
+	told := slices.Concat(res.History, res.GetThen().GetSeen())
+	if d := res.GetThen().GetDecision(); d != nil {
+		told = append(told, d)
+	}
+	names := map[string]string{}
+	for _, t := range told {
+		names[t.GetMachine()] = ""
+	}
+	for _, v := range res.Volumes {
+		names[v.GetMachine()] = ""
+	}
+	res.MachineNames = names
+	return s.read(func(_ time.Time, v *leader.View) error {
+		maps.DeleteFunc(names, func(id string, _ string) bool { return v.Machine(id) == nil })
+		for id := range names {
+			names[id] = v.MachineName(id)
+		}
+		return nil
+	})
 }
 
 func (s *Server) explainMachine(ctx context.Context, m *argosyv1.ExplainRequest) (res *argosyv1.ExplainResponse, err error) {

@@ -79,12 +79,25 @@ func (s appService) ListReplicas(ctx context.Context, r *connect.Request[argosyv
 	res := &argosyv1.ListReplicasResponse{}
 	err = s.read(func(_ time.Time, v *leader.View) error {
 		replicas, err := sel.list(v)
-		for _, rep := range replicas {
-			res.Replicas = append(res.Replicas, v.Status(rep))
+		res.Replicas = make([]*argosyv1.ReplicaStatus, len(replicas))
+		for i, rep := range replicas {
+			res.Replicas[i] = v.Status(rep)
+			if r.Msg.GetBrief() {
+				brief(res.Replicas[i])
+			}
 		}
 		return err
 	})
 	return respond(res, err)
+}
+
+// brief leaves out what a list does not show; for ten thousand replicas that is nearly all there is to send. The record itself
+// is the state's and stays as it is.
+func brief(st *argosyv1.ReplicaStatus) {
+	r := st.GetReplica()
+	st.Observation = nil
+	st.Replica = &argosyv1.Replica{Key: r.GetKey(), AppUid: r.GetAppUid(), Incarnation: r.GetIncarnation(), Machine: r.GetMachine(),
+		Revision: r.GetRevision(), Restart: r.GetRestart(), Goal: r.GetGoal(), RemoveVolumes: r.GetRemoveVolumes(), AssignedAt: r.GetAssignedAt()}
 }
 
 // read is leader.Read for readers that can fail.

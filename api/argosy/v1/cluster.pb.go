@@ -2090,7 +2090,9 @@ type ListReplicasRequest struct {
 	Stack      string                 `protobuf:"bytes,4,opt,name=stack" json:"stack,omitempty"`
 	Number     uint32                 `protobuf:"varint,5,opt,name=number" json:"number,omitempty"`
 	// Machine id or name.
-	Machine       string `protobuf:"bytes,6,opt,name=machine" json:"machine,omitempty"`
+	Machine string `protobuf:"bytes,6,opt,name=machine" json:"machine,omitempty"`
+	// Leaves out what a list of many does not show: reasons, earlier incarnations and observations. Watches do not look at it.
+	Brief         bool `protobuf:"varint,7,opt,name=brief" json:"brief,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2165,6 +2167,13 @@ func (x *ListReplicasRequest) GetMachine() string {
 		return x.Machine
 	}
 	return ""
+}
+
+func (x *ListReplicasRequest) GetBrief() bool {
+	if x != nil {
+		return x.Brief
+	}
+	return false
 }
 
 // ReplicaStatus: what is wanted and what was seen, side by side.
@@ -2469,7 +2478,9 @@ type ExplainResponse struct {
 	// With spec: what applying it would do to the replicas that key names.
 	Changes []*Change `protobuf:"bytes,9,rep,name=changes" json:"changes,omitempty"`
 	// With at: what history knows of that time; absent without.
-	Then          *Then `protobuf:"bytes,10,opt,name=then" json:"then,omitempty"`
+	Then *Then `protobuf:"bytes,10,opt,name=then" json:"then,omitempty"`
+	// By id, the names of machines that volumes, history and then tell of.
+	MachineNames  map[string]string `protobuf:"bytes,11,rep,name=machine_names,json=machineNames" json:"machine_names,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2570,6 +2581,13 @@ func (x *ExplainResponse) GetChanges() []*Change {
 func (x *ExplainResponse) GetThen() *Then {
 	if x != nil {
 		return x.Then
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetMachineNames() map[string]string {
+	if x != nil {
+		return x.MachineNames
 	}
 	return nil
 }
@@ -5757,7 +5775,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x11expected_revision\x18\x04 \x01(\x04R\x10expectedRevision\x12'\n" +
 	"\x0fidempotency_key\x18\x05 \x01(\tR\x0eidempotencyKey\"/\n" +
 	"\x11DeleteAppResponse\x12\x1a\n" +
-	"\breplicas\x18\x01 \x01(\rR\breplicas\"\xa8\x01\n" +
+	"\breplicas\x18\x01 \x01(\rR\breplicas\"\xbe\x01\n" +
 	"\x13ListReplicasRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1f\n" +
 	"\vall_tenants\x18\x02 \x01(\bR\n" +
@@ -5765,7 +5783,8 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x03app\x18\x03 \x01(\tR\x03app\x12\x14\n" +
 	"\x05stack\x18\x04 \x01(\tR\x05stack\x12\x16\n" +
 	"\x06number\x18\x05 \x01(\rR\x06number\x12\x18\n" +
-	"\amachine\x18\x06 \x01(\tR\amachine\"\xb5\x02\n" +
+	"\amachine\x18\x06 \x01(\tR\amachine\x12\x14\n" +
+	"\x05brief\x18\a \x01(\bR\x05brief\"\xb5\x02\n" +
 	"\rReplicaStatus\x12,\n" +
 	"\areplica\x18\x01 \x01(\v2\x12.argosy.v1.ReplicaR\areplica\x12!\n" +
 	"\fmachine_name\x18\x02 \x01(\tR\vmachineName\x12?\n" +
@@ -5786,7 +5805,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12&\n" +
 	"\x04spec\x18\x03 \x01(\v2\x12.argosy.v1.AppSpecR\x04spec\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
-	"\x05rules\x18\x05 \x01(\bR\x05rules\"\xd4\x03\n" +
+	"\x05rules\x18\x05 \x01(\bR\x05rules\"\xe8\x04\n" +
 	"\x0fExplainResponse\x120\n" +
 	"\x06status\x18\x01 \x01(\v2\x18.argosy.v1.ReplicaStatusR\x06status\x12+\n" +
 	"\adecided\x18\x02 \x01(\v2\x11.argosy.v1.ReasonR\adecided\x12+\n" +
@@ -5798,7 +5817,11 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\amachine\x18\b \x01(\v2\x18.argosy.v1.MachineStatusR\amachine\x12+\n" +
 	"\achanges\x18\t \x03(\v2\x11.argosy.v1.ChangeR\achanges\x12#\n" +
 	"\x04then\x18\n" +
-	" \x01(\v2\x0f.argosy.v1.ThenR\x04then\"q\n" +
+	" \x01(\v2\x0f.argosy.v1.ThenR\x04then\x12Q\n" +
+	"\rmachine_names\x18\v \x03(\v2,.argosy.v1.ExplainResponse.MachineNamesEntryR\fmachineNames\x1a?\n" +
+	"\x11MachineNamesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"q\n" +
 	"\x10ExplainedReplica\x120\n" +
 	"\x06status\x18\x01 \x01(\v2\x18.argosy.v1.ReplicaStatusR\x06status\x12+\n" +
 	"\adecided\x18\x02 \x01(\v2\x11.argosy.v1.ReasonR\adecided\"\xcd\x01\n" +
@@ -6090,7 +6113,7 @@ func file_argosy_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
+var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
 var file_argosy_v1_cluster_proto_goTypes = []any{
 	(ChangeKind)(0),                          // 0: argosy.v1.ChangeKind
 	(RemedyKind)(0),                          // 1: argosy.v1.RemedyKind
@@ -6175,40 +6198,41 @@ var file_argosy_v1_cluster_proto_goTypes = []any{
 	(*CopyResponse)(nil),                     // 80: argosy.v1.CopyResponse
 	nil,                                      // 81: argosy.v1.Remedy.SetLabelsEntry
 	nil,                                      // 82: argosy.v1.ScaleRequest.CountsEntry
-	nil,                                      // 83: argosy.v1.LabelMachineRequest.SetEntry
-	nil,                                      // 84: argosy.v1.ListUsageResponse.MachinesEntry
-	(*AppSpec)(nil),                          // 85: argosy.v1.AppSpec
-	(*ReplicaKey)(nil),                       // 86: argosy.v1.ReplicaKey
-	(*Reason)(nil),                           // 87: argosy.v1.Reason
-	(*App)(nil),                              // 88: argosy.v1.App
-	(*Revision)(nil),                         // 89: argosy.v1.Revision
-	(*Replica)(nil),                          // 90: argosy.v1.Replica
-	(*ReplicaObservation)(nil),               // 91: argosy.v1.ReplicaObservation
-	(*durationpb.Duration)(nil),              // 92: google.protobuf.Duration
-	(ReplicaState)(0),                        // 93: argosy.v1.ReplicaState
-	(*timestamppb.Timestamp)(nil),            // 94: google.protobuf.Timestamp
-	(*MachineVerdict)(nil),                   // 95: argosy.v1.MachineVerdict
-	(*Volume)(nil),                           // 96: argosy.v1.Volume
-	(*Transition)(nil),                       // 97: argosy.v1.Transition
-	(*Machine)(nil),                          // 98: argosy.v1.Machine
-	(MachineCondition)(0),                    // 99: argosy.v1.MachineCondition
-	(*MachineUsage)(nil),                     // 100: argosy.v1.MachineUsage
-	(*ClusterSettings)(nil),                  // 101: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 102: argosy.v1.MemberUsage
-	(*Traffic)(nil),                          // 103: argosy.v1.Traffic
-	(*LogLine)(nil),                          // 104: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 105: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 106: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 107: argosy.v1.WorkEnd
-	(*Flow)(nil),                             // 108: argosy.v1.Flow
-	(*CopyWork)(nil),                         // 109: argosy.v1.CopyWork
-	(*FileStat)(nil),                         // 110: argosy.v1.FileStat
+	nil,                                      // 83: argosy.v1.ExplainResponse.MachineNamesEntry
+	nil,                                      // 84: argosy.v1.LabelMachineRequest.SetEntry
+	nil,                                      // 85: argosy.v1.ListUsageResponse.MachinesEntry
+	(*AppSpec)(nil),                          // 86: argosy.v1.AppSpec
+	(*ReplicaKey)(nil),                       // 87: argosy.v1.ReplicaKey
+	(*Reason)(nil),                           // 88: argosy.v1.Reason
+	(*App)(nil),                              // 89: argosy.v1.App
+	(*Revision)(nil),                         // 90: argosy.v1.Revision
+	(*Replica)(nil),                          // 91: argosy.v1.Replica
+	(*ReplicaObservation)(nil),               // 92: argosy.v1.ReplicaObservation
+	(*durationpb.Duration)(nil),              // 93: google.protobuf.Duration
+	(ReplicaState)(0),                        // 94: argosy.v1.ReplicaState
+	(*timestamppb.Timestamp)(nil),            // 95: google.protobuf.Timestamp
+	(*MachineVerdict)(nil),                   // 96: argosy.v1.MachineVerdict
+	(*Volume)(nil),                           // 97: argosy.v1.Volume
+	(*Transition)(nil),                       // 98: argosy.v1.Transition
+	(*Machine)(nil),                          // 99: argosy.v1.Machine
+	(MachineCondition)(0),                    // 100: argosy.v1.MachineCondition
+	(*MachineUsage)(nil),                     // 101: argosy.v1.MachineUsage
+	(*ClusterSettings)(nil),                  // 102: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 103: argosy.v1.MemberUsage
+	(*Traffic)(nil),                          // 104: argosy.v1.Traffic
+	(*LogLine)(nil),                          // 105: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 106: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 107: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 108: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 109: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 110: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 111: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
-	85,  // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
+	86,  // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
 	0,   // 1: argosy.v1.Change.kind:type_name -> argosy.v1.ChangeKind
-	86,  // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
-	87,  // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
+	87,  // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
+	88,  // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
 	4,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
 	6,   // 5: argosy.v1.PlanResponse.forecast:type_name -> argosy.v1.Forecast
 	7,   // 6: argosy.v1.Forecast.shortfalls:type_name -> argosy.v1.Shortfall
@@ -6220,156 +6244,157 @@ var file_argosy_v1_cluster_proto_depIdxs = []int32{
 	10,  // 12: argosy.v1.Shortfall.remedies:type_name -> argosy.v1.Remedy
 	1,   // 13: argosy.v1.Remedy.kind:type_name -> argosy.v1.RemedyKind
 	81,  // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
-	86,  // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
+	87,  // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
 	12,  // 16: argosy.v1.Loss.stacks:type_name -> argosy.v1.StackLoss
 	12,  // 17: argosy.v1.Survival.stack_loss:type_name -> argosy.v1.StackLoss
 	8,   // 18: argosy.v1.Headroom.rules:type_name -> argosy.v1.RuleCount
-	85,  // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
-	88,  // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
-	88,  // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
+	86,  // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
+	89,  // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
+	89,  // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
 	19,  // 22: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
 	18,  // 23: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
 	18,  // 24: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
-	89,  // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
+	90,  // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
 	82,  // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
-	90,  // 27: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
-	91,  // 28: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
-	92,  // 29: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
-	93,  // 30: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
+	91,  // 27: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
+	92,  // 28: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
+	93,  // 29: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
+	94,  // 30: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
 	29,  // 31: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
 	29,  // 32: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	86,  // 33: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
-	86,  // 34: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
-	85,  // 35: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
-	94,  // 36: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
+	87,  // 33: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
+	87,  // 34: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
+	86,  // 35: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
+	95,  // 36: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
 	29,  // 37: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
-	87,  // 38: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
-	95,  // 39: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
-	96,  // 40: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
-	97,  // 41: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
+	88,  // 38: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
+	96,  // 39: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
+	97,  // 40: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
+	98,  // 41: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
 	34,  // 42: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
 	37,  // 43: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
 	4,   // 44: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
 	35,  // 45: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
-	29,  // 46: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
-	87,  // 47: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
-	94,  // 48: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
-	97,  // 49: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
-	97,  // 50: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
-	94,  // 51: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
-	98,  // 52: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
-	99,  // 53: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
-	92,  // 54: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
-	100, // 55: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
-	37,  // 56: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	83,  // 57: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	94,  // 58: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
-	43,  // 59: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
-	49,  // 60: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	101, // 61: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
-	2,   // 62: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	92,  // 63: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	58,  // 64: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
-	2,   // 65: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	94,  // 66: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	94,  // 67: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	58,  // 68: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	86,  // 69: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	94,  // 70: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	97,  // 71: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	102, // 72: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	84,  // 73: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	92,  // 74: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	86,  // 75: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	103, // 76: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	102, // 77: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	100, // 78: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	92,  // 79: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	69,  // 80: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	68,  // 81: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	94,  // 82: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	104, // 83: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	105, // 84: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	106, // 85: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	107, // 86: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	76,  // 87: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	108, // 88: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	86,  // 89: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	78,  // 90: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	108, // 91: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	107, // 92: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	86,  // 93: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	109, // 94: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	108, // 95: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	110, // 96: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	108, // 97: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	107, // 98: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	100, // 99: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	3,   // 100: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	15,  // 101: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	17,  // 102: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	21,  // 103: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	23,  // 104: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	24,  // 105: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	26,  // 106: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	28,  // 107: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	28,  // 108: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	32,  // 109: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	36,  // 110: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	39,  // 111: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	40,  // 112: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	42,  // 113: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	44,  // 114: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	46,  // 115: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	48,  // 116: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	50,  // 117: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	52,  // 118: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	54,  // 119: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	56,  // 120: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	59,  // 121: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	61,  // 122: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	63,  // 123: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	65,  // 124: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	67,  // 125: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	71,  // 126: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	73,  // 127: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	75,  // 128: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	79,  // 129: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	5,   // 130: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	16,  // 131: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	20,  // 132: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	22,  // 133: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	16,  // 134: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	25,  // 135: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	27,  // 136: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	30,  // 137: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	31,  // 138: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	33,  // 139: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	38,  // 140: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	37,  // 141: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	41,  // 142: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	43,  // 143: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	45,  // 144: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	47,  // 145: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	49,  // 146: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	51,  // 147: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	53,  // 148: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	55,  // 149: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	57,  // 150: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	60,  // 151: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	62,  // 152: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	64,  // 153: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	66,  // 154: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	70,  // 155: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	72,  // 156: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	74,  // 157: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	77,  // 158: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	80,  // 159: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	130, // [130:160] is the sub-list for method output_type
-	100, // [100:130] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	83,  // 46: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
+	29,  // 47: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
+	88,  // 48: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
+	95,  // 49: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
+	98,  // 50: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
+	98,  // 51: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
+	95,  // 52: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
+	99,  // 53: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
+	100, // 54: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
+	93,  // 55: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
+	101, // 56: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
+	37,  // 57: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
+	84,  // 58: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	95,  // 59: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	43,  // 60: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
+	49,  // 61: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
+	102, // 62: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	2,   // 63: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
+	93,  // 64: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	58,  // 65: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	2,   // 66: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
+	95,  // 67: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	95,  // 68: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	58,  // 69: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	87,  // 70: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	95,  // 71: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	98,  // 72: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	103, // 73: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	85,  // 74: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	93,  // 75: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	87,  // 76: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	104, // 77: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	103, // 78: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	101, // 79: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	93,  // 80: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	69,  // 81: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	68,  // 82: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	95,  // 83: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	105, // 84: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	106, // 85: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	107, // 86: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	108, // 87: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	76,  // 88: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	109, // 89: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	87,  // 90: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	78,  // 91: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	109, // 92: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	108, // 93: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	87,  // 94: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	110, // 95: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	109, // 96: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	111, // 97: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	109, // 98: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	108, // 99: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	101, // 100: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	3,   // 101: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	15,  // 102: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	17,  // 103: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	21,  // 104: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	23,  // 105: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	24,  // 106: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	26,  // 107: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	28,  // 108: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	28,  // 109: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	32,  // 110: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	36,  // 111: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	39,  // 112: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	40,  // 113: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	42,  // 114: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	44,  // 115: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	46,  // 116: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	48,  // 117: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	50,  // 118: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	52,  // 119: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	54,  // 120: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	56,  // 121: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	59,  // 122: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	61,  // 123: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	63,  // 124: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	65,  // 125: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	67,  // 126: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	71,  // 127: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	73,  // 128: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	75,  // 129: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	79,  // 130: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	5,   // 131: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	16,  // 132: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	20,  // 133: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	22,  // 134: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	16,  // 135: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	25,  // 136: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	27,  // 137: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	30,  // 138: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	31,  // 139: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	33,  // 140: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	38,  // 141: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	37,  // 142: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	41,  // 143: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	43,  // 144: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	45,  // 145: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	47,  // 146: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	49,  // 147: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	51,  // 148: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	53,  // 149: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	55,  // 150: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	57,  // 151: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	60,  // 152: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	62,  // 153: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	64,  // 154: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	66,  // 155: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	70,  // 156: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	72,  // 157: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	74,  // 158: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	77,  // 159: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	80,  // 160: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	131, // [131:161] is the sub-list for method output_type
+	101, // [101:131] is the sub-list for method input_type
+	101, // [101:101] is the sub-list for extension type_name
+	101, // [101:101] is the sub-list for extension extendee
+	0,   // [0:101] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
@@ -6406,7 +6431,7 @@ func file_argosy_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_cluster_proto_rawDesc), len(file_argosy_v1_cluster_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   82,
+			NumMessages:   83,
 			NumExtensions: 0,
 			NumServices:   5,
 		},
