@@ -141,6 +141,7 @@ var only = map[string][]string{
 	module + "internal/server":       {"internal/node"},
 	module + "internal/agent/docker": {"internal/agent"},
 	module + "internal/leader/core":  {"internal/leader", "internal/sim"},
+	"github.com/distribution/":       {"internal/reference"}, // whose tests compare with it
 	"github.com/spf13/cobra":         {"internal/cli"},
 	"charm.land/":                    {"internal/cli"},
 	"github.com/charmbracelet/":      {"internal/cli"},
@@ -176,7 +177,6 @@ var light = []string{
 	"github.com/argosy-cluster/argosy", "google.golang.org/protobuf", "connectrpc.com/connect", "go.yaml.in/yaml/v4",
 	"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/docker/go-units",
 	"golang.org/x/sync", "golang.org/x/sys", "golang.org/x/term",
-	"github.com/distribution/reference", "github.com/opencontainers/go-digest",
 	// The live views, which cost two milliseconds.
 	"charm.land/bubbletea/v2", "github.com/charmbracelet/colorprofile", "github.com/charmbracelet/ultraviolet", "github.com/charmbracelet/x/ansi",
 	"github.com/charmbracelet/x/term", "github.com/charmbracelet/x/termios", "github.com/charmbracelet/x/windows",

@@ -6,9 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/distribution/reference"
-
 	"github.com/argosy-cluster/argosy/internal/pattern"
+	"github.com/argosy-cluster/argosy/internal/reference"
 )
 
 // Ref is what a person calls an image, taken apart.
@@ -42,28 +41,25 @@ func ParseRef(s string) (Ref, error) {
 	if len(s) > maxRef {
 		return Ref{}, fmt.Errorf("an image reference of %d bytes is too long: %d are allowed", len(s), maxRef)
 	}
-	named, err := reference.ParseNormalizedNamed(s)
+	named, err := reference.Parse(s)
 	if err != nil {
 		return Ref{}, fmt.Errorf("%s is not an image reference: %w", clip(s), err)
 	}
-	r := Ref{Repository: named.Name(), Name: reference.FamiliarName(named)}
+	r := Ref{Repository: named.Name(), Name: named.Familiar(), Tag: named.Tag}
 	if portForm.MatchString(r.Name) {
 		return Ref{}, fmt.Errorf("%s is not usable: the first part of a name must not end in two underscores and a number", clip(s))
 	}
-	if host, port, err := net.SplitHostPort(reference.Domain(named)); err == nil {
-		r.Name = strings.ToLower(host) + "__" + port + "/" + reference.Path(named)
+	if host, port, err := net.SplitHostPort(named.Domain); err == nil {
+		r.Name = strings.ToLower(host) + "__" + port + "/" + named.Path
 	}
 	if err := ValidName(r.Name); err != nil {
 		return Ref{}, fmt.Errorf("%s is not usable: %w", clip(s), err)
 	}
-	if d, ok := named.(reference.Digested); ok {
-		if r.Digest, err = ParseDigest(d.Digest().String()); err != nil {
+	if named.Digest != "" {
+		if r.Digest, err = ParseDigest(named.Digest); err != nil {
 			return Ref{}, fmt.Errorf("%s is not an image reference: %w", clip(s), err)
 		}
-	}
-	if t, ok := named.(reference.Tagged); ok {
-		r.Tag = t.Tag()
-	} else if r.Digest == "" {
+	} else if r.Tag == "" {
 		r.Tag = "latest"
 	}
 	return r, nil

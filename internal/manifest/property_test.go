@@ -6,23 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/distribution/reference"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/definition"
 )
-
-// TestPlainImages: what the short way takes, the full grammar takes too.
-func TestPlainImages(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := rapid.StringMatching(`[a-z0-9A./:_-]{1,12}`).Draw(t, "image")
-		if _, err := reference.ParseNormalizedNamed(s); err != nil && plainImage(s) {
-			t.Fatalf("%s is taken, and is not a reference: %v", s, err)
-		}
-	})
-}
 
 // generated is a manifest whose sections and entries may come in any order.
 type generated struct {

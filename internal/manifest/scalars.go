@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/distribution/reference"
+	"github.com/argosy-cluster/argosy/internal/reference"
 )
 
 // checkName says what keeps s from being a name: names become DNS labels.
@@ -214,46 +214,17 @@ func parseImage(s string) (string, error) {
 	if len(s) > longest {
 		return "", fmt.Errorf("an image reference has at most %d bytes", longest)
 	}
-	if plainImage(s) {
-		return s, nil
-	}
-	if _, err := reference.ParseNormalizedNamed(s); err != nil {
+	if _, err := reference.Parse(s); err != nil {
 		better := &betterError{message: fmt.Sprintf("%s is not an image reference", quoted(s)),
 			hint: "write NAME:TAG, REGISTRY/NAME:TAG or NAME@sha256:DIGEST"}
 		if lower := strings.ToLower(s); lower != s {
-			if _, err := reference.ParseNormalizedNamed(lower); err == nil {
+			if _, err := reference.Parse(lower); err == nil {
 				better.suggestion = lower
 			}
 		}
 		return "", better
 	}
 	return s, nil
-}
-
-// plainImage knows the usual NAME:TAG without the cost of the full grammar, which decides about everything else.
-func plainImage(s string) bool {
-	name, tag, tagged := strings.Cut(s, ":")
-	if len(name) > 60 || len(tag) > 60 || (tagged && tag == "") {
-		return false
-	}
-	between := true // at the beginning of a word
-	for i := range len(name) {
-		switch c := name[i]; {
-		case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
-			between = false
-		case (c == '/' || c == '.' || c == '-') && !between:
-			between = true
-		default:
-			return false
-		}
-	}
-	for i := range len(tag) {
-		c := tag[i]
-		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && (i == 0 || c != '.' && c != '-') {
-			return false
-		}
-	}
-	return !between
 }
 
 // parsePath checks an absolute path within a container.
