@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/agent/work"
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/image/relay"
+	"github.com/argosy-cluster/argosy/internal/tracing"
 )
 
 // ErrRemoved says that the cluster does not know this machine any more, for good.
@@ -43,6 +45,7 @@ type agent struct {
 	flows  *http.Client // for works that are streams of bytes
 	relay  *relay.Relay
 	diary  *journal
+	tracer *tracing.Tracer
 
 	hello     *argosyv1.Hello
 	name      atomic.Pointer[string]
@@ -63,6 +66,11 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	a := &agent{cfg: cfg, log: cfg.Log, installed: make(chan struct{}), removed: make(chan string, 1)}
 	a.name.Store(&cfg.Name)
+	var err error
+	if a.tracer, err = tracing.New(ctx, "argosy-agent", cfg.Version, os.Getenv); err != nil {
+		return err
+	}
+	defer a.tracer.Close()
 	db, aside, err := database.Open(cfg.databasePath())
 	if err != nil {
 		return err
@@ -167,6 +175,7 @@ func (a *agent) prepare() error {
 	a.diary = newJournal(a.db, a.cfg.MachineID, a.log, last)
 	a.x = executor.New(executor.Config{
 		Engine: a.engine, Files: a.files, Changed: a.changed, Used: a.used, Log: a.log, Memory: core.Memory{Members: memory},
+		Did: a.did,
 	})
 	a.diary.memories = a.x.Memories
 	a.x.Expect(last)

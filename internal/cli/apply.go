@@ -257,8 +257,17 @@ it shows progress until every replica is ready. Ctrl-C then stops only the waiti
 	return cmd
 }
 
+// traced is a request that belongs to the trace that the environment names, if any, as programs that run others pass it on.
+func traced[T any](a *app, m *T) *connect.Request[T] {
+	r := connect.NewRequest(m)
+	if parent := a.sys.Getenv("TRACEPARENT"); parent != "" {
+		r.Header().Set("traceparent", parent)
+	}
+	return r
+}
+
 func (a *app) apply(ctx context.Context, c *connection, spec *argosyv1.AppSpec, revision uint64, w waitFlags) error {
-	res, err := c.apps.Apply(ctx, connect.NewRequest(&argosyv1.ApplyRequest{
+	res, err := c.apps.Apply(ctx, traced(a, &argosyv1.ApplyRequest{
 		Tenant: a.tenant, Spec: spec, ExpectedRevision: revision, IdempotencyKey: requestKey()}))
 	if err != nil {
 		return err

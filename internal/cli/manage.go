@@ -52,7 +52,7 @@ takes them again.` + waitExit,
 			if err != nil {
 				return err
 			}
-			res, err := c.apps.Scale(cmd.Context(), connect.NewRequest(req))
+			res, err := c.apps.Scale(cmd.Context(), traced(a, req))
 			if err != nil {
 				return err
 			}

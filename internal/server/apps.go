@@ -19,6 +19,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/manifest"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
+	"github.com/argosy-cluster/argosy/internal/tracing"
 )
 
 // keptRevisions is how many revisions of an app are kept beside those that replicas still run.
@@ -117,7 +118,7 @@ func (s *Server) revise(ctx context.Context, now time.Time, v *leader.View, tena
 	app.Revision++
 	actor := actorOf(ctx)
 	revision := &argosyv1.Revision{Tenant: tenant, App: app.Name, AppUid: app.Uid, Number: app.Revision, Spec: spec,
-		CreatedAt: timestamppb.New(now), Author: actor, Cause: cause}
+		CreatedAt: timestamppb.New(now), Author: actor, Cause: cause, Traceparent: tracing.Parent(ctx)}
 	ops, err := puts(
 		record{store.AppKey(tenant, app.Name), app},
 		record{store.RevisionKey(tenant, app.Name, app.Revision), revision})

@@ -255,6 +255,8 @@ type fakeAgent struct {
 	*clients
 	m    *join.Membership
 	work chan *argosyv1.Work
+	// given are the assignments that it got, those beyond some hundred excepted.
+	given chan *argosyv1.Assignment
 	// pace is how often it is asked to report usage, each time it is told.
 	pace chan time.Duration
 	// send says something in the session, once there is one.
@@ -268,7 +270,7 @@ func (c *cluster) machine(t testing.TB, f join.Facts) *fakeAgent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fakeAgent{clients: c.as(t, dir), m: m, work: make(chan *argosyv1.Work, 64), pace: make(chan time.Duration, 64)}
+	return &fakeAgent{clients: c.as(t, dir), m: m, work: make(chan *argosyv1.Work, 64), given: make(chan *argosyv1.Assignment, 256), pace: make(chan time.Duration, 64)}
 }
 
 // connect opens the session and keeps it, with beats, until the test ends. It returns when the server has welcomed it.
@@ -307,6 +309,13 @@ func (f *fakeAgent) connect(t testing.TB) {
 				close(welcomed)
 			case *argosyv1.SessionResponse_Refusal:
 				refused <- d.Refusal.Reason
+			case *argosyv1.SessionResponse_Assignments:
+				for _, a := range d.Assignments.GetSet() {
+					select {
+					case f.given <- a:
+					default:
+					}
+				}
 			case *argosyv1.SessionResponse_Work:
 				f.work <- d.Work
 			case *argosyv1.SessionResponse_UsagePace:

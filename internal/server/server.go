@@ -38,6 +38,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
 	"github.com/argosy-cluster/argosy/internal/store/etcd"
+	"github.com/argosy-cluster/argosy/internal/tracing"
 	"github.com/argosy-cluster/argosy/internal/version"
 )
 
@@ -102,6 +103,7 @@ type Server struct {
 	transport   *http.Transport // to other servers
 	probes      probes
 	metrics     *metrics.Set
+	tracer      *tracing.Tracer
 	reopen      chan struct{} // receives when the store has to be opened for other servers
 }
 
@@ -117,8 +119,13 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
+	tracer, err := tracing.New(ctx, "argosy-server", version.Version, os.Getenv)
+	if err != nil {
+		return err
+	}
+	defer tracer.Close()
 	for {
-		err := run(ctx, cfg)
+		err := run(ctx, cfg, tracer)
 		if !errors.Is(err, errReopen) || ctx.Err() != nil {
 			return err
 		}
@@ -127,12 +134,12 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 // run is one life of a server. It ends with errReopen when the store has to be opened anew.
-func run(ctx context.Context, cfg Config) error {
+func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 	id, err := serverID(filepath.Join(cfg.DataDir, "server-id"))
 	if err != nil {
 		return err
 	}
-	s := &Server{cfg: cfg, id: id, log: cfg.Log, attachments: attachments{patience: attachTime}, reopen: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, id: id, log: cfg.Log, tracer: tracer, attachments: attachments{patience: attachTime}, reopen: make(chan struct{}, 1)}
 	if err := s.startStore(ctx); err != nil {
 		return err
 	}

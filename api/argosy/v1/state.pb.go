@@ -477,7 +477,9 @@ type Revision struct {
 	// Who: a user's name, or `local` for the Unix socket.
 	Author string `protobuf:"bytes,7,opt,name=author" json:"author,omitempty"`
 	// What made it: `apply`, `scale lamp=7`.
-	Cause         string `protobuf:"bytes,8,opt,name=cause" json:"cause,omitempty"`
+	Cause string `protobuf:"bytes,8,opt,name=cause" json:"cause,omitempty"`
+	// Trace that made it, as the W3C header traceparent has it; empty when nobody traced it.
+	Traceparent   string `protobuf:"bytes,9,opt,name=traceparent" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -564,6 +566,13 @@ func (x *Revision) GetAuthor() string {
 func (x *Revision) GetCause() string {
 	if x != nil {
 		return x.Cause
+	}
+	return ""
+}
+
+func (x *Revision) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -2053,8 +2062,12 @@ type Assignment struct {
 	RegistryCredentials []*SealedSecret `protobuf:"bytes,12,rep,name=registry_credentials,json=registryCredentials" json:"registry_credentials,omitempty"`
 	// Secrets named by the containers that the cluster does not have.
 	MissingSecrets []string `protobuf:"bytes,13,rep,name=missing_secrets,json=missingSecrets" json:"missing_secrets,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Trace that asked for this, as the W3C header traceparent has it, and until when steps belong to it; empty when nobody
+	// traces it.
+	Traceparent   string                 `protobuf:"bytes,14,opt,name=traceparent" json:"traceparent,omitempty"`
+	TracedUntil   *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=traced_until,json=tracedUntil" json:"traced_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
@@ -2174,6 +2187,20 @@ func (x *Assignment) GetRegistryCredentials() []*SealedSecret {
 func (x *Assignment) GetMissingSecrets() []string {
 	if x != nil {
 		return x.MissingSecrets
+	}
+	return nil
+}
+
+func (x *Assignment) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *Assignment) GetTracedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TracedUntil
 	}
 	return nil
 }
@@ -2506,7 +2533,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aB\n" +
 	"\x14ReplicaRestartsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xf6\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x98\x02\n" +
 	"\bRevision\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x17\n" +
@@ -2516,7 +2543,8 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x16\n" +
 	"\x06author\x18\a \x01(\tR\x06author\x12\x14\n" +
-	"\x05cause\x18\b \x01(\tR\x05cause\"d\n" +
+	"\x05cause\x18\b \x01(\tR\x05cause\x12 \n" +
+	"\vtraceparent\x18\t \x01(\tR\vtraceparent\"d\n" +
 	"\n" +
 	"ReplicaKey\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
@@ -2662,7 +2690,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x06tenant\x18\r \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03app\x18\x0e \x01(\tR\x03app\x12\x14\n" +
 	"\x05actor\x18\x0f \x01(\tR\x05actor\x125\n" +
-	"\bverdicts\x18\x10 \x03(\v2\x19.argosy.v1.MachineVerdictR\bverdicts\"\x81\x05\n" +
+	"\bverdicts\x18\x10 \x03(\v2\x19.argosy.v1.MachineVerdictR\bverdicts\"\xe2\x05\n" +
 	"\n" +
 	"Assignment\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x17\n" +
@@ -2680,7 +2708,9 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	" \x03(\v2\x17.argosy.v1.SealedSecretR\asecrets\x12<\n" +
 	"\aconfigs\x18\v \x03(\v2\".argosy.v1.Assignment.ConfigsEntryR\aconfigs\x12J\n" +
 	"\x14registry_credentials\x18\f \x03(\v2\x17.argosy.v1.SealedSecretR\x13registryCredentials\x12'\n" +
-	"\x0fmissing_secrets\x18\r \x03(\tR\x0emissingSecrets\x1a:\n" +
+	"\x0fmissing_secrets\x18\r \x03(\tR\x0emissingSecrets\x12 \n" +
+	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12=\n" +
+	"\ftraced_until\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\vtracedUntil\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"T\n" +
@@ -2852,16 +2882,17 @@ var file_argosy_v1_state_proto_depIdxs = []int32{
 	23, // 41: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
 	30, // 42: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
 	23, // 43: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
-	7,  // 44: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
-	37, // 45: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
-	38, // 46: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
-	38, // 47: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
-	38, // 48: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	31, // 44: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
+	7,  // 45: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
+	37, // 46: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
+	38, // 47: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
+	38, // 48: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
+	38, // 49: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_state_proto_init() }

@@ -48,7 +48,9 @@ type Config struct {
 	Changed func(before, after *argosyv1.ReplicaObservation)
 	// Used is told of an image each time a member needs it; pulled says that it was brought here for that. May be nil.
 	Used func(img docker.Image, pulled bool)
-	Log  *slog.Logger
+	// Did is told of each step when it is over. May be nil.
+	Did func(s core.Step, begin, end time.Time, err error)
+	Log *slog.Logger
 	// Creates and Pulls bound what is under way at once; 0 means 50 and 3. What ends is bounded more tightly: see ends.
 	Creates, Pulls int
 	// Resync is how often everything is listed in case an event was lost; 0 means a minute.

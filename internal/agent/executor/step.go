@@ -21,6 +21,9 @@ func (x *Executor) launch(ctx context.Context, now time.Time, s core.Step) {
 		defer cancel()
 		e := ending{step: s}
 		e.touched, e.err = x.act(own, s)
+		if x.cfg.Did != nil {
+			x.cfg.Did(s, now, time.Now(), e.err)
+		}
 		e.broken = e.err != nil && own.Err() != nil
 		e.heard = x.heard(e.touched)
 		if s.Kind == core.Create && e.err == nil {

@@ -1,10 +1,12 @@
 package core
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
-	"net/netip"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
@@ -77,8 +79,14 @@ func (c *Core) Assignment(id string, k state.Key) *argosyv1.Assignment {
 		return a
 	}
 	c.files(a, k, c.st.Machine(id))
+	if rev := c.st.AppRevision(k.Tenant, k.App, r.GetRevision()); rev.GetTraceparent() != "" {
+		a.Traceparent, a.TracedUntil = rev.GetTraceparent(), timestamppb.New(rev.GetCreatedAt().AsTime().Add(tracedFor))
+	}
 	return a
 }
+
+// tracedFor is how long what is done for a revision counts as its doing: what fails a week later is another story.
+const tracedFor = time.Hour
 
 // remnant stands in for a stack whose revision is no longer known, so that its volumes can be found.
 func (c *Core) remnant(k state.Key) *argosyv1.StackSpec {
