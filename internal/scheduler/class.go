@@ -14,6 +14,7 @@ import (
 // machine's order and what is free on it, and is active exactly if the machine
 // is ready and meets every require.
 type class struct {
+	sign   string
 	shape  *Shape // one of them, for require, prefer and strategy
 	labels []string
 	leaves []leafRef // by slot
@@ -67,7 +68,7 @@ func (s *Scheduler) classOf(d *demand) *class {
 	}
 	if c == nil {
 		s.evict()
-		c = s.newClass(d.shape)
+		c = s.newClass(d)
 		s.classes[d.sign] = c
 	}
 	d.class = c
@@ -100,9 +101,9 @@ func (s *Scheduler) evict() {
 	}
 }
 
-func (s *Scheduler) newClass(shape *Shape) *class {
-	labels := labelKeys(shape.Spread)
-	c := &class{shape: shape, labels: labels, cellOf: map[string]int32{}, leaves: make([]leafRef, 0, len(s.machines))}
+func (s *Scheduler) newClass(d *demand) *class {
+	labels := labelKeys(d.shape.Spread)
+	c := &class{sign: d.sign, shape: d.shape, labels: labels, cellOf: map[string]int32{}, leaves: make([]leafRef, 0, len(s.machines))}
 	for range labels {
 		c.values = append(c.values, map[domainName]int32{})
 	}
@@ -210,9 +211,9 @@ func (c *class) cellFor(m *machine) int32 {
 		if ok {
 			w.str(v)
 		}
-		w.WriteByte(';')
+		w.text = append(w.text, ';')
 	}
-	key := w.String()
+	key := string(w.text)
 	if i, ok := c.cellOf[key]; ok {
 		return i
 	}

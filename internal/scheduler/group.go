@@ -1,5 +1,7 @@
 package scheduler
 
+import "slices"
+
 // mark is what one group of equal requests must know of a machine beyond what
 // its class knows: that it is out, or that it has replicas of the stack.
 type mark struct {
@@ -89,7 +91,8 @@ func (g *group) mark(slot int32) *mark {
 // markOwn counts the stack's own replicas by domain.
 func (g *group) markOwn() {
 	for i := range g.c.labels {
-		g.counts = append(g.counts, make([]int32, len(g.c.values[i])))
+		g.counts = slices.Grow(g.counts, 1)[:i+1]
+		g.counts[i] = zeroes(g.counts[i], len(g.c.values[i]))
 	}
 	if len(g.c.labels) == 0 && !g.d.machine {
 		return
@@ -97,6 +100,13 @@ func (g *group) markOwn() {
 	for _, e := range g.d.stack.at.entries {
 		g.count(e.slot, e.n)
 	}
+}
+
+// zeroes is n zeroes, in the memory of list where they have room.
+func zeroes(list []int32, n int) []int32 {
+	list = slices.Grow(list[:0], n)[:n]
+	clear(list)
+	return list
 }
 
 // count adds to the domains of a machine. Replicas that are to leave a machine

@@ -16,9 +16,10 @@ type Scheduler struct {
 	stacks      map[Stack]*stack
 	stackByID   []*stack // nil where free
 	freeStacks  []int32
-	byShape     map[shapeKey]*demand
-	byPointer   map[*Shape]*demand // the last use of each pointer in byShape
-	bySign      map[signKey]*demand
+	byPointer   map[*Shape]*demand   // by a shape's pointer, of the first stack that asked with it
+	byShape     map[shapeKey]*demand // those of other stacks that ask with the same pointer
+	bySign      map[signKey]*demand  // of stacks with more than one
+	signing     signer               // memory for classSign
 	demands     []*demand // nil where free
 	freeDemands []int32
 	sweepAt     int

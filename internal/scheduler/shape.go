@@ -3,7 +3,6 @@ package scheduler
 import (
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // stack is what the index knows of one stack.
@@ -14,6 +13,11 @@ type stack struct {
 	at      tally   // machines with replicas of it; follows from booked
 	shunned []shun  // who wants to be apart from it, and where they are
 	groups  []int32 // groups of the batch under way, by index
+
+	// lone is its demand while it has only one, as nearly every stack does, and nil before and after; signed tells that its
+	// demands are in Scheduler.bySign.
+	lone   *demand
+	signed bool
 }
 
 // shun counts replicas of another stack that want to be apart, by machine.
@@ -92,30 +96,48 @@ func (s *Scheduler) demandOf(name Stack, shape *Shape) *demand {
 	}
 	// Nearly always a shape belongs to one stack.
 	d := s.byPointer[shape]
-	if d == nil || d.stack.name != name {
-		st := s.stackOf(name)
-		d = s.byShape[shapeKey{shape, st}]
-		if d == nil {
-			d = s.newDemand(st, shape)
-			s.byShape[shapeKey{shape, st}] = d
-		}
+	switch {
+	case d == nil:
+		d = s.newDemand(s.stackOf(name), shape)
 		s.byPointer[shape] = d
+	case d.stack.name != name:
+		key := shapeKey{shape, s.stackOf(name)}
+		if d = s.byShape[key]; d == nil {
+			d = s.newDemand(key.stack, shape)
+			s.byShape[key] = d
+		}
 	}
 	s.lastDemand, s.lastShape = d, shape
 	return d
 }
 
+// newDemand finds the demand of a stack with an equal shape, or makes it.
 func (s *Scheduler) newDemand(st *stack, shape *Shape) *demand {
-	key := signKey{st, signAll(shape)}
-	if d := s.bySign[key]; d != nil {
-		return d
+	if st.lone == nil && !st.signed {
+		st.lone = s.makeDemand(st, shape)
+		return st.lone
 	}
-	d := &demand{shape: shape, stack: st, need: demandAmount(shape.Need), sign: signClass(shape)}
+	if st.lone != nil {
+		s.bySign[signKey{st, signAll(st.lone.shape)}] = st.lone
+		st.lone, st.signed = nil, true
+	}
+	key := signKey{st, signAll(shape)}
+	d := s.bySign[key]
+	if d == nil {
+		d = s.makeDemand(st, shape)
+		s.bySign[key] = d
+	}
+	return d
+}
+
+func (s *Scheduler) makeDemand(st *stack, shape *Shape) *demand {
+	d := &demand{shape: shape, stack: st, need: demandAmount(shape.Need), sign: s.classSign(shape)}
 	for _, p := range shape.Ports {
 		if p.Port != 0 {
 			d.ports = append(d.ports, normalPort(p))
 		}
 	}
+	d.apart = make([]*stack, 0, len(shape.Apart))
 	for _, o := range shape.Apart {
 		d.apart = append(d.apart, s.stackOf(o))
 		d.selfFree = d.selfFree || o == st.name
@@ -135,28 +157,36 @@ func (s *Scheduler) newDemand(st *stack, shape *Shape) *demand {
 		d.id = int32(len(s.demands))
 		s.demands = append(s.demands, d)
 	}
-	s.bySign[key] = d
 	return d
+}
+
+// classSign tells the class of a shape; of it there is one text for each class.
+func (s *Scheduler) classSign(shape *Shape) string {
+	s.signing.reset()
+	s.signing.class(shape)
+	if c := s.classes[string(s.signing.text)]; c != nil {
+		return c.sign
+	}
+	return string(s.signing.text)
 }
 
 // signer writes a text from which every field can be told apart, so that equal
 // texts mean equal shapes.
-type signer struct{ strings.Builder }
+type signer struct{ text []byte }
+
+func (w *signer) reset() { w.text = w.text[:0] }
 
 func (w *signer) str(v string) {
 	w.num(int64(len(v)))
-	w.WriteString(v)
+	w.text = append(w.text, v...)
 }
 
 func (w *signer) num(v int64) {
-	var buf [20]byte
-	w.Write(strconv.AppendInt(buf[:0], v, 36))
-	w.WriteByte(' ')
+	w.text = append(strconv.AppendInt(w.text, v, 36), ' ')
 }
 
-// signClass covers what the demands of a class have in common.
-func signClass(shape *Shape) string {
-	var w signer
+// class covers what the demands of a class have in common.
+func (w *signer) class(shape *Shape) {
 	w.num(int64(shape.Strategy))
 	w.num(int64(len(shape.Require)))
 	for _, e := range shape.Require {
@@ -167,15 +197,17 @@ func signClass(shape *Shape) string {
 		w.num(int64(p.Weight))
 		w.str(p.When.String())
 	}
-	for _, k := range labelKeys(shape.Spread) {
-		w.str(k)
+	for _, k := range shape.Spread {
+		if k != SpreadMachine {
+			w.str(k)
+		}
 	}
-	return w.String()
 }
 
 func signAll(shape *Shape) string {
-	var w signer
-	w.str(signClass(shape))
+	var class, w signer
+	class.class(shape)
+	w.str(string(class.text))
 	w.num(shape.Need.CPU)
 	w.num(shape.Need.Memory)
 	w.num(int64(len(shape.Ports)))
@@ -194,7 +226,7 @@ func signAll(shape *Shape) string {
 			w.str(st.Name)
 		}
 	}
-	return w.String()
+	return string(w.text)
 }
 
 // labelKeys is spread without the machine.
@@ -212,7 +244,7 @@ func labelKeys(spread []string) []string {
 // number has doubled, so its cost is a constant per new one.
 func (s *Scheduler) sweep() {
 	limit := max(s.sweepAt, s.limits.interned)
-	if len(s.byShape) < limit && len(s.stacks) < limit {
+	if len(s.byPointer)+len(s.byShape) < limit && len(s.stacks) < limit {
 		return
 	}
 	liveDemand := make([]bool, len(s.demands))
@@ -235,12 +267,17 @@ func (s *Scheduler) sweep() {
 	for key, d := range s.bySign {
 		if !liveDemand[d.id] {
 			delete(s.bySign, key)
-			s.demands[d.id] = nil
 		}
 	}
 	s.freeDemands = s.freeDemands[:0]
 	for id, d := range s.demands {
-		if d == nil {
+		if d != nil && !liveDemand[id] {
+			if d.stack.lone == d {
+				d.stack.lone = nil
+			}
+			s.demands[id] = nil
+		}
+		if s.demands[id] == nil {
 			s.freeDemands = append(s.freeDemands, int32(id))
 		}
 	}
@@ -254,5 +291,5 @@ func (s *Scheduler) sweep() {
 			s.freeStacks = append(s.freeStacks, int32(id))
 		}
 	}
-	s.sweepAt = 2 * (len(s.stacks) + len(s.bySign))
+	s.sweepAt = 2 * (len(s.stacks) + len(s.demands) - len(s.freeDemands))
 }
