@@ -23,41 +23,52 @@ const (
 func (s *Server) pin(ctx context.Context, tenant string, spec *argosyv1.AppSpec) []string {
 	ctx, cancel := context.WithTimeout(ctx, pinTime)
 	defer cancel()
-	warnings := make([]string, len(spec.Containers))
+	images := map[string]*pinned{}
 	places := make(chan struct{}, pinsAtOnce)
 	var wg sync.WaitGroup
-	for i, c := range spec.Containers {
-		c.ImageDigest, c.ImageOrigin = "", argosyv1.ImageOrigin_IMAGE_ORIGIN_UNSPECIFIED
+	for _, c := range spec.Containers {
+		if images[c.Image] != nil {
+			continue
+		}
+		p := &pinned{}
+		images[c.Image] = p
 		ref, err := image.ParseRef(c.Image)
 		if err != nil {
-			warnings[i] = fmt.Sprintf("container %s: %s", c.Name, err)
+			p.warning = err.Error()
 			continue
 		}
 		digest, ok, err := s.images.Resolve(tenant, ref)
 		if err == nil && ok {
-			c.ImageDigest, c.ImageOrigin = string(digest), argosyv1.ImageOrigin_IMAGE_ORIGIN_CLUSTER
+			p.digest, p.origin = string(digest), argosyv1.ImageOrigin_IMAGE_ORIGIN_CLUSTER
 			continue
 		}
-		c.ImageOrigin = argosyv1.ImageOrigin_IMAGE_ORIGIN_REGISTRY
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		p.origin = argosyv1.ImageOrigin_IMAGE_ORIGIN_REGISTRY
+		wg.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()
 			digest, err := s.resolveRemote(ctx, tenant, ref)
 			if err != nil {
-				warnings[i] = fmt.Sprintf("container %s: image %s is not pinned: the cluster does not have it, and %s", c.Name, c.Image, err)
+				p.warning = fmt.Sprintf("image %s is not pinned: the cluster does not have it, and %s", c.Image, err)
 				return
 			}
-			c.ImageDigest = string(digest)
-		}()
+			p.digest = string(digest)
+		})
 	}
 	wg.Wait()
 	var out []string
-	for _, w := range warnings {
-		if w != "" {
-			out = append(out, w)
+	for _, c := range spec.Containers {
+		p := images[c.Image]
+		c.ImageDigest, c.ImageOrigin = p.digest, p.origin
+		if p.warning != "" {
+			out = append(out, fmt.Sprintf("container %s: %s", c.Name, p.warning))
 		}
 	}
 	return out
+}
+
+// pinned is what is found out about an image, once for all containers that are made of it.
+type pinned struct {
+	digest  string
+	origin  argosyv1.ImageOrigin
+	warning string
 }
