@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -16,6 +17,9 @@ import (
 
 // defaultSocket is where a server on this machine listens for its administrator.
 const defaultSocket = "unix:///run/argosy/server.sock"
+
+// askingGC lets what commands hold grow to five times what they need, which is little.
+const askingGC = 400
 
 // connection is a cluster's services, as reached from here.
 type connection struct {
@@ -49,6 +53,8 @@ func newConnection(hc *http.Client, base, where string, options ...connect.Clien
 // connect prepares to ask the server that flags and environment name, and notes which that is. It sends nothing yet, unless
 // the certificate of a login has to be renewed first.
 func (a *app) connect() (*connection, error) {
+	// An answer is taken apart and shown, and then the command ends: collecting its garbage meanwhile would be in vain.
+	debug.SetGCPercent(askingGC)
 	a.asked = asked{origin: a.serverFrom}
 	server := a.server
 	if server == "" {

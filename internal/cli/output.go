@@ -109,7 +109,11 @@ func (t *table) writeRows(w io.Writer, colorful bool) error {
 		}
 	}
 	spaces := strings.Repeat(" ", slices.Max(append(widths, 0))+2)
-	var out []byte
+	line := 1
+	for _, width := range widths {
+		line += width + 2
+	}
+	out := make([]byte, 0, len(t.rows)*line) // all but for colours and for letters of several bytes
 	for _, row := range t.rows {
 		end := len(out) // of the line without spaces at its end
 		for i, c := range row {

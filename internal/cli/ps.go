@@ -73,7 +73,8 @@ func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool
 	if all {
 		t.header = append([]string{"TENANT"}, t.header...)
 	}
-	var names []string
+	names := make([]string, 0, len(res.Replicas))
+	t.rows, t.more = make([][]cell, 0, len(res.Replicas)), make([][]cell, 0, len(res.Replicas))
 	for _, r := range res.Replicas {
 		name := replicaName(r.GetReplica().GetKey())
 		names = append(names, name)
@@ -82,7 +83,9 @@ func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool
 			row = append([]cell{text(r.Replica.Key.Tenant)}, row...)
 		}
 		t.add(row...)
-		t.also(replicaColumns(r)...)
+		if a.wide {
+			t.also(replicaColumns(r)...)
+		}
 		if !members {
 			continue
 		}

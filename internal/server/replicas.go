@@ -96,8 +96,7 @@ func (s appService) ListReplicas(ctx context.Context, r *connect.Request[argosyv
 func brief(st *argosyv1.ReplicaStatus) {
 	r := st.GetReplica()
 	st.Observation = nil
-	st.Replica = &argosyv1.Replica{Key: r.GetKey(), AppUid: r.GetAppUid(), Incarnation: r.GetIncarnation(), Machine: r.GetMachine(),
-		Revision: r.GetRevision(), Restart: r.GetRestart(), Goal: r.GetGoal(), RemoveVolumes: r.GetRemoveVolumes(), AssignedAt: r.GetAssignedAt()}
+	st.Replica = &argosyv1.Replica{Key: r.GetKey(), Incarnation: r.GetIncarnation(), Revision: r.GetRevision(), Restart: r.GetRestart(), Goal: r.GetGoal()}
 }
 
 // read is leader.Read for readers that can fail.

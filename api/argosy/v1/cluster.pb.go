@@ -2091,7 +2091,8 @@ type ListReplicasRequest struct {
 	Number     uint32                 `protobuf:"varint,5,opt,name=number" json:"number,omitempty"`
 	// Machine id or name.
 	Machine string `protobuf:"bytes,6,opt,name=machine" json:"machine,omitempty"`
-	// Leaves out what a list of many does not show: reasons, earlier incarnations and observations. Watches do not look at it.
+	// Leaves out what a list of many does not show: observations, and of each replica all but key, incarnation, revision, restart
+	// and goal. Watches do not look at it.
 	Brief         bool `protobuf:"varint,7,opt,name=brief" json:"brief,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -7,6 +7,7 @@ package words
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -106,12 +107,12 @@ func Wanted(r *argosyv1.Replica) string {
 	if r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
 		return "removed"
 	}
-	return fmt.Sprintf("run r%d", r.GetRevision())
+	return "run r" + strconv.FormatUint(r.GetRevision(), 10)
 }
 
 // Replica is how a replica is written: shop/lamp.3.
 func Replica(k *argosyv1.ReplicaKey) string {
-	return fmt.Sprintf("%s/%s.%d", k.GetApp(), k.GetStack(), k.GetNumber())
+	return k.GetApp() + "/" + k.GetStack() + "." + strconv.FormatUint(uint64(k.GetNumber()), 10)
 }
 
 // Span is a duration as people say it: 42s, 3m, 5h, 12d.
@@ -120,9 +121,9 @@ func Span(d time.Duration) string {
 	case d < 0:
 		return "0s"
 	case d < time.Second:
-		return fmt.Sprintf("%dms", d.Milliseconds())
+		return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
 	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
+		return strconv.Itoa(int(d.Seconds())) + "s"
 	case d < 2*time.Hour:
 		return fmt.Sprintf("%dm", int(d.Minutes()))
 	case d < 48*time.Hour:
@@ -140,7 +141,12 @@ func Seconds(d time.Duration) string {
 }
 
 // OneLine makes one line of a text.
-func OneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+func OneLine(s string) string {
+	if s == "" { // as most messages are
+		return s
+	}
+	return strings.Join(strings.Fields(s), " ")
+}
 
 // OrDash is what stands where there is nothing to say.
 func OrDash(s string) string {
