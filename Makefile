@@ -45,7 +45,7 @@ install: man ## install the executables, manual pages and shells' completions be
 
 .PHONY: uninstall
 uninstall: ## remove what install installed, and nothing that argosy keeps
-	@rm -f '$(BINDIR)/argosy' '$(BINDIR)/argosyd' '$(MANDIR)'/argosy.1 '$(MANDIR)'/argosy-*.1 '$(BASHDIR)/argosy' '$(ZSHDIR)/_argosy' '$(FISHDIR)/argosy.fish'
+	@rm -f '$(BINDIR)/argosy' '$(BINDIR)/argosyd' '$(MANDIR)'/argosy.1 '$(MANDIR)'/argosyd.1 '$(MANDIR)'/argosy-*.1 '$(BASHDIR)/argosy' '$(ZSHDIR)/_argosy' '$(FISHDIR)/argosy.fish'
 
 .PHONY: demo
 demo: ## five LAMP stacks and two balancers on three machines, from nothing (root)

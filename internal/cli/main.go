@@ -39,7 +39,7 @@ func usageError(format string, args ...any) error {
 	return &exitError{code: exitUsage, msg: fmt.Sprintf(format, args...)}
 }
 
-// IO is what a command reads from and writes to.
+// IO is what a command has around it: what it reads from and writes to, the environment, and the rooms that are slow to load.
 type IO struct {
 	In       io.Reader
 	Out, Err io.Writer
@@ -165,14 +165,16 @@ const rootExample = `  argosy validate examples/lamp/lamp.yaml
   argosy logs -f shop/lamp.3/apache
   argosy explain shop/lamp.3`
 
-// heavyLong is what argosyd says of itself when somebody asks it.
+// heavyShort and heavyLong are what argosyd says of itself when somebody asks it.
+const heavyShort = "Argosy with the rooms that are slow to load"
+
 const heavyLong = `argosyd is what argosy becomes to run a server or an agent, to join, to read Compose files and to start local clusters:
 the same commands, and the rooms that they need, which are slow to load. Units of systemd may name it; people use argosy.`
 
 func newRoot(sys IO) (*cobra.Command, *app) {
 	a := &app{sys: sys, local: defaultSocket, ctx: context.Background()}
 	root := &cobra.Command{
-		Use:           "argosy",
+		Use:           handover.Light,
 		Short:         "A cluster manager for stacks of containers",
 		Long:          rootLong,
 		Example:       rootExample,
@@ -182,7 +184,7 @@ func newRoot(sys IO) (*cobra.Command, *app) {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	if sys.Rooms != nil && !sys.handedOver {
-		root.Use, root.Short, root.Long, root.Example = "argosyd", "Argosy with the rooms that are slow to load", heavyLong, "  argosyd server\n  argosyd agent"
+		root.Use, root.Short, root.Long, root.Example = handover.Heavy, heavyShort, heavyLong, "  argosyd server\n  argosyd agent"
 	}
 	root.SetIn(sys.In)
 	root.SetOut(sys.Out)

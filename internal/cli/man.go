@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/argosy-cluster/argosy/internal/handover"
 	"github.com/argosy-cluster/argosy/internal/version"
 )
 
@@ -40,10 +41,12 @@ func (a *app) manCmd() *cobra.Command {
 // on which they are made, so that the same program has the same pages. The format is written here, since it is little, and
 // the way by Markdown would bring two packages more into every start of the program.
 func manPages(c *cobra.Command, source string) map[string]string {
+	pages := map[string]string{}
 	if !c.HasParent() {
 		c.InitDefaultCompletionCmd()
+		pages[handover.Heavy+".1"] = manHeavy(source)
 	}
-	pages := map[string]string{manName(c) + ".1": manPage(c, source)}
+	pages[manName(c)+".1"] = manPage(c, source)
 	for _, sub := range documented(c) {
 		maps.Copy(pages, manPages(sub, source))
 	}
@@ -55,6 +58,12 @@ func documented(c *cobra.Command) []*cobra.Command {
 	return slices.DeleteFunc(slices.Clone(c.Commands()), func(sub *cobra.Command) bool {
 		return !sub.IsAvailableCommand() || sub.Name() == "help"
 	})
+}
+
+// manHeavy is the page of argosyd. What it can do stands in those of argosy.
+func manHeavy(source string) string {
+	return fmt.Sprintf(".TH %s 1 \"\" %s %s\n.nh\n.ad l\n.SH NAME\n%s \\- %s\n.SH SYNOPSIS\n\\fB%s\\fR COMMAND\n.SH DESCRIPTION\n%s.SH SEE ALSO\n.BR argosy (1)\n",
+		roffWord(strings.ToUpper(handover.Heavy)), roffWord(source), roffWord("Argosy"), handover.Heavy, roff(heavyShort), handover.Heavy, roffText(heavyLong))
 }
 
 func manName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }

@@ -3,7 +3,7 @@
 //	r, err := reference.Parse("mariadb:10.11")   // docker.io, library/mariadb, 10.11
 //
 // The grammar is that of github.com/distribution/reference, with which tests compare every answer. That package compiles
-// nine regular expressions as it is loaded, which every command waited for; this one compiles none.
+// ten regular expressions as it is loaded, which every command waited for; this one compiles none.
 package reference
 
 import (
