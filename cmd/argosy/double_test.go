@@ -29,24 +29,32 @@ type double struct {
 // joinDouble makes a machine a member and keeps its session, over restarts of the server, until the test ends.
 func joinDouble(t *testing.T, token string, number int) {
 	t.Helper()
-	parsed, err := auth.ParseToken(token, argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE)
+	stop, err := startDouble(t.Context(), token, number, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	t.Cleanup(stop)
+}
+
+// startDouble is joinDouble until stop is called; what the machine keeps is in dir.
+func startDouble(ctx context.Context, token string, number int, dir string) (stop func(), err error) {
+	parsed, err := auth.ParseToken(token, argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE)
+	if err != nil {
+		return nil, err
+	}
 	name := fmt.Sprintf("m%d", number)
-	m, err := join.Machine(t.Context(), parsed, join.Facts{Name: name, Address: fmt.Sprintf("192.0.2.%d", number), BootID: "boot",
+	m, err := join.Machine(ctx, parsed, join.Facts{Name: name, Address: fmt.Sprintf("192.0.2.%d", number), BootID: "boot",
 		Declared: join.Membership{CPUMilli: 64_000, MemoryBytes: 64 << 30}}, dir)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	cred, err := auth.Files{Dir: dir}.Load()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	verifier, err := cred.Verifier()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	transport := join.NewTransport(auth.ClientTLS(auth.NewSource(cred), verifier))
 	d := &double{m: m, agents: argosyv1connect.NewAgentServiceClient(&http.Client{Transport: transport}, "https://"+m.Servers[0])}
@@ -61,11 +69,11 @@ func joinDouble(t *testing.T, token string, number int) {
 			}
 		}
 	})
-	t.Cleanup(func() {
+	return func() {
 		cancel()
 		transport.CloseIdleConnections()
 		done.Wait()
-	})
+	}, nil
 }
 
 // session is one session, until it breaks.

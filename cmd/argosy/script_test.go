@@ -15,7 +15,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -49,6 +51,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"server":      startServer,
 			"stop":        stopServer,
+			"double":      joinDoubles,
 			"within":      within,
 			"archive":     archive,
 			"replicas":    replicas,
@@ -105,6 +108,29 @@ func startServer(ts *testscript.TestScript, neg bool, _ []string) {
 		ts.Fatalf("the server does not answer: %v", err)
 	}
 }
+
+// joinDoubles has machines join that are played: double m1 m2. With `!` those of that name lose their network.
+func joinDoubles(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		if neg {
+			doubles[ts.Getenv("SOCKET")+name]()
+			continue
+		}
+		n, err := strconv.Atoi(strings.TrimPrefix(name, "m"))
+		ts.Check(err)
+		ts.Check(ts.Exec("argosy", "token", "create", "-o", "json"))
+		var res struct{ Token string }
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &res))
+		stop, err := startDouble(context.Background(), res.Token, n, ts.MkAbs("double-"+name))
+		ts.Check(err)
+		stop = sync.OnceFunc(stop)
+		doubles[ts.Getenv("SOCKET")+name] = stop
+		ts.Defer(stop)
+	}
+}
+
+// doubles ends the machines that are played, by their script's socket and their name.
+var doubles = map[string]func(){}
 
 // interrupted runs a command against a server that accepts and says nothing, presses Ctrl-C, and wants exit code 130.
 func interrupted(ts *testscript.TestScript, neg bool, args []string) {

@@ -30,6 +30,7 @@ const prefix = "argosy-agent-test"
 
 // leader is a server that leads, as an agent sees one. It assigns what a test tells it to, and remembers what it hears.
 type leader struct {
+	argosyv1connect.UnimplementedAgentServiceHandler
 	http *httptest.Server
 
 	mu          sync.Mutex

@@ -45,6 +45,9 @@ var rules = map[string]rule{
 
 	connectv1.AgentServiceSessionProcedure: {access: machines},
 	connectv1.AgentServiceAttachProcedure:  {access: machines},
+	// Each concerns the calling machine only.
+	connectv1.AgentServiceLeaveProcedure:  {access: machines},
+	connectv1.AgentServiceDepartProcedure: {access: machines},
 
 	connectv1.AppServicePlanProcedure:          {access: viewers, tenants: []string{"tenant"}},
 	connectv1.AppServiceApplyProcedure:         {access: operators, tenants: []string{"tenant"}},
@@ -57,9 +60,12 @@ var rules = map[string]rule{
 	connectv1.AppServiceWatchReplicasProcedure: {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
 	connectv1.AppServiceExplainProcedure:       {access: viewers, tenants: []string{"key.tenant"}},
 
-	connectv1.MachineServiceListMachinesProcedure:  {access: viewers},
-	connectv1.MachineServiceLabelMachineProcedure:  {access: admins},
-	connectv1.MachineServiceRemoveMachineProcedure: {access: admins},
+	connectv1.MachineServiceListMachinesProcedure:    {access: viewers},
+	connectv1.MachineServiceLabelMachineProcedure:    {access: admins},
+	connectv1.MachineServiceRemoveMachineProcedure:   {access: admins},
+	connectv1.MachineServiceDrainMachineProcedure:    {access: admins},
+	connectv1.MachineServiceActivateMachineProcedure: {access: admins},
+	connectv1.MachineServiceDeclareLostProcedure:     {access: admins},
 
 	connectv1.SecretServiceSetSecretProcedure:                {access: operators, tenants: []string{"tenant"}},
 	connectv1.SecretServiceListSecretsProcedure:              {access: viewers, tenants: []string{"tenant"}},

@@ -125,6 +125,8 @@ func what(e *argosyv1.Transition, machines map[string]string) string {
 		b.WriteString("app " + e.App)
 	case e.Machine != "":
 		b.WriteString("machine " + machineName(machines, e.Machine))
+	case e.Kind == argosyv1.TransitionKind_TRANSITION_KIND_MACHINE:
+		b.WriteString("cluster:")
 	}
 	if e.From != "" {
 		fmt.Fprintf(&b, " %s →", e.From)

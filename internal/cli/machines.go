@@ -18,17 +18,18 @@ func (a *app) machinesCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "machines",
 		Aliases: []string{"machine"},
-		Short:   "List, show, label and remove machines",
+		Short:   "List, show, label, drain and remove machines",
 		Example: `  argosy machines
   argosy machines show m2
-  argosy machines label m2 rack=r1 disk=ssd`,
+  argosy machines label m2 rack=r1 disk=ssd
+  argosy machines drain m2 --wait`,
 		Args: cobra.NoArgs,
 		RunE: a.listMachines,
 	}
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List machines", Args: cobra.NoArgs, RunE: a.listMachines,
 			Example: "  argosy machines list\n  argosy machines list -o name"},
-		a.machineShowCmd(), a.machineLabelCmd(), a.machineRemoveCmd(),
+		a.machineShowCmd(), a.machineLabelCmd(), a.machineDrainCmd(), a.machineActivateCmd(), a.machineLostCmd(), a.machineRemoveCmd(),
 	)
 	return cmd
 }
@@ -47,7 +48,7 @@ func (a *app) listMachines(cmd *cobra.Command, _ []string) error {
 	var names []string
 	for _, m := range res.Msg.Machines {
 		names = append(names, m.Machine.Name)
-		t.add(text(m.Machine.Name), conditionCell(m.Condition), text(age(m.Age)), text(fmt.Sprint(m.Replicas)),
+		t.add(text(m.Machine.Name), standing(m), text(age(m.Age)), text(fmt.Sprint(m.Replicas)),
 			text(cpus(m.ReservedCpuMilli)+"/"+cpus(usableCPU(m.Machine))), text(size(m.ReservedMemory)+"/"+size(usableMemory(m.Machine))),
 			text(m.Machine.Address), text(m.Machine.Subnet), text(labelList(m.Machine.Labels)))
 		use := "-"
@@ -70,6 +71,19 @@ func usableCPU(m *argosyv1.Machine) int64 {
 
 func usableMemory(m *argosyv1.Machine) int64 {
 	return m.GetCapacity().GetMemory() - m.GetCapacity().GetReserveMemory()
+}
+
+// standing is a machine's condition, and how far a drain is.
+func standing(m *argosyv1.MachineStatus) cell {
+	c := conditionCell(m.GetCondition())
+	switch {
+	case m.GetMachine().GetDrain() == nil || m.GetCondition() != argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING:
+	case m.GetDrained():
+		c.text = "drained"
+	default:
+		c.text = fmt.Sprintf("%s, %d left", c.text, len(m.GetRemaining()))
+	}
+	return c
 }
 
 func conditionCell(c argosyv1.MachineCondition) cell {
@@ -126,9 +140,22 @@ func (a *app) describeMachine(m *argosyv1.MachineStatus) {
 	}
 	line("Name", "%s", r.Name)
 	line("Id", "%s", r.Id)
-	line("Condition", "%s, last heard %s ago", conditionCell(m.Condition).text, age(m.Age))
+	line("Condition", "%s, last heard %s ago", standing(m).text, age(m.Age))
 	if m.Message != "" {
 		line("", "%s", m.Message)
+	}
+	if d := r.Drain; d != nil {
+		text := fmt.Sprintf("since %s by %s", d.GetSince().AsTime().Local().Format(time.DateTime), d.By)
+		if d.Reason != "" {
+			text += ": " + oneLine(d.Reason)
+		}
+		line("Drain", "%s", text)
+		if d.Deadline != nil {
+			line("", "until %s", d.Deadline.AsTime().Local().Format(time.DateTime))
+		}
+		for _, l := range remainingLines(m, mostRemaining) {
+			line("", "%s", l)
+		}
 	}
 	line("Joined", "%s ago", since(r.JoinedAt, time.Now()))
 	line("Address", "%s, subnet %s", r.Address, r.Subnet)
@@ -179,9 +206,12 @@ func (a *app) machineRemoveCmd() *cobra.Command {
 		Short: "Forget a machine that is gone for good",
 		Long: `Forget a machine that is gone for good. Its certificate is no longer accepted and its replicas are placed elsewhere.
 
-A machine that still answers, or that holds replicas' data, is only removed with --force; the data is then given up.`,
-		Example: "  argosy machines remove m2",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeMachines,
+Of a machine that still runs, drain it first, or run 'argosy leave' on it. One that still answers and is not drained, or that
+holds replicas' data, is only removed with --force. The data is then given up: the replicas begin with empty volumes
+elsewhere. On the machine's disk it stays, in Docker volumes that Argosy no longer knows of.`,
+		Example: `  argosy machines remove m2
+  argosy machines remove m2 --force`,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeMachines,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if force && !yes {
 				if err := a.confirm(fmt.Sprintf("Remove %s and give up the data it holds?", args[0])); err != nil {

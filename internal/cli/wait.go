@@ -28,12 +28,14 @@ func (a *app) waitCmd() *cobra.Command {
 --for ready    every replica that is wanted is ready at the current revision; a machine is ready
 --for updated  every replica is at the current revision, ready or not
 --for gone     nothing of it is left; the machine is no longer part of the cluster
+--for drained  of a machine that is being drained: nothing is left on it
 --for state=S  every replica is in the state S, or the machine in the condition S, as 'argosy ps' and 'argosy machines' say it
 
 Exit code 0: it is so. Exit code 3: it did not become so in time; the sentence says what is in the way.`,
 		Example: `  argosy wait shop
   argosy wait shop/lamp.3 --for state=failed --timeout 1m
   argosy wait machine/m2 --for ready
+  argosy wait machine/m2 --for drained
   argosy wait shop --for gone`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeWaitable,
@@ -50,7 +52,7 @@ Exit code 0: it is so. Exit code 3: it did not become so in time; the sentence s
 			return a.waitForReplicas(cmd.Context(), c, args[0], what, timeout)
 		},
 	}
-	cmd.Flags().StringVar(&what, "for", "ready", "what to wait for: ready, updated, gone or state=STATE")
+	cmd.Flags().StringVar(&what, "for", "ready", "what to wait for: ready, updated, gone, drained or state=STATE")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "give up after this long (exit code 3)")
 	_ = cmd.RegisterFlagCompletionFunc("for", completeGoals)
 	return cmd
@@ -143,7 +145,7 @@ func (a *app) waitForMachine(ctx context.Context, c *connection, name, what stri
 	if err != nil {
 		return err
 	}
-	started, last := time.Now(), ""
+	started, last, before := time.Now(), "", ""
 	for {
 		res, err := c.machines.ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{Machine: name}))
 		switch {
@@ -156,16 +158,23 @@ func (a *app) waitForMachine(ctx context.Context, c *connection, name, what stri
 			}
 			is := "not part of the cluster"
 			if m != nil {
-				is = conditionCell(m.Condition).text
+				is = standing(m).text
 				if m.Message != "" {
 					is += " (" + oneLine(m.Message) + ")"
 				}
 			}
-			if is != last {
+			shown := strings.Join(append([]string{is}, remainingLines(m, mostRemaining)...), "; ")
+			if shown != before {
 				a.done("%4s  machine %s is %s", seconds(time.Since(started)), name, is)
+				a.showRemaining(m)
 			}
-			if last = is; fits(m) {
+			if last, before = is, shown; fits(m) {
 				return a.answer(m, []string{machinePrefix + name}, "machine %s: done after %s", name, span(time.Since(started)))
+			}
+			if what == "drained" {
+				if err := neverDrained(name, m); err != nil {
+					return err
+				}
 			}
 		case last == "":
 			last = "not known: " + a.explainError(err)
@@ -189,10 +198,25 @@ func machineGoal(what string) (func(*argosyv1.MachineStatus) bool, error) {
 		state = "ready"
 	case what == "gone":
 		return func(m *argosyv1.MachineStatus) bool { return m == nil }, nil
+	case what == "drained":
+		return func(m *argosyv1.MachineStatus) bool { return m.GetDrained() }, nil
 	case !isState || !slices.Contains(conditions(), state):
-		return nil, usageError("--for %q is not known of a machine: use ready, gone or state=CONDITION, which is one of %s", what, strings.Join(conditions(), ", "))
+		return nil, usageError("--for %q is not known of a machine: use ready, drained, gone or state=CONDITION, which is one of %s", what, strings.Join(conditions(), ", "))
 	}
 	return func(m *argosyv1.MachineStatus) bool { return m != nil && conditionCell(m.Condition).text == state }, nil
+}
+
+// neverDrained ends waiting for what does not come by itself.
+func neverDrained(name string, m *argosyv1.MachineStatus) error {
+	switch d := m.GetMachine().GetDrain(); {
+	case m == nil:
+		return fmt.Errorf("machine %s is not part of the cluster", name)
+	case d == nil:
+		return fmt.Errorf("nobody drains machine %s: 'argosy machines drain %s' does", name, name)
+	case stuckDrain(d):
+		return &exitError{exitTimeout, fmt.Sprintf("machine %s is not drained, and its deadline has passed: %s", name, strings.Join(remainingLines(m, mostRemaining), "; "))}
+	}
+	return nil
 }
 
 func conditions() []string {
@@ -208,6 +232,7 @@ func completeGoals(_ *cobra.Command, args []string, _ string) ([]string, cobra.S
 	words, named := []string{"ready", "gone"}, states()
 	if len(args) > 0 && strings.HasPrefix(args[0], machinePrefix) {
 		named = conditions()
+		words = append(words, "drained")
 	} else {
 		words = append(words, "updated")
 	}

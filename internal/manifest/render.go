@@ -277,6 +277,9 @@ func renderStack(s *argosyv1.StackSpec) *tree {
 		}
 	}
 	place.list("prefer", prefer).texts("spread", p.GetSpread()).texts("apart_from", p.GetApartFrom()).texts("together_with", p.GetTogetherWith())
+	if p.GetMoveWhenUnmet() {
+		place.text("when_unmet", "move")
+	}
 	if !place.empty() {
 		t.tree("placement", place)
 	}

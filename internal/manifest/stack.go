@@ -151,6 +151,9 @@ func placementTable() *object[*stack] {
 			func(r *reader, s *stack, v []placed[string], _ value) {
 				s.spec.Placement.TogetherWith, s.with = r.distinct(v), v
 			}).ours().like("together_with: [cache]"),
+		field("when_unmet", choice("word", map[string]bool{"stay": false, "move": true}),
+			"What becomes of a replica when labels change and its machine no longer meets `require`: `stay` where it is, or `move` to one that does, ready there before it ends here. One whose data is on the machine stays.",
+			func(_ *reader, s *stack, v bool, _ value) { s.spec.Placement.MoveWhenUnmet = v }).ours().like("when_unmet: move").unsaid("stay"),
 	)
 }
 

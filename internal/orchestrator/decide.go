@@ -53,6 +53,7 @@ func Decide(in Input) Plan {
 		}
 	}
 	d.clear(have)
+	d.moves()
 	d.roll()
 	d.plan.Done = len(in.Replicas) == 0 && len(d.plan.Changes) == 0 && len(wanted) == 0
 	return d.plan
@@ -127,13 +128,13 @@ func (d *decision) removeVolumes() bool { return d.in.App.GetDeleting() && d.in.
 // may have finished already. They are cleared afterwards, under an incarnation of their own.
 func (d *decision) removing(r *argosyv1.Replica) {
 	k := state.KeyOf(r.GetKey())
-	past := d.pastLeft(r)
+	past, changed := d.settled(r)
 	m := d.in.Machine(r.GetMachine())
 	here := r.GetMachine() != "" && m.Known && !d.in.Gone(k, r.GetIncarnation(), r.GetMachine())
 	switch {
 	case !here && len(past) == 0:
 		d.change(Change{Kind: Forget, Key: k, Replica: r, RemoveVolumes: r.GetRemoveVolumes(), Why: "nothing is left of it"})
-	case len(past) < len(r.GetPast()):
+	case changed:
 		d.change(Change{Kind: Settle, Key: k, Replica: r, Past: past, Why: "nothing is left of earlier incarnations"})
 	case !here:
 		d.plan.Waits[k] = d.waitsForPast(past)
@@ -181,10 +182,7 @@ func (d *decision) keep(r *argosyv1.Replica) {
 	case m.lost():
 		d.replace(r, fmt.Sprintf("%s is lost", m.Name))
 	default:
-		d.kept = append(d.kept, r)
-		if past := d.pastLeft(r); len(past) < len(r.GetPast()) {
-			d.change(Change{Kind: Settle, Key: k, Replica: r, Past: past, Why: "nothing is left of earlier incarnations"})
-		}
+		d.stay(r, m)
 	}
 }
 
@@ -197,6 +195,8 @@ func (d *decision) revive(r *argosyv1.Replica, m Machine) {
 		d.replaceKeeping(r, d.pastLeft(r), false, "wanted again")
 	case m.lost() && (home == nil || home.GetMachine() != r.GetMachine()) && !d.in.Entry.GetEachMachine():
 		d.replace(r, fmt.Sprintf("wanted again, and %s is lost", m.Name))
+	case m.Draining && home != nil:
+		d.plan.Waits[k] = fmt.Sprintf("is being stopped: %s is being drained, and volume %s stays there", m.Name, home.GetName())
 	default:
 		d.plan.Waits[k] = fmt.Sprintf("wanted again; waits until %s has removed incarnation %d", m.Name, r.GetIncarnation())
 	}
@@ -205,20 +205,20 @@ func (d *decision) revive(r *argosyv1.Replica, m Machine) {
 // pending looks after a replica on no machine. Placing it is tried again by whoever carries plans out.
 func (d *decision) pending(r *argosyv1.Replica) {
 	k := state.KeyOf(r.GetKey())
-	past := d.pastLeft(r)
+	past, changed := d.settled(r)
 	restart := RestartCount(d.in.App, k)
 	switch {
 	case r.GetRevision() != d.in.Target || r.GetRestart() != restart:
 		d.change(Change{Kind: Renew, Key: k, Replica: r, Revision: d.in.Target, Restart: restart, Past: past,
 			Why: fmt.Sprintf("revision %d", d.in.Target)})
-	case len(past) < len(r.GetPast()):
+	case changed:
 		d.change(Change{Kind: Settle, Key: k, Replica: r, Past: past, Why: "nothing is left of earlier incarnations"})
 	}
 }
 
 // replace makes the next incarnation, and remembers the present one while its machine may still run it.
 func (d *decision) replace(r *argosyv1.Replica, why string) {
-	past := d.pastLeft(r)
+	past, _ := d.settled(r)
 	known := d.in.Machine(r.GetMachine()).Known
 	if known {
 		past = append(past, &argosyv1.PastIncarnation{Incarnation: r.GetIncarnation(), Machine: r.GetMachine(), Why: why})

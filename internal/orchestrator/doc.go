@@ -8,6 +8,7 @@
 //	for each stack that something happened to {
 //		plan := orchestrator.Decide(input)
 //		for change in plan.Changes   { carry it out }
+//		for key in plan.Moves        { move the first of them that fits elsewhere; stop there }
 //		for key in plan.Roll         { update the first of them that fits; stop there }
 //		remember plan.Waits          // for those who ask why nothing happens
 //	}
@@ -19,7 +20,9 @@
 //   - A replica whose record says REMOVE keeps its record until its machine reported that nothing is left of it, or the
 //     machine was removed from the cluster. Its number is not given to another before.
 //   - A replica is replaced elsewhere only if its machine is lost or removed, and never while a local volume of it lies
-//     on a machine that may return.
+//     on a machine that may return. It is moved off a machine that is being drained, or that no longer meets what a stack
+//     requires if the stack says so: one replica of a stack at a time, and its present incarnation goes on until the next
+//     one is ready.
 //   - At most one replica of a stack is being changed by a rolling update, and none while one that is already at the
 //     target is not ready: the first that does not come up halts the update.
 //   - Stacks with one replica on each machine never move: they end when their machine no longer qualifies.

@@ -31,6 +31,8 @@ func (d *decision) wantedEach() (map[uint32]bool, func(uint32) string) {
 		case lacking[m]:
 			delete(lacking, m)
 			wanted[n] = true
+		case d.keepsData(n, m):
+			wanted[n] = true
 		default:
 			reasons[n] = d.whyNotHere(m)
 		}
@@ -47,6 +49,12 @@ func (d *decision) wantedEach() (map[uint32]bool, func(uint32) string) {
 	return wanted, func(n uint32) string { return reasons[n] }
 }
 
+// keepsData reports whether a replica stays on a machine that is being drained, because its data is there.
+func (d *decision) keepsData(n uint32, machine string) bool {
+	m, v := d.in.Machine(machine), d.homes[n]
+	return m.Draining && !m.StopData && !m.StopAll && v != nil && v.GetMachine() == machine
+}
+
 func (d *decision) whyNotHere(machine string) string {
 	m := d.in.Machine(machine)
 	switch {
@@ -54,6 +62,8 @@ func (d *decision) whyNotHere(machine string) string {
 		return fmt.Sprintf("its machine %s was removed from the cluster", machine)
 	case slices.Contains(d.in.Allowed, machine):
 		return fmt.Sprintf("%s has another replica of the stack, and one belongs to each machine", m.Name)
+	case m.Draining:
+		return m.Name + " is being drained"
 	default:
 		return fmt.Sprintf("%s no longer meets what the stack requires", m.Name)
 	}

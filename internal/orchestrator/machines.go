@@ -12,6 +12,8 @@ type Beats struct {
 	ID string
 	// Recorded is the condition in the machine's record: LOST stays until the machine is heard of again.
 	Recorded argosyv1.MachineCondition
+	// Draining: it shall have nothing to run.
+	Draining bool
 	// Last is when it was last heard of by this leader, zero for never.
 	Last time.Time
 	// Since is when this leader learned of the machine: silence is not counted from before.
@@ -71,7 +73,7 @@ func Paused(silent, counted int) string {
 	if 2*silent <= counted {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d machines are silent at once, so the fault is probably not theirs: nothing is moved until they are heard of again or are removed", silent, counted)
+	return fmt.Sprintf("%d of %d machines are silent at once, so the fault is probably not theirs: nothing is moved until enough of them are heard of again, are declared lost (argosy machines lost) or are removed", silent, counted)
 }
 
 // lost reports whether the machine was declared lost before and has not come back.
@@ -113,7 +115,7 @@ func (m Beats) judge(now time.Time, t Timing, paused string) (Verdict, time.Time
 	case m.Last.IsZero():
 		v.Message = "not heard of since this server began to lead"
 		return v, since.Add(t.Unreachable)
-	case m.Recorded == argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING:
+	case m.Draining:
 		v.Condition = argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING
 		return v, since.Add(t.Unreachable)
 	}

@@ -22,6 +22,8 @@ const (
 	Replace
 	// Remove sets the goal REMOVE.
 	Remove
+	// Move makes the next incarnation on another machine. The present one goes on until that is ready, if it is ready itself.
+	Move
 	// Forget deletes the record of a replica of which nothing is left.
 	Forget
 	// Settle drops entries of Past: nothing is left of them.
@@ -32,7 +34,7 @@ const (
 	Clear
 )
 
-var kindNames = [...]string{"", "create", "adopt", "renew", "restart", "replace", "remove", "forget", "settle", "drop-volume", "clear"}
+var kindNames = [...]string{"", "create", "adopt", "renew", "restart", "replace", "remove", "move", "forget", "settle", "drop-volume", "clear"}
 
 func (k Kind) String() string { return kindNames[min(int(k), len(kindNames)-1)] }
 
@@ -44,7 +46,7 @@ type Change struct {
 	Replica *argosyv1.Replica
 	// Revision and Restart are what the replica is to have; for Create, Adopt, Renew, Restart and Replace.
 	Revision, Restart uint64
-	// Past: for Replace, what to remember of earlier incarnations; for Settle, what is left of the list.
+	// Past: for Replace and Move, what to remember of earlier incarnations; for Settle, what is left of the list.
 	Past []*argosyv1.PastIncarnation
 	// RemoveVolumes: for Remove and Clear, volumes go too; for Forget, their records do.
 	RemoveVolumes bool
@@ -65,6 +67,10 @@ type Plan struct {
 	Roll []Change
 	// Halted says what a rolling update waits for; Roll is empty then. It is empty when nothing stands in the way.
 	Halted string
+	// Moves lists the replicas that should be elsewhere, to be moved one at a time like those of Roll. MovesHalted says what
+	// the next move waits for, empty when nothing stands in the way.
+	Moves       []Change
+	MovesHalted string
 	// Waits says what replicas wait for that are not mentioned in Changes.
 	Waits map[state.Key]string
 	// Done reports that nothing of the stack is left but, maybe, volumes.
@@ -85,6 +91,9 @@ type Machine struct {
 	Known     bool
 	Name      string
 	Condition argosyv1.MachineCondition
+	// Draining: it shall have nothing to run, however it stands now. StopData: what has local data there is stopped, too.
+	// StopAll: everything is, whether it has a place elsewhere or not.
+	Draining, StopData, StopAll bool
 }
 
 func (m Machine) lost() bool { return m.Condition == argosyv1.MachineCondition_MACHINE_CONDITION_LOST }
@@ -111,6 +120,8 @@ type Input struct {
 	Same func(revision uint64) bool
 	// Machine describes a machine of the cluster.
 	Machine func(id string) Machine
+	// Unmet is what a machine does not meet of what Spec requires, empty when it meets all.
+	Unmet func(machine string) string
 	// Allowed lists, for a stack with one replica on each machine, the ids of the machines that qualify, ascending.
 	Allowed []string
 	// Seen is what was seen of a replica's current incarnation.

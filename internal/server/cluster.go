@@ -28,7 +28,7 @@ func (s clusterService) GetCluster(context.Context, *connect.Request[argosyv1.Ge
 	err := s.read(func(_ time.Time, v *leader.View) error {
 		res.Settings, res.Generation = v.Settings(), v.Generation()
 		res.Term, res.Leader = v.Term().GetNumber(), v.Term().GetServer()
-		res.Machines = uint32(v.MachineCount())
+		res.Machines, res.Paused = uint32(v.MachineCount()), v.Paused()
 		res.Servers = s.addresses(v)
 		for _, srv := range v.Servers() {
 			if srv.Id == res.Leader {

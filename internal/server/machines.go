@@ -21,18 +21,18 @@ import (
 // machineService answers argosy.v1.MachineService.
 type machineService struct{ *Server }
 
-func (s machineService) ListMachines(_ context.Context, r *connect.Request[argosyv1.ListMachinesRequest]) (*connect.Response[argosyv1.ListMachinesResponse], error) {
+func (s machineService) ListMachines(ctx context.Context, r *connect.Request[argosyv1.ListMachinesRequest]) (*connect.Response[argosyv1.ListMachinesResponse], error) {
 	res := &argosyv1.ListMachinesResponse{}
 	err := s.read(func(_ time.Time, v *leader.View) error {
 		if r.Msg.Machine != "" {
 			m, err := findMachine(v, r.Msg.Machine)
 			if err == nil {
-				res.Machines = append(res.Machines, v.MachineStatus(m))
+				res.Machines = append(res.Machines, machineStatus(ctx, v, m))
 			}
 			return err
 		}
 		for _, m := range v.Machines() {
-			res.Machines = append(res.Machines, v.MachineStatus(m))
+			res.Machines = append(res.Machines, machineStatus(ctx, v, m))
 		}
 		slices.SortFunc(res.Machines, func(a, b *argosyv1.MachineStatus) int {
 			return naturalCompare(a.GetMachine().GetName(), b.GetMachine().GetName())
@@ -153,8 +153,9 @@ func (s machineService) RemoveMachine(ctx context.Context, r *connect.Request[ar
 // removal forgets a machine and, by force, the volumes it holds. Its replicas are the orchestrator's to place anew.
 func removal(v *leader.View, m *argosyv1.Machine, force bool, actor string) (leader.Proposal, error) {
 	status, volumes := v.MachineStatus(m), v.MachineVolumes(m.Id)
-	if !force && status.Condition == argosyv1.MachineCondition_MACHINE_CONDITION_READY {
-		return leader.Proposal{}, refused("machine %s still answers: stop its agent first, or use --force", m.Name)
+	answers := status.Condition == argosyv1.MachineCondition_MACHINE_CONDITION_READY || status.Condition == argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING
+	if !force && answers && !status.Drained {
+		return leader.Proposal{}, refused("machine %s still answers: drain it first with 'argosy machines drain %s', or run 'argosy leave' on it, or use --force", m.Name, m.Name)
 	}
 	if !force && len(volumes) > 0 {
 		k := state.KeyOf(volumes[0].GetReplica())

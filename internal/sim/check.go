@@ -208,6 +208,9 @@ func (w *World) CheckSettled() {
 	w.checkMirror(v)
 	w.checkAcked(v)
 	wanted := map[agent.ID]*argosyv1.Replica{}
+	for _, m := range w.machines {
+		w.checkDrained(v, m)
+	}
 	for _, r := range v.Replicas("") {
 		w.checkReplica(v, r)
 		if r.GetMachine() != "" && r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
@@ -233,7 +236,7 @@ func (w *World) checkReplica(v *core.View, r *argosyv1.Replica) {
 		}
 	case len(r.GetPast()) > 0 && !slices.ContainsFunc(r.GetPast(), func(p *argosyv1.PastIncarnation) bool {
 		m := w.byID(p.GetMachine())
-		return m != nil && !m.alive()
+		return p.GetUntilReady() || m != nil && !m.alive()
 	}):
 		w.violate("agreement: %s still has earlier incarnations on machines that are back: %v", k, r.GetPast())
 	case doomed(containers) || r.GetMachine() == "" || m != nil && !m.alive():
@@ -311,6 +314,9 @@ func (w *World) checkEngine(v *core.View, m *Machine, wanted map[agent.ID]*argos
 	running := map[agent.MemberID]int{}
 	for _, id := range m.engine.ids() {
 		b := m.engine.containers[id]
+		if standIn(v, b.Owner, m.ID) {
+			continue
+		}
 		r := wanted[b.Owner]
 		if r == nil || r.GetMachine() != m.ID {
 			w.violate("agreement: %s has an orphan: container %s of %s incarnation %d", m.Name, id, b.Owner.Key, b.Owner.Incarnation)

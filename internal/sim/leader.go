@@ -137,6 +137,7 @@ func (l *leaderProcess) turn() {
 	case l.core.Due(l.w.now):
 		units := l.core.Step(l.w.now)
 		l.w.checkRoll(l.core.View(l.w.now), units)
+		l.w.checkMoves(l.core.View(l.w.now), units)
 		l.queue = l.core.Pack(units)
 		l.flush()
 		if len(l.queue) > 0 {

@@ -191,14 +191,9 @@ func (w *World) Delete(k state.AppKey, volumes bool, done func(error)) {
 
 // Label changes a machine's labels.
 func (w *World) Label(m *Machine, labels map[string]string, done func(error)) {
-	w.Propose(func(_ time.Time, v *core.View) (core.Proposal, error) {
-		old := v.Machine(m.ID)
-		if old == nil {
-			return core.Proposal{}, fmt.Errorf("there is no machine %s", m.Name)
-		}
-		next := proto.CloneOf(old)
+	w.machine(m, func(_ time.Time, next *argosyv1.Machine) error {
 		next.Labels = labels
-		return put(store.MachineKey(m.ID), next)
+		return nil
 	}, done)
 }
 
@@ -206,6 +201,56 @@ func (w *World) Label(m *Machine, labels map[string]string, done func(error)) {
 func (w *World) RemoveMachine(m *Machine, done func(error)) {
 	w.Propose(func(time.Time, *core.View) (core.Proposal, error) {
 		return core.Proposal{Ops: []store.Op{store.Delete(store.MachineKey(m.ID)), store.Delete(store.OutboxKey(m.ID))}}, nil
+	}, done)
+}
+
+// machine changes a machine's record.
+func (w *World) machine(m *Machine, alter func(now time.Time, next *argosyv1.Machine) error, done func(error)) {
+	w.Propose(func(now time.Time, v *core.View) (core.Proposal, error) {
+		old := v.Machine(m.ID)
+		if old == nil {
+			return core.Proposal{}, fmt.Errorf("there is no machine %s", m.Name)
+		}
+		next := proto.CloneOf(old)
+		if err := alter(now, next); err != nil {
+			return core.Proposal{}, err
+		}
+		return put(store.MachineKey(m.ID), next)
+	}, done)
+}
+
+// Drain has a machine emptied; a deadline of 0 is none.
+func (w *World) Drain(m *Machine, deadline time.Duration, stopAtDeadline, stopData bool, done func(error)) {
+	w.machine(m, func(now time.Time, next *argosyv1.Machine) error {
+		d := &argosyv1.Drain{Since: timestamppb.New(now), By: "somebody", StopAtDeadline: stopAtDeadline, StopData: stopData}
+		if old := next.GetDrain(); old != nil {
+			d.Since, d.EmptiedAt = old.Since, old.EmptiedAt
+		}
+		if deadline > 0 {
+			d.Deadline = timestamppb.New(now.Add(deadline))
+		}
+		next.Drain = d
+		return nil
+	}, done)
+}
+
+// Activate takes a drain back.
+func (w *World) Activate(m *Machine, done func(error)) {
+	w.machine(m, func(_ time.Time, next *argosyv1.Machine) error {
+		next.Drain = nil
+		return nil
+	}, done)
+}
+
+// DeclareLost says that a silent machine is gone.
+func (w *World) DeclareLost(m *Machine, done func(error)) {
+	w.Propose(func(_ time.Time, v *core.View) (core.Proposal, error) {
+		if c := v.Condition(m.ID); c != argosyv1.MachineCondition_MACHINE_CONDITION_UNREACHABLE {
+			return core.Proposal{}, fmt.Errorf("machine %s is %s", m.Name, c)
+		}
+		next := proto.CloneOf(v.Machine(m.ID))
+		next.Condition = argosyv1.MachineCondition_MACHINE_CONDITION_LOST
+		return put(store.MachineKey(m.ID), next)
 	}, done)
 }
 

@@ -51,7 +51,7 @@ func (s *Scenario) Play() []string {
 // act does something that people or fate do.
 func (s *Scenario) act() {
 	m := s.machines[s.rng.IntN(len(s.machines))]
-	switch s.rng.IntN(17) {
+	switch s.rng.IntN(20) {
 	case 0, 1, 2:
 		s.apply()
 	case 3, 4:
@@ -93,7 +93,33 @@ func (s *Scenario) act() {
 	case 16:
 		// A pause in which everything settles.
 		s.Run(s.span(10*time.Second, 40*time.Second))
+	case 17, 18:
+		s.drain(m)
+	case 19:
+		// Most of the machines at once, and somebody who believes that one of them is gone.
+		s.trace("most machines leave the network")
+		for _, m := range s.machines[:len(s.machines)/2+1] {
+			s.Isolate(m, true)
+			s.after(s.span(time.Second, 40*time.Second), func() { s.Isolate(m, false) })
+		}
+		s.after(s.span(5*time.Second, 30*time.Second), func() { s.DeclareLost(m, s.said("declare lost")) })
 	}
+}
+
+// drain drains a machine in one of the ways there are, or takes that back.
+func (s *Scenario) drain(m *Machine) {
+	if s.chance(0.3) {
+		s.trace("activate %s", m.Name)
+		s.Activate(m, s.said("activate"))
+		return
+	}
+	var deadline time.Duration
+	if s.chance(0.5) {
+		deadline = s.span(time.Second, 40*time.Second)
+	}
+	stop, data := deadline > 0 && s.chance(0.5), s.chance(0.3)
+	s.trace("drain %s within %s, stop %t, stop data %t", m.Name, deadline, stop, data)
+	s.Drain(m, deadline, stop, data, s.said("drain"))
 }
 
 // said notes what came of a request.
@@ -167,6 +193,7 @@ func (s *Scenario) spec(name string) *argosyv1.AppSpec {
 		}
 		if s.chance(0.3) {
 			stack.Placement.Require = []string{"zone == " + []string{"core", "edge"}[s.rng.IntN(2)]}
+			stack.Placement.MoveWhenUnmet = s.chance(0.5)
 		}
 		if s.chance(0.4) {
 			stack.Placement.Spread = []string{"machine"}

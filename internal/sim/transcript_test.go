@@ -88,6 +88,18 @@ func (tr *transcript) command(t *testing.T, d *datadriven.TestData) string {
 			labels[k] = v
 		}
 		return tr.wait(func(done func(error)) { tr.w.Label(machine(), labels, done) })
+	case "drain":
+		var deadline time.Duration
+		for _, a := range d.CmdArgs[1:] {
+			if a.Key == "deadline" {
+				deadline, _ = time.ParseDuration(a.Vals[0])
+			}
+		}
+		return tr.wait(func(done func(error)) { tr.w.Drain(machine(), deadline, d.HasArg("stop"), d.HasArg("stop-data"), done) })
+	case "activate":
+		return tr.wait(func(done func(error)) { tr.w.Activate(machine(), done) })
+	case "declare-lost":
+		return tr.wait(func(done func(error)) { tr.w.DeclareLost(machine(), done) })
 	case "remove-machine":
 		return tr.wait(func(done func(error)) { tr.w.RemoveMachine(machine(), done) })
 	case "restart":

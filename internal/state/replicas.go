@@ -2,7 +2,6 @@ package state
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
@@ -104,14 +103,13 @@ func (s *State) HomeOf(k Key) (machine, volume string) {
 	return "", ""
 }
 
-// PastOf lists the incarnations of a replica that a machine may still run, ascending.
-func PastOf(r *argosyv1.Replica, machine string) []uint64 {
-	var out []uint64
+// PastOn is the latest incarnation of a replica that a machine may still run, nil when there is none.
+func PastOn(r *argosyv1.Replica, machine string) *argosyv1.PastIncarnation {
+	var last *argosyv1.PastIncarnation
 	for _, p := range r.GetPast() {
-		if p.GetMachine() == machine {
-			out = append(out, p.GetIncarnation())
+		if p.GetMachine() == machine && p.GetIncarnation() >= last.GetIncarnation() {
+			last = p
 		}
 	}
-	slices.Sort(out)
-	return out
+	return last
 }

@@ -2773,8 +2773,12 @@ type MachineStatus struct {
 	ReservedMemory   int64                `protobuf:"varint,6,opt,name=reserved_memory,json=reservedMemory" json:"reserved_memory,omitempty"`
 	Usage            *MachineUsage        `protobuf:"bytes,7,opt,name=usage" json:"usage,omitempty"`
 	Message          string               `protobuf:"bytes,8,opt,name=message" json:"message,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// What is left on a machine that is being drained.
+	Remaining []*DrainRemaining `protobuf:"bytes,9,rep,name=remaining" json:"remaining,omitempty"`
+	// It is being drained, and nothing is left.
+	Drained       bool `protobuf:"varint,10,opt,name=drained" json:"drained,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MachineStatus) Reset() {
@@ -2863,6 +2867,75 @@ func (x *MachineStatus) GetMessage() string {
 	return ""
 }
 
+func (x *MachineStatus) GetRemaining() []*DrainRemaining {
+	if x != nil {
+		return x.Remaining
+	}
+	return nil
+}
+
+func (x *MachineStatus) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+// DrainRemaining is a replica on a machine that is being drained.
+type DrainRemaining struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent of what belongs to other tenants than the caller's.
+	Key *ReplicaKey `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	// What it waits for, in a plain sentence.
+	Why           string `protobuf:"bytes,2,opt,name=why" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRemaining) Reset() {
+	*x = DrainRemaining{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRemaining) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRemaining) ProtoMessage() {}
+
+func (x *DrainRemaining) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRemaining.ProtoReflect.Descriptor instead.
+func (*DrainRemaining) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *DrainRemaining) GetKey() *ReplicaKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *DrainRemaining) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type ListMachinesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Machines      []*MachineStatus       `protobuf:"bytes,1,rep,name=machines" json:"machines,omitempty"`
@@ -2872,7 +2945,7 @@ type ListMachinesResponse struct {
 
 func (x *ListMachinesResponse) Reset() {
 	*x = ListMachinesResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +2957,7 @@ func (x *ListMachinesResponse) String() string {
 func (*ListMachinesResponse) ProtoMessage() {}
 
 func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +2970,7 @@ func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesResponse.ProtoReflect.Descriptor instead.
 func (*ListMachinesResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{35}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListMachinesResponse) GetMachines() []*MachineStatus {
@@ -2919,7 +2992,7 @@ type LabelMachineRequest struct {
 
 func (x *LabelMachineRequest) Reset() {
 	*x = LabelMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2931,7 +3004,7 @@ func (x *LabelMachineRequest) String() string {
 func (*LabelMachineRequest) ProtoMessage() {}
 
 func (x *LabelMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2944,7 +3017,7 @@ func (x *LabelMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelMachineRequest.ProtoReflect.Descriptor instead.
 func (*LabelMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{36}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LabelMachineRequest) GetMachine() string {
@@ -2987,7 +3060,7 @@ type RemoveMachineRequest struct {
 
 func (x *RemoveMachineRequest) Reset() {
 	*x = RemoveMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2999,7 +3072,7 @@ func (x *RemoveMachineRequest) String() string {
 func (*RemoveMachineRequest) ProtoMessage() {}
 
 func (x *RemoveMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3012,7 +3085,7 @@ func (x *RemoveMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMachineRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{37}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RemoveMachineRequest) GetMachine() string {
@@ -3044,7 +3117,7 @@ type RemoveMachineResponse struct {
 
 func (x *RemoveMachineResponse) Reset() {
 	*x = RemoveMachineResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3056,7 +3129,7 @@ func (x *RemoveMachineResponse) String() string {
 func (*RemoveMachineResponse) ProtoMessage() {}
 
 func (x *RemoveMachineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3069,7 +3142,251 @@ func (x *RemoveMachineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMachineResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMachineResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{38}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{39}
+}
+
+type DrainMachineRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Machine string                 `protobuf:"bytes,1,opt,name=machine" json:"machine,omitempty"`
+	Reason  string                 `protobuf:"bytes,2,opt,name=reason" json:"reason,omitempty"`
+	// From now; absent or zero is no deadline.
+	Deadline *durationpb.Duration `protobuf:"bytes,3,opt,name=deadline" json:"deadline,omitempty"`
+	// Stop what is left at the deadline.
+	StopAtDeadline bool `protobuf:"varint,4,opt,name=stop_at_deadline,json=stopAtDeadline" json:"stop_at_deadline,omitempty"`
+	// Stop replicas whose data is there: the data stays, and they wait for the machine.
+	StopData       bool   `protobuf:"varint,5,opt,name=stop_data,json=stopData" json:"stop_data,omitempty"`
+	IdempotencyKey string `protobuf:"bytes,6,opt,name=idempotency_key,json=idempotencyKey" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DrainMachineRequest) Reset() {
+	*x = DrainMachineRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainMachineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainMachineRequest) ProtoMessage() {}
+
+func (x *DrainMachineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainMachineRequest.ProtoReflect.Descriptor instead.
+func (*DrainMachineRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *DrainMachineRequest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *DrainMachineRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DrainMachineRequest) GetDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *DrainMachineRequest) GetStopAtDeadline() bool {
+	if x != nil {
+		return x.StopAtDeadline
+	}
+	return false
+}
+
+func (x *DrainMachineRequest) GetStopData() bool {
+	if x != nil {
+		return x.StopData
+	}
+	return false
+}
+
+func (x *DrainMachineRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type ActivateMachineRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Machine        string                 `protobuf:"bytes,1,opt,name=machine" json:"machine,omitempty"`
+	IdempotencyKey string                 `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ActivateMachineRequest) Reset() {
+	*x = ActivateMachineRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivateMachineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivateMachineRequest) ProtoMessage() {}
+
+func (x *ActivateMachineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivateMachineRequest.ProtoReflect.Descriptor instead.
+func (*ActivateMachineRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ActivateMachineRequest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *ActivateMachineRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type DeclareLostRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids or names.
+	Machines       []string `protobuf:"bytes,1,rep,name=machines" json:"machines,omitempty"`
+	Reason         string   `protobuf:"bytes,2,opt,name=reason" json:"reason,omitempty"`
+	IdempotencyKey string   `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DeclareLostRequest) Reset() {
+	*x = DeclareLostRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeclareLostRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeclareLostRequest) ProtoMessage() {}
+
+func (x *DeclareLostRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeclareLostRequest.ProtoReflect.Descriptor instead.
+func (*DeclareLostRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *DeclareLostRequest) GetMachines() []string {
+	if x != nil {
+		return x.Machines
+	}
+	return nil
+}
+
+func (x *DeclareLostRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DeclareLostRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type DeclareLostResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machines      []*MachineStatus       `protobuf:"bytes,1,rep,name=machines" json:"machines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeclareLostResponse) Reset() {
+	*x = DeclareLostResponse{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeclareLostResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeclareLostResponse) ProtoMessage() {}
+
+func (x *DeclareLostResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeclareLostResponse.ProtoReflect.Descriptor instead.
+func (*DeclareLostResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *DeclareLostResponse) GetMachines() []*MachineStatus {
+	if x != nil {
+		return x.Machines
+	}
+	return nil
 }
 
 type SetSecretRequest struct {
@@ -3084,7 +3401,7 @@ type SetSecretRequest struct {
 
 func (x *SetSecretRequest) Reset() {
 	*x = SetSecretRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +3413,7 @@ func (x *SetSecretRequest) String() string {
 func (*SetSecretRequest) ProtoMessage() {}
 
 func (x *SetSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +3426,7 @@ func (x *SetSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecretRequest.ProtoReflect.Descriptor instead.
 func (*SetSecretRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{39}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SetSecretRequest) GetTenant() string {
@@ -3152,7 +3469,7 @@ type SecretInfo struct {
 
 func (x *SecretInfo) Reset() {
 	*x = SecretInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3164,7 +3481,7 @@ func (x *SecretInfo) String() string {
 func (*SecretInfo) ProtoMessage() {}
 
 func (x *SecretInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3177,7 +3494,7 @@ func (x *SecretInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretInfo.ProtoReflect.Descriptor instead.
 func (*SecretInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{40}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SecretInfo) GetTenant() string {
@@ -3217,7 +3534,7 @@ type ListSecretsRequest struct {
 
 func (x *ListSecretsRequest) Reset() {
 	*x = ListSecretsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3229,7 +3546,7 @@ func (x *ListSecretsRequest) String() string {
 func (*ListSecretsRequest) ProtoMessage() {}
 
 func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3242,7 +3559,7 @@ func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretsRequest.ProtoReflect.Descriptor instead.
 func (*ListSecretsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{41}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListSecretsRequest) GetTenant() string {
@@ -3261,7 +3578,7 @@ type ListSecretsResponse struct {
 
 func (x *ListSecretsResponse) Reset() {
 	*x = ListSecretsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +3590,7 @@ func (x *ListSecretsResponse) String() string {
 func (*ListSecretsResponse) ProtoMessage() {}
 
 func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +3603,7 @@ func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretsResponse.ProtoReflect.Descriptor instead.
 func (*ListSecretsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{42}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListSecretsResponse) GetSecrets() []*SecretInfo {
@@ -3307,7 +3624,7 @@ type DeleteSecretRequest struct {
 
 func (x *DeleteSecretRequest) Reset() {
 	*x = DeleteSecretRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3319,7 +3636,7 @@ func (x *DeleteSecretRequest) String() string {
 func (*DeleteSecretRequest) ProtoMessage() {}
 
 func (x *DeleteSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3332,7 +3649,7 @@ func (x *DeleteSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecretRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSecretRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{43}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DeleteSecretRequest) GetTenant() string {
@@ -3364,7 +3681,7 @@ type DeleteSecretResponse struct {
 
 func (x *DeleteSecretResponse) Reset() {
 	*x = DeleteSecretResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3376,7 +3693,7 @@ func (x *DeleteSecretResponse) String() string {
 func (*DeleteSecretResponse) ProtoMessage() {}
 
 func (x *DeleteSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3389,7 +3706,7 @@ func (x *DeleteSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecretResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSecretResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{44}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{49}
 }
 
 type SetRegistryCredentialRequest struct {
@@ -3405,7 +3722,7 @@ type SetRegistryCredentialRequest struct {
 
 func (x *SetRegistryCredentialRequest) Reset() {
 	*x = SetRegistryCredentialRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3417,7 +3734,7 @@ func (x *SetRegistryCredentialRequest) String() string {
 func (*SetRegistryCredentialRequest) ProtoMessage() {}
 
 func (x *SetRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3430,7 +3747,7 @@ func (x *SetRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRegistryCredentialRequest.ProtoReflect.Descriptor instead.
 func (*SetRegistryCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{45}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SetRegistryCredentialRequest) GetTenant() string {
@@ -3479,7 +3796,7 @@ type RegistryCredentialInfo struct {
 
 func (x *RegistryCredentialInfo) Reset() {
 	*x = RegistryCredentialInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3491,7 +3808,7 @@ func (x *RegistryCredentialInfo) String() string {
 func (*RegistryCredentialInfo) ProtoMessage() {}
 
 func (x *RegistryCredentialInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3504,7 +3821,7 @@ func (x *RegistryCredentialInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryCredentialInfo.ProtoReflect.Descriptor instead.
 func (*RegistryCredentialInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{46}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RegistryCredentialInfo) GetTenant() string {
@@ -3537,7 +3854,7 @@ type ListRegistryCredentialsRequest struct {
 
 func (x *ListRegistryCredentialsRequest) Reset() {
 	*x = ListRegistryCredentialsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3549,7 +3866,7 @@ func (x *ListRegistryCredentialsRequest) String() string {
 func (*ListRegistryCredentialsRequest) ProtoMessage() {}
 
 func (x *ListRegistryCredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3562,7 +3879,7 @@ func (x *ListRegistryCredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegistryCredentialsRequest.ProtoReflect.Descriptor instead.
 func (*ListRegistryCredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{47}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListRegistryCredentialsRequest) GetTenant() string {
@@ -3581,7 +3898,7 @@ type ListRegistryCredentialsResponse struct {
 
 func (x *ListRegistryCredentialsResponse) Reset() {
 	*x = ListRegistryCredentialsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3593,7 +3910,7 @@ func (x *ListRegistryCredentialsResponse) String() string {
 func (*ListRegistryCredentialsResponse) ProtoMessage() {}
 
 func (x *ListRegistryCredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3606,7 +3923,7 @@ func (x *ListRegistryCredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegistryCredentialsResponse.ProtoReflect.Descriptor instead.
 func (*ListRegistryCredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{48}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListRegistryCredentialsResponse) GetCredentials() []*RegistryCredentialInfo {
@@ -3627,7 +3944,7 @@ type DeleteRegistryCredentialRequest struct {
 
 func (x *DeleteRegistryCredentialRequest) Reset() {
 	*x = DeleteRegistryCredentialRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3639,7 +3956,7 @@ func (x *DeleteRegistryCredentialRequest) String() string {
 func (*DeleteRegistryCredentialRequest) ProtoMessage() {}
 
 func (x *DeleteRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3652,7 +3969,7 @@ func (x *DeleteRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRegistryCredentialRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRegistryCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{49}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DeleteRegistryCredentialRequest) GetTenant() string {
@@ -3684,7 +4001,7 @@ type DeleteRegistryCredentialResponse struct {
 
 func (x *DeleteRegistryCredentialResponse) Reset() {
 	*x = DeleteRegistryCredentialResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3696,7 +4013,7 @@ func (x *DeleteRegistryCredentialResponse) String() string {
 func (*DeleteRegistryCredentialResponse) ProtoMessage() {}
 
 func (x *DeleteRegistryCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3709,7 +4026,7 @@ func (x *DeleteRegistryCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRegistryCredentialResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRegistryCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{50}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{55}
 }
 
 type GetClusterRequest struct {
@@ -3720,7 +4037,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3732,7 +4049,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3745,26 +4062,28 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{51}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{56}
 }
 
 type GetClusterResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Settings      *ClusterSettings       `protobuf:"bytes,1,opt,name=settings" json:"settings,omitempty"`
-	Version       string                 `protobuf:"bytes,2,opt,name=version" json:"version,omitempty"`
-	Leader        string                 `protobuf:"bytes,3,opt,name=leader" json:"leader,omitempty"`
-	Term          uint64                 `protobuf:"varint,4,opt,name=term" json:"term,omitempty"`
-	Generation    uint64                 `protobuf:"varint,5,opt,name=generation" json:"generation,omitempty"`
-	Servers       []string               `protobuf:"bytes,6,rep,name=servers" json:"servers,omitempty"`
-	Machines      uint32                 `protobuf:"varint,7,opt,name=machines" json:"machines,omitempty"`
-	Apps          uint32                 `protobuf:"varint,8,opt,name=apps" json:"apps,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Settings   *ClusterSettings       `protobuf:"bytes,1,opt,name=settings" json:"settings,omitempty"`
+	Version    string                 `protobuf:"bytes,2,opt,name=version" json:"version,omitempty"`
+	Leader     string                 `protobuf:"bytes,3,opt,name=leader" json:"leader,omitempty"`
+	Term       uint64                 `protobuf:"varint,4,opt,name=term" json:"term,omitempty"`
+	Generation uint64                 `protobuf:"varint,5,opt,name=generation" json:"generation,omitempty"`
+	Servers    []string               `protobuf:"bytes,6,rep,name=servers" json:"servers,omitempty"`
+	Machines   uint32                 `protobuf:"varint,7,opt,name=machines" json:"machines,omitempty"`
+	Apps       uint32                 `protobuf:"varint,8,opt,name=apps" json:"apps,omitempty"`
+	// Why nothing is moved off silent machines, empty when it is: too many are silent at once.
+	Paused        string `protobuf:"bytes,9,opt,name=paused" json:"paused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3776,7 +4095,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3789,7 +4108,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{52}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *GetClusterResponse) GetSettings() *ClusterSettings {
@@ -3848,6 +4167,13 @@ func (x *GetClusterResponse) GetApps() uint32 {
 	return 0
 }
 
+func (x *GetClusterResponse) GetPaused() string {
+	if x != nil {
+		return x.Paused
+	}
+	return ""
+}
+
 type CreateTokenRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Purpose   TokenPurpose           `protobuf:"varint,1,opt,name=purpose,enum=argosy.v1.TokenPurpose" json:"purpose,omitempty"`
@@ -3863,7 +4189,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3875,7 +4201,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3888,7 +4214,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{53}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *CreateTokenRequest) GetPurpose() TokenPurpose {
@@ -3943,7 +4269,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3955,7 +4281,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3968,7 +4294,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{54}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -4002,7 +4328,7 @@ type TokenInfo struct {
 
 func (x *TokenInfo) Reset() {
 	*x = TokenInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4014,7 +4340,7 @@ func (x *TokenInfo) String() string {
 func (*TokenInfo) ProtoMessage() {}
 
 func (x *TokenInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4027,7 +4353,7 @@ func (x *TokenInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenInfo.ProtoReflect.Descriptor instead.
 func (*TokenInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{55}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *TokenInfo) GetId() string {
@@ -4094,7 +4420,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4106,7 +4432,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4119,7 +4445,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{56}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
 }
 
 type ListTokensResponse struct {
@@ -4131,7 +4457,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4143,7 +4469,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4156,7 +4482,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListTokensResponse) GetTokens() []*TokenInfo {
@@ -4176,7 +4502,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4188,7 +4514,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4201,7 +4527,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -4226,7 +4552,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4238,7 +4564,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4251,7 +4577,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{64}
 }
 
 type ListEventsRequest struct {
@@ -4271,7 +4597,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4283,7 +4609,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4296,7 +4622,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListEventsRequest) GetTenant() string {
@@ -4364,7 +4690,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4376,7 +4702,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4389,7 +4715,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Transition {
@@ -4409,7 +4735,7 @@ type ListUsageRequest struct {
 
 func (x *ListUsageRequest) Reset() {
 	*x = ListUsageRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4421,7 +4747,7 @@ func (x *ListUsageRequest) String() string {
 func (*ListUsageRequest) ProtoMessage() {}
 
 func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4434,7 +4760,7 @@ func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageRequest.ProtoReflect.Descriptor instead.
 func (*ListUsageRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListUsageRequest) GetTenant() string {
@@ -4461,7 +4787,7 @@ type ListUsageResponse struct {
 
 func (x *ListUsageResponse) Reset() {
 	*x = ListUsageResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4473,7 +4799,7 @@ func (x *ListUsageResponse) String() string {
 func (*ListUsageResponse) ProtoMessage() {}
 
 func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4486,7 +4812,7 @@ func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageResponse.ProtoReflect.Descriptor instead.
 func (*ListUsageResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{63}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListUsageResponse) GetMembers() []*MemberUsage {
@@ -4522,7 +4848,7 @@ type WatchUsageRequest struct {
 
 func (x *WatchUsageRequest) Reset() {
 	*x = WatchUsageRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4534,7 +4860,7 @@ func (x *WatchUsageRequest) String() string {
 func (*WatchUsageRequest) ProtoMessage() {}
 
 func (x *WatchUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4547,7 +4873,7 @@ func (x *WatchUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUsageRequest.ProtoReflect.Descriptor instead.
 func (*WatchUsageRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{64}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *WatchUsageRequest) GetTenant() string {
@@ -4621,7 +4947,7 @@ type ReplicaUsage struct {
 
 func (x *ReplicaUsage) Reset() {
 	*x = ReplicaUsage{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4633,7 +4959,7 @@ func (x *ReplicaUsage) String() string {
 func (*ReplicaUsage) ProtoMessage() {}
 
 func (x *ReplicaUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4646,7 +4972,7 @@ func (x *ReplicaUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaUsage.ProtoReflect.Descriptor instead.
 func (*ReplicaUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{65}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ReplicaUsage) GetKey() *ReplicaKey {
@@ -4698,7 +5024,7 @@ type MachineReport struct {
 
 func (x *MachineReport) Reset() {
 	*x = MachineReport{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4710,7 +5036,7 @@ func (x *MachineReport) String() string {
 func (*MachineReport) ProtoMessage() {}
 
 func (x *MachineReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4723,7 +5049,7 @@ func (x *MachineReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineReport.ProtoReflect.Descriptor instead.
 func (*MachineReport) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{66}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *MachineReport) GetId() string {
@@ -4768,7 +5094,7 @@ type WatchUsageResponse struct {
 
 func (x *WatchUsageResponse) Reset() {
 	*x = WatchUsageResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4780,7 +5106,7 @@ func (x *WatchUsageResponse) String() string {
 func (*WatchUsageResponse) ProtoMessage() {}
 
 func (x *WatchUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4793,7 +5119,7 @@ func (x *WatchUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUsageResponse.ProtoReflect.Descriptor instead.
 func (*WatchUsageResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{67}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *WatchUsageResponse) GetFull() bool {
@@ -4835,7 +5161,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4847,7 +5173,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4860,7 +5186,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{68}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *LogsRequest) GetTenant() string {
@@ -4944,7 +5270,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4956,7 +5282,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4969,7 +5295,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{69}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *LogsResponse) GetLines() []*LogLine {
@@ -5002,7 +5328,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5014,7 +5340,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5027,7 +5353,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{70}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ExecRequest) GetStart() *ExecWork {
@@ -5107,7 +5433,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5119,7 +5445,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5132,7 +5458,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{71}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ExecResponse) GetData() isExecResponse_Data {
@@ -5202,7 +5528,7 @@ type PortForwardRequest struct {
 
 func (x *PortForwardRequest) Reset() {
 	*x = PortForwardRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5214,7 +5540,7 @@ func (x *PortForwardRequest) String() string {
 func (*PortForwardRequest) ProtoMessage() {}
 
 func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5227,7 +5553,7 @@ func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
 func (*PortForwardRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{72}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *PortForwardRequest) GetStart() *PortForwardStart {
@@ -5259,7 +5585,7 @@ type PortForwardStart struct {
 
 func (x *PortForwardStart) Reset() {
 	*x = PortForwardStart{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5271,7 +5597,7 @@ func (x *PortForwardStart) String() string {
 func (*PortForwardStart) ProtoMessage() {}
 
 func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5284,7 +5610,7 @@ func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardStart.ProtoReflect.Descriptor instead.
 func (*PortForwardStart) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{73}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *PortForwardStart) GetKey() *ReplicaKey {
@@ -5329,7 +5655,7 @@ type PortForwardResponse struct {
 
 func (x *PortForwardResponse) Reset() {
 	*x = PortForwardResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5341,7 +5667,7 @@ func (x *PortForwardResponse) String() string {
 func (*PortForwardResponse) ProtoMessage() {}
 
 func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5354,7 +5680,7 @@ func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardResponse.ProtoReflect.Descriptor instead.
 func (*PortForwardResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{74}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *PortForwardResponse) GetData() isPortForwardResponse_Data {
@@ -5424,7 +5750,7 @@ type PortForwardOpened struct {
 
 func (x *PortForwardOpened) Reset() {
 	*x = PortForwardOpened{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5436,7 +5762,7 @@ func (x *PortForwardOpened) String() string {
 func (*PortForwardOpened) ProtoMessage() {}
 
 func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5449,7 +5775,7 @@ func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardOpened.ProtoReflect.Descriptor instead.
 func (*PortForwardOpened) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{75}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *PortForwardOpened) GetKey() *ReplicaKey {
@@ -5478,7 +5804,7 @@ type CopyRequest struct {
 
 func (x *CopyRequest) Reset() {
 	*x = CopyRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5490,7 +5816,7 @@ func (x *CopyRequest) String() string {
 func (*CopyRequest) ProtoMessage() {}
 
 func (x *CopyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5503,7 +5829,7 @@ func (x *CopyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
 func (*CopyRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{76}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *CopyRequest) GetStart() *CopyWork {
@@ -5534,7 +5860,7 @@ type CopyResponse struct {
 
 func (x *CopyResponse) Reset() {
 	*x = CopyResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5546,7 +5872,7 @@ func (x *CopyResponse) String() string {
 func (*CopyResponse) ProtoMessage() {}
 
 func (x *CopyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5559,7 +5885,7 @@ func (x *CopyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyResponse.ProtoReflect.Descriptor instead.
 func (*CopyResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{77}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *CopyResponse) GetData() isCopyResponse_Data {
@@ -5833,7 +6159,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\vknown_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"knownSince\"/\n" +
 	"\x13ListMachinesRequest\x12\x18\n" +
-	"\amachine\x18\x01 \x01(\tR\amachine\"\xe1\x02\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\"\xb4\x03\n" +
 	"\rMachineStatus\x12,\n" +
 	"\amachine\x18\x01 \x01(\v2\x12.argosy.v1.MachineR\amachine\x129\n" +
 	"\tcondition\x18\x02 \x01(\x0e2\x1b.argosy.v1.MachineConditionR\tcondition\x12+\n" +
@@ -5842,7 +6168,13 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x12reserved_cpu_milli\x18\x05 \x01(\x03R\x10reservedCpuMilli\x12'\n" +
 	"\x0freserved_memory\x18\x06 \x01(\x03R\x0ereservedMemory\x12-\n" +
 	"\x05usage\x18\a \x01(\v2\x17.argosy.v1.MachineUsageR\x05usage\x12\x18\n" +
-	"\amessage\x18\b \x01(\tR\amessage\"L\n" +
+	"\amessage\x18\b \x01(\tR\amessage\x127\n" +
+	"\tremaining\x18\t \x03(\v2\x19.argosy.v1.DrainRemainingR\tremaining\x12\x18\n" +
+	"\adrained\x18\n" +
+	" \x01(\bR\adrained\"K\n" +
+	"\x0eDrainRemaining\x12'\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"L\n" +
 	"\x14ListMachinesResponse\x124\n" +
 	"\bmachines\x18\x01 \x03(\v2\x18.argosy.v1.MachineStatusR\bmachines\"\xe3\x01\n" +
 	"\x13LabelMachineRequest\x12\x18\n" +
@@ -5857,7 +6189,23 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\amachine\x18\x01 \x01(\tR\amachine\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12'\n" +
 	"\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\"\x17\n" +
-	"\x15RemoveMachineResponse\"}\n" +
+	"\x15RemoveMachineResponse\"\xee\x01\n" +
+	"\x13DrainMachineRequest\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x125\n" +
+	"\bdeadline\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x12(\n" +
+	"\x10stop_at_deadline\x18\x04 \x01(\bR\x0estopAtDeadline\x12\x1b\n" +
+	"\tstop_data\x18\x05 \x01(\bR\bstopData\x12'\n" +
+	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\"[\n" +
+	"\x16ActivateMachineRequest\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12'\n" +
+	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\"q\n" +
+	"\x12DeclareLostRequest\x12\x1a\n" +
+	"\bmachines\x18\x01 \x03(\tR\bmachines\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12'\n" +
+	"\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\"K\n" +
+	"\x13DeclareLostResponse\x124\n" +
+	"\bmachines\x18\x01 \x03(\v2\x18.argosy.v1.MachineStatusR\bmachines\"}\n" +
 	"\x10SetSecretRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -5898,7 +6246,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\bregistry\x18\x02 \x01(\tR\bregistry\x12'\n" +
 	"\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\"\"\n" +
 	" DeleteRegistryCredentialResponse\"\x13\n" +
-	"\x11GetClusterRequest\"\xfc\x01\n" +
+	"\x11GetClusterRequest\"\x94\x02\n" +
 	"\x12GetClusterResponse\x126\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -5909,7 +6257,8 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\aservers\x18\x06 \x03(\tR\aservers\x12\x1a\n" +
 	"\bmachines\x18\a \x01(\rR\bmachines\x12\x12\n" +
-	"\x04apps\x18\b \x01(\rR\x04apps\"\xea\x01\n" +
+	"\x04apps\x18\b \x01(\rR\x04apps\x12\x16\n" +
+	"\x06paused\x18\t \x01(\tR\x06paused\"\xea\x01\n" +
 	"\x12CreateTokenRequest\x121\n" +
 	"\apurpose\x18\x01 \x01(\x0e2\x17.argosy.v1.TokenPurposeR\apurpose\x128\n" +
 	"\n" +
@@ -6071,11 +6420,14 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\tDeleteApp\x12\x1b.argosy.v1.DeleteAppRequest\x1a\x1c.argosy.v1.DeleteAppResponse\x12O\n" +
 	"\fListReplicas\x12\x1e.argosy.v1.ListReplicasRequest\x1a\x1f.argosy.v1.ListReplicasResponse\x12S\n" +
 	"\rWatchReplicas\x12\x1e.argosy.v1.ListReplicasRequest\x1a .argosy.v1.WatchReplicasResponse0\x01\x12@\n" +
-	"\aExplain\x12\x19.argosy.v1.ExplainRequest\x1a\x1a.argosy.v1.ExplainResponse2\xff\x01\n" +
+	"\aExplain\x12\x19.argosy.v1.ExplainRequest\x1a\x1a.argosy.v1.ExplainResponse2\xe7\x03\n" +
 	"\x0eMachineService\x12O\n" +
 	"\fListMachines\x12\x1e.argosy.v1.ListMachinesRequest\x1a\x1f.argosy.v1.ListMachinesResponse\x12H\n" +
 	"\fLabelMachine\x12\x1e.argosy.v1.LabelMachineRequest\x1a\x18.argosy.v1.MachineStatus\x12R\n" +
-	"\rRemoveMachine\x12\x1f.argosy.v1.RemoveMachineRequest\x1a .argosy.v1.RemoveMachineResponse2\xbb\x04\n" +
+	"\rRemoveMachine\x12\x1f.argosy.v1.RemoveMachineRequest\x1a .argosy.v1.RemoveMachineResponse\x12H\n" +
+	"\fDrainMachine\x12\x1e.argosy.v1.DrainMachineRequest\x1a\x18.argosy.v1.MachineStatus\x12N\n" +
+	"\x0fActivateMachine\x12!.argosy.v1.ActivateMachineRequest\x1a\x18.argosy.v1.MachineStatus\x12L\n" +
+	"\vDeclareLost\x12\x1d.argosy.v1.DeclareLostRequest\x1a\x1e.argosy.v1.DeclareLostResponse2\xbb\x04\n" +
 	"\rSecretService\x12?\n" +
 	"\tSetSecret\x12\x1b.argosy.v1.SetSecretRequest\x1a\x15.argosy.v1.SecretInfo\x12L\n" +
 	"\vListSecrets\x12\x1d.argosy.v1.ListSecretsRequest\x1a\x1e.argosy.v1.ListSecretsResponse\x12O\n" +
@@ -6114,7 +6466,7 @@ func file_argosy_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
+var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_argosy_v1_cluster_proto_goTypes = []any{
 	(ChangeKind)(0),                          // 0: argosy.v1.ChangeKind
 	(RemedyKind)(0),                          // 1: argosy.v1.RemedyKind
@@ -6154,86 +6506,91 @@ var file_argosy_v1_cluster_proto_goTypes = []any{
 	(*Then)(nil),                             // 35: argosy.v1.Then
 	(*ListMachinesRequest)(nil),              // 36: argosy.v1.ListMachinesRequest
 	(*MachineStatus)(nil),                    // 37: argosy.v1.MachineStatus
-	(*ListMachinesResponse)(nil),             // 38: argosy.v1.ListMachinesResponse
-	(*LabelMachineRequest)(nil),              // 39: argosy.v1.LabelMachineRequest
-	(*RemoveMachineRequest)(nil),             // 40: argosy.v1.RemoveMachineRequest
-	(*RemoveMachineResponse)(nil),            // 41: argosy.v1.RemoveMachineResponse
-	(*SetSecretRequest)(nil),                 // 42: argosy.v1.SetSecretRequest
-	(*SecretInfo)(nil),                       // 43: argosy.v1.SecretInfo
-	(*ListSecretsRequest)(nil),               // 44: argosy.v1.ListSecretsRequest
-	(*ListSecretsResponse)(nil),              // 45: argosy.v1.ListSecretsResponse
-	(*DeleteSecretRequest)(nil),              // 46: argosy.v1.DeleteSecretRequest
-	(*DeleteSecretResponse)(nil),             // 47: argosy.v1.DeleteSecretResponse
-	(*SetRegistryCredentialRequest)(nil),     // 48: argosy.v1.SetRegistryCredentialRequest
-	(*RegistryCredentialInfo)(nil),           // 49: argosy.v1.RegistryCredentialInfo
-	(*ListRegistryCredentialsRequest)(nil),   // 50: argosy.v1.ListRegistryCredentialsRequest
-	(*ListRegistryCredentialsResponse)(nil),  // 51: argosy.v1.ListRegistryCredentialsResponse
-	(*DeleteRegistryCredentialRequest)(nil),  // 52: argosy.v1.DeleteRegistryCredentialRequest
-	(*DeleteRegistryCredentialResponse)(nil), // 53: argosy.v1.DeleteRegistryCredentialResponse
-	(*GetClusterRequest)(nil),                // 54: argosy.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),               // 55: argosy.v1.GetClusterResponse
-	(*CreateTokenRequest)(nil),               // 56: argosy.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),              // 57: argosy.v1.CreateTokenResponse
-	(*TokenInfo)(nil),                        // 58: argosy.v1.TokenInfo
-	(*ListTokensRequest)(nil),                // 59: argosy.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),               // 60: argosy.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),               // 61: argosy.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),              // 62: argosy.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),                // 63: argosy.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),               // 64: argosy.v1.ListEventsResponse
-	(*ListUsageRequest)(nil),                 // 65: argosy.v1.ListUsageRequest
-	(*ListUsageResponse)(nil),                // 66: argosy.v1.ListUsageResponse
-	(*WatchUsageRequest)(nil),                // 67: argosy.v1.WatchUsageRequest
-	(*ReplicaUsage)(nil),                     // 68: argosy.v1.ReplicaUsage
-	(*MachineReport)(nil),                    // 69: argosy.v1.MachineReport
-	(*WatchUsageResponse)(nil),               // 70: argosy.v1.WatchUsageResponse
-	(*LogsRequest)(nil),                      // 71: argosy.v1.LogsRequest
-	(*LogsResponse)(nil),                     // 72: argosy.v1.LogsResponse
-	(*ExecRequest)(nil),                      // 73: argosy.v1.ExecRequest
-	(*ExecResponse)(nil),                     // 74: argosy.v1.ExecResponse
-	(*PortForwardRequest)(nil),               // 75: argosy.v1.PortForwardRequest
-	(*PortForwardStart)(nil),                 // 76: argosy.v1.PortForwardStart
-	(*PortForwardResponse)(nil),              // 77: argosy.v1.PortForwardResponse
-	(*PortForwardOpened)(nil),                // 78: argosy.v1.PortForwardOpened
-	(*CopyRequest)(nil),                      // 79: argosy.v1.CopyRequest
-	(*CopyResponse)(nil),                     // 80: argosy.v1.CopyResponse
-	nil,                                      // 81: argosy.v1.Remedy.SetLabelsEntry
-	nil,                                      // 82: argosy.v1.ScaleRequest.CountsEntry
-	nil,                                      // 83: argosy.v1.ExplainResponse.MachineNamesEntry
-	nil,                                      // 84: argosy.v1.LabelMachineRequest.SetEntry
-	nil,                                      // 85: argosy.v1.ListUsageResponse.MachinesEntry
-	(*AppSpec)(nil),                          // 86: argosy.v1.AppSpec
-	(*ReplicaKey)(nil),                       // 87: argosy.v1.ReplicaKey
-	(*Reason)(nil),                           // 88: argosy.v1.Reason
-	(*App)(nil),                              // 89: argosy.v1.App
-	(*Revision)(nil),                         // 90: argosy.v1.Revision
-	(*Replica)(nil),                          // 91: argosy.v1.Replica
-	(*ReplicaObservation)(nil),               // 92: argosy.v1.ReplicaObservation
-	(*durationpb.Duration)(nil),              // 93: google.protobuf.Duration
-	(ReplicaState)(0),                        // 94: argosy.v1.ReplicaState
-	(*timestamppb.Timestamp)(nil),            // 95: google.protobuf.Timestamp
-	(*MachineVerdict)(nil),                   // 96: argosy.v1.MachineVerdict
-	(*Volume)(nil),                           // 97: argosy.v1.Volume
-	(*Transition)(nil),                       // 98: argosy.v1.Transition
-	(*Machine)(nil),                          // 99: argosy.v1.Machine
-	(MachineCondition)(0),                    // 100: argosy.v1.MachineCondition
-	(*MachineUsage)(nil),                     // 101: argosy.v1.MachineUsage
-	(*ClusterSettings)(nil),                  // 102: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 103: argosy.v1.MemberUsage
-	(*Traffic)(nil),                          // 104: argosy.v1.Traffic
-	(*LogLine)(nil),                          // 105: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 106: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 107: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 108: argosy.v1.WorkEnd
-	(*Flow)(nil),                             // 109: argosy.v1.Flow
-	(*CopyWork)(nil),                         // 110: argosy.v1.CopyWork
-	(*FileStat)(nil),                         // 111: argosy.v1.FileStat
+	(*DrainRemaining)(nil),                   // 38: argosy.v1.DrainRemaining
+	(*ListMachinesResponse)(nil),             // 39: argosy.v1.ListMachinesResponse
+	(*LabelMachineRequest)(nil),              // 40: argosy.v1.LabelMachineRequest
+	(*RemoveMachineRequest)(nil),             // 41: argosy.v1.RemoveMachineRequest
+	(*RemoveMachineResponse)(nil),            // 42: argosy.v1.RemoveMachineResponse
+	(*DrainMachineRequest)(nil),              // 43: argosy.v1.DrainMachineRequest
+	(*ActivateMachineRequest)(nil),           // 44: argosy.v1.ActivateMachineRequest
+	(*DeclareLostRequest)(nil),               // 45: argosy.v1.DeclareLostRequest
+	(*DeclareLostResponse)(nil),              // 46: argosy.v1.DeclareLostResponse
+	(*SetSecretRequest)(nil),                 // 47: argosy.v1.SetSecretRequest
+	(*SecretInfo)(nil),                       // 48: argosy.v1.SecretInfo
+	(*ListSecretsRequest)(nil),               // 49: argosy.v1.ListSecretsRequest
+	(*ListSecretsResponse)(nil),              // 50: argosy.v1.ListSecretsResponse
+	(*DeleteSecretRequest)(nil),              // 51: argosy.v1.DeleteSecretRequest
+	(*DeleteSecretResponse)(nil),             // 52: argosy.v1.DeleteSecretResponse
+	(*SetRegistryCredentialRequest)(nil),     // 53: argosy.v1.SetRegistryCredentialRequest
+	(*RegistryCredentialInfo)(nil),           // 54: argosy.v1.RegistryCredentialInfo
+	(*ListRegistryCredentialsRequest)(nil),   // 55: argosy.v1.ListRegistryCredentialsRequest
+	(*ListRegistryCredentialsResponse)(nil),  // 56: argosy.v1.ListRegistryCredentialsResponse
+	(*DeleteRegistryCredentialRequest)(nil),  // 57: argosy.v1.DeleteRegistryCredentialRequest
+	(*DeleteRegistryCredentialResponse)(nil), // 58: argosy.v1.DeleteRegistryCredentialResponse
+	(*GetClusterRequest)(nil),                // 59: argosy.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),               // 60: argosy.v1.GetClusterResponse
+	(*CreateTokenRequest)(nil),               // 61: argosy.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),              // 62: argosy.v1.CreateTokenResponse
+	(*TokenInfo)(nil),                        // 63: argosy.v1.TokenInfo
+	(*ListTokensRequest)(nil),                // 64: argosy.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),               // 65: argosy.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),               // 66: argosy.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),              // 67: argosy.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),                // 68: argosy.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),               // 69: argosy.v1.ListEventsResponse
+	(*ListUsageRequest)(nil),                 // 70: argosy.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),                // 71: argosy.v1.ListUsageResponse
+	(*WatchUsageRequest)(nil),                // 72: argosy.v1.WatchUsageRequest
+	(*ReplicaUsage)(nil),                     // 73: argosy.v1.ReplicaUsage
+	(*MachineReport)(nil),                    // 74: argosy.v1.MachineReport
+	(*WatchUsageResponse)(nil),               // 75: argosy.v1.WatchUsageResponse
+	(*LogsRequest)(nil),                      // 76: argosy.v1.LogsRequest
+	(*LogsResponse)(nil),                     // 77: argosy.v1.LogsResponse
+	(*ExecRequest)(nil),                      // 78: argosy.v1.ExecRequest
+	(*ExecResponse)(nil),                     // 79: argosy.v1.ExecResponse
+	(*PortForwardRequest)(nil),               // 80: argosy.v1.PortForwardRequest
+	(*PortForwardStart)(nil),                 // 81: argosy.v1.PortForwardStart
+	(*PortForwardResponse)(nil),              // 82: argosy.v1.PortForwardResponse
+	(*PortForwardOpened)(nil),                // 83: argosy.v1.PortForwardOpened
+	(*CopyRequest)(nil),                      // 84: argosy.v1.CopyRequest
+	(*CopyResponse)(nil),                     // 85: argosy.v1.CopyResponse
+	nil,                                      // 86: argosy.v1.Remedy.SetLabelsEntry
+	nil,                                      // 87: argosy.v1.ScaleRequest.CountsEntry
+	nil,                                      // 88: argosy.v1.ExplainResponse.MachineNamesEntry
+	nil,                                      // 89: argosy.v1.LabelMachineRequest.SetEntry
+	nil,                                      // 90: argosy.v1.ListUsageResponse.MachinesEntry
+	(*AppSpec)(nil),                          // 91: argosy.v1.AppSpec
+	(*ReplicaKey)(nil),                       // 92: argosy.v1.ReplicaKey
+	(*Reason)(nil),                           // 93: argosy.v1.Reason
+	(*App)(nil),                              // 94: argosy.v1.App
+	(*Revision)(nil),                         // 95: argosy.v1.Revision
+	(*Replica)(nil),                          // 96: argosy.v1.Replica
+	(*ReplicaObservation)(nil),               // 97: argosy.v1.ReplicaObservation
+	(*durationpb.Duration)(nil),              // 98: google.protobuf.Duration
+	(ReplicaState)(0),                        // 99: argosy.v1.ReplicaState
+	(*timestamppb.Timestamp)(nil),            // 100: google.protobuf.Timestamp
+	(*MachineVerdict)(nil),                   // 101: argosy.v1.MachineVerdict
+	(*Volume)(nil),                           // 102: argosy.v1.Volume
+	(*Transition)(nil),                       // 103: argosy.v1.Transition
+	(*Machine)(nil),                          // 104: argosy.v1.Machine
+	(MachineCondition)(0),                    // 105: argosy.v1.MachineCondition
+	(*MachineUsage)(nil),                     // 106: argosy.v1.MachineUsage
+	(*ClusterSettings)(nil),                  // 107: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 108: argosy.v1.MemberUsage
+	(*Traffic)(nil),                          // 109: argosy.v1.Traffic
+	(*LogLine)(nil),                          // 110: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 111: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 112: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 113: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 114: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 115: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 116: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
-	86,  // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
+	91,  // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
 	0,   // 1: argosy.v1.Change.kind:type_name -> argosy.v1.ChangeKind
-	87,  // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
-	88,  // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
+	92,  // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
+	93,  // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
 	4,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
 	6,   // 5: argosy.v1.PlanResponse.forecast:type_name -> argosy.v1.Forecast
 	7,   // 6: argosy.v1.Forecast.shortfalls:type_name -> argosy.v1.Shortfall
@@ -6244,158 +6601,168 @@ var file_argosy_v1_cluster_proto_depIdxs = []int32{
 	9,   // 11: argosy.v1.Shortfall.nearest:type_name -> argosy.v1.Nearest
 	10,  // 12: argosy.v1.Shortfall.remedies:type_name -> argosy.v1.Remedy
 	1,   // 13: argosy.v1.Remedy.kind:type_name -> argosy.v1.RemedyKind
-	81,  // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
-	87,  // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
+	86,  // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
+	92,  // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
 	12,  // 16: argosy.v1.Loss.stacks:type_name -> argosy.v1.StackLoss
 	12,  // 17: argosy.v1.Survival.stack_loss:type_name -> argosy.v1.StackLoss
 	8,   // 18: argosy.v1.Headroom.rules:type_name -> argosy.v1.RuleCount
-	86,  // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
-	89,  // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
-	89,  // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
+	91,  // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
+	94,  // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
+	94,  // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
 	19,  // 22: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
 	18,  // 23: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
 	18,  // 24: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
-	90,  // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
-	82,  // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
-	91,  // 27: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
-	92,  // 28: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
-	93,  // 29: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
-	94,  // 30: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
+	95,  // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
+	87,  // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
+	96,  // 27: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
+	97,  // 28: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
+	98,  // 29: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
+	99,  // 30: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
 	29,  // 31: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
 	29,  // 32: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	87,  // 33: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
-	87,  // 34: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
-	86,  // 35: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
-	95,  // 36: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
+	92,  // 33: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
+	92,  // 34: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
+	91,  // 35: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
+	100, // 36: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
 	29,  // 37: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
-	88,  // 38: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
-	96,  // 39: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
-	97,  // 40: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
-	98,  // 41: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
+	93,  // 38: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
+	101, // 39: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
+	102, // 40: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
+	103, // 41: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
 	34,  // 42: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
 	37,  // 43: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
 	4,   // 44: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
 	35,  // 45: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
-	83,  // 46: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
+	88,  // 46: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
 	29,  // 47: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
-	88,  // 48: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
-	95,  // 49: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
-	98,  // 50: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
-	98,  // 51: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
-	95,  // 52: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
-	99,  // 53: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
-	100, // 54: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
-	93,  // 55: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
-	101, // 56: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
-	37,  // 57: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	84,  // 58: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	95,  // 59: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
-	43,  // 60: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
-	49,  // 61: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	102, // 62: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
-	2,   // 63: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	93,  // 64: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	58,  // 65: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
-	2,   // 66: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	95,  // 67: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	95,  // 68: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	58,  // 69: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	87,  // 70: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	95,  // 71: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	98,  // 72: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	103, // 73: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	85,  // 74: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	93,  // 75: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	87,  // 76: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	104, // 77: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	103, // 78: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	101, // 79: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	93,  // 80: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	69,  // 81: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	68,  // 82: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	95,  // 83: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	105, // 84: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	106, // 85: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	107, // 86: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	108, // 87: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	76,  // 88: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	109, // 89: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	87,  // 90: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	78,  // 91: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	109, // 92: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	108, // 93: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	87,  // 94: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	110, // 95: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	109, // 96: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	111, // 97: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	109, // 98: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	108, // 99: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	101, // 100: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	3,   // 101: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	15,  // 102: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	17,  // 103: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	21,  // 104: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	23,  // 105: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	24,  // 106: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	26,  // 107: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	28,  // 108: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	28,  // 109: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	32,  // 110: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	36,  // 111: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	39,  // 112: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	40,  // 113: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	42,  // 114: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	44,  // 115: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	46,  // 116: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	48,  // 117: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	50,  // 118: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	52,  // 119: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	54,  // 120: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	56,  // 121: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	59,  // 122: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	61,  // 123: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	63,  // 124: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	65,  // 125: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	67,  // 126: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	71,  // 127: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	73,  // 128: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	75,  // 129: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	79,  // 130: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	5,   // 131: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	16,  // 132: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	20,  // 133: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	22,  // 134: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	16,  // 135: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	25,  // 136: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	27,  // 137: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	30,  // 138: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	31,  // 139: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	33,  // 140: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	38,  // 141: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	37,  // 142: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	41,  // 143: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	43,  // 144: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	45,  // 145: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	47,  // 146: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	49,  // 147: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	51,  // 148: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	53,  // 149: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	55,  // 150: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	57,  // 151: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	60,  // 152: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	62,  // 153: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	64,  // 154: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	66,  // 155: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	70,  // 156: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	72,  // 157: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	74,  // 158: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	77,  // 159: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	80,  // 160: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	131, // [131:161] is the sub-list for method output_type
-	101, // [101:131] is the sub-list for method input_type
-	101, // [101:101] is the sub-list for extension type_name
-	101, // [101:101] is the sub-list for extension extendee
-	0,   // [0:101] is the sub-list for field type_name
+	93,  // 48: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
+	100, // 49: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
+	103, // 50: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
+	103, // 51: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
+	100, // 52: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
+	104, // 53: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
+	105, // 54: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
+	98,  // 55: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
+	106, // 56: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
+	38,  // 57: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
+	92,  // 58: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
+	37,  // 59: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
+	89,  // 60: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	98,  // 61: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
+	37,  // 62: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
+	100, // 63: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	48,  // 64: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
+	54,  // 65: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
+	107, // 66: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	2,   // 67: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
+	98,  // 68: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	63,  // 69: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	2,   // 70: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
+	100, // 71: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	100, // 72: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	63,  // 73: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	92,  // 74: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	100, // 75: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	103, // 76: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	108, // 77: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	90,  // 78: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	98,  // 79: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	92,  // 80: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	109, // 81: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	108, // 82: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	106, // 83: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	98,  // 84: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	74,  // 85: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	73,  // 86: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	100, // 87: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	110, // 88: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	111, // 89: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	112, // 90: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	113, // 91: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	81,  // 92: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	114, // 93: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	92,  // 94: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	83,  // 95: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	114, // 96: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	113, // 97: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	92,  // 98: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	115, // 99: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	114, // 100: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	116, // 101: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	114, // 102: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	113, // 103: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	106, // 104: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	3,   // 105: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	15,  // 106: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	17,  // 107: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	21,  // 108: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	23,  // 109: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	24,  // 110: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	26,  // 111: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	28,  // 112: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	28,  // 113: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	32,  // 114: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	36,  // 115: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	40,  // 116: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	41,  // 117: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	43,  // 118: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
+	44,  // 119: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
+	45,  // 120: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
+	47,  // 121: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	49,  // 122: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	51,  // 123: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	53,  // 124: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	55,  // 125: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	57,  // 126: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	59,  // 127: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	61,  // 128: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	64,  // 129: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	66,  // 130: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	68,  // 131: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	70,  // 132: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	72,  // 133: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	76,  // 134: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	78,  // 135: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	80,  // 136: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	84,  // 137: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	5,   // 138: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	16,  // 139: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	20,  // 140: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	22,  // 141: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	16,  // 142: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	25,  // 143: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	27,  // 144: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	30,  // 145: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	31,  // 146: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	33,  // 147: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	39,  // 148: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	37,  // 149: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	42,  // 150: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	37,  // 151: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
+	37,  // 152: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
+	46,  // 153: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
+	48,  // 154: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	50,  // 155: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	52,  // 156: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	54,  // 157: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	56,  // 158: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	58,  // 159: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	60,  // 160: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	62,  // 161: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	65,  // 162: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	67,  // 163: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	69,  // 164: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	71,  // 165: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	75,  // 166: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	77,  // 167: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	79,  // 168: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	82,  // 169: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	85,  // 170: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	138, // [138:171] is the sub-list for method output_type
+	105, // [105:138] is the sub-list for method input_type
+	105, // [105:105] is the sub-list for extension type_name
+	105, // [105:105] is the sub-list for extension extendee
+	0,   // [0:105] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
@@ -6406,22 +6773,22 @@ func file_argosy_v1_cluster_proto_init() {
 	file_argosy_v1_machine_proto_init()
 	file_argosy_v1_spec_proto_init()
 	file_argosy_v1_state_proto_init()
-	file_argosy_v1_cluster_proto_msgTypes[70].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[75].OneofWrappers = []any{
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClosed)(nil),
 		(*ExecRequest_Resize)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[71].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[76].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_End)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[74].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[79].OneofWrappers = []any{
 		(*PortForwardResponse_Opened)(nil),
 		(*PortForwardResponse_Flow)(nil),
 		(*PortForwardResponse_End)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[77].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[82].OneofWrappers = []any{
 		(*CopyResponse_Stat)(nil),
 		(*CopyResponse_Flow)(nil),
 		(*CopyResponse_End)(nil),
@@ -6432,7 +6799,7 @@ func file_argosy_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_cluster_proto_rawDesc), len(file_argosy_v1_cluster_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   83,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -423,6 +423,240 @@ func (x *RenewResponse) GetCa() []byte {
 	return nil
 }
 
+type LeaveRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Reason         string                 `protobuf:"bytes,1,opt,name=reason" json:"reason,omitempty"`
+	Deadline       *durationpb.Duration   `protobuf:"bytes,2,opt,name=deadline" json:"deadline,omitempty"`
+	StopAtDeadline bool                   `protobuf:"varint,3,opt,name=stop_at_deadline,json=stopAtDeadline" json:"stop_at_deadline,omitempty"`
+	StopData       bool                   `protobuf:"varint,4,opt,name=stop_data,json=stopData" json:"stop_data,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *LeaveRequest) Reset() {
+	*x = LeaveRequest{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveRequest) ProtoMessage() {}
+
+func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
+func (*LeaveRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LeaveRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LeaveRequest) GetDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *LeaveRequest) GetStopAtDeadline() bool {
+	if x != nil {
+		return x.StopAtDeadline
+	}
+	return false
+}
+
+func (x *LeaveRequest) GetStopData() bool {
+	if x != nil {
+		return x.StopData
+	}
+	return false
+}
+
+type LeaveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Drain *Drain                 `protobuf:"bytes,2,opt,name=drain" json:"drain,omitempty"`
+	// `shop/db.1: volume data is here …`
+	Remaining []string `protobuf:"bytes,3,rep,name=remaining" json:"remaining,omitempty"`
+	Drained   bool     `protobuf:"varint,4,opt,name=drained" json:"drained,omitempty"`
+	// Volumes whose data lies on the machine: `shop/db.1/data`.
+	Volumes       []string `protobuf:"bytes,5,rep,name=volumes" json:"volumes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveResponse) Reset() {
+	*x = LeaveResponse{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveResponse) ProtoMessage() {}
+
+func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
+func (*LeaveResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LeaveResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LeaveResponse) GetDrain() *Drain {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+func (x *LeaveResponse) GetRemaining() []string {
+	if x != nil {
+		return x.Remaining
+	}
+	return nil
+}
+
+func (x *LeaveResponse) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+func (x *LeaveResponse) GetVolumes() []string {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+type DepartRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Force          bool                   `protobuf:"varint,1,opt,name=force" json:"force,omitempty"`
+	IdempotencyKey string                 `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DepartRequest) Reset() {
+	*x = DepartRequest{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepartRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepartRequest) ProtoMessage() {}
+
+func (x *DepartRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepartRequest.ProtoReflect.Descriptor instead.
+func (*DepartRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DepartRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *DepartRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type DepartResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepartResponse) Reset() {
+	*x = DepartResponse{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepartResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepartResponse) ProtoMessage() {}
+
+func (x *DepartResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepartResponse.ProtoReflect.Descriptor instead.
+func (*DepartResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{7}
+}
+
 type SessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -432,6 +666,7 @@ type SessionRequest struct {
 	//	*SessionRequest_Beat
 	//	*SessionRequest_Transitions
 	//	*SessionRequest_Usage
+	//	*SessionRequest_Engine
 	Message       isSessionRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -439,7 +674,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[4]
+	mi := &file_argosy_v1_machine_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +686,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[4]
+	mi := &file_argosy_v1_machine_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +699,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{4}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SessionRequest) GetMessage() isSessionRequest_Message {
@@ -519,6 +754,15 @@ func (x *SessionRequest) GetUsage() *UsageReport {
 	return nil
 }
 
+func (x *SessionRequest) GetEngine() *EngineReport {
+	if x != nil {
+		if x, ok := x.Message.(*SessionRequest_Engine); ok {
+			return x.Engine
+		}
+	}
+	return nil
+}
+
 type isSessionRequest_Message interface {
 	isSessionRequest_Message()
 }
@@ -543,6 +787,10 @@ type SessionRequest_Usage struct {
 	Usage *UsageReport `protobuf:"bytes,5,opt,name=usage,oneof"`
 }
 
+type SessionRequest_Engine struct {
+	Engine *EngineReport `protobuf:"bytes,6,opt,name=engine,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Message() {}
 
 func (*SessionRequest_Report) isSessionRequest_Message() {}
@@ -552,6 +800,63 @@ func (*SessionRequest_Beat) isSessionRequest_Message() {}
 func (*SessionRequest_Transitions) isSessionRequest_Message() {}
 
 func (*SessionRequest_Usage) isSessionRequest_Message() {}
+
+func (*SessionRequest_Engine) isSessionRequest_Message() {}
+
+// EngineReport says whether the machine's container engine answers. It follows a full report when it does not, and
+// comes when that changes.
+type EngineReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A plain sentence; empty when the engine answers.
+	Trouble       string                 `protobuf:"bytes,1,opt,name=trouble" json:"trouble,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EngineReport) Reset() {
+	*x = EngineReport{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EngineReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EngineReport) ProtoMessage() {}
+
+func (x *EngineReport) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EngineReport.ProtoReflect.Descriptor instead.
+func (*EngineReport) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EngineReport) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
+func (x *EngineReport) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
 
 type Hello struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -570,7 +875,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[5]
+	mi := &file_argosy_v1_machine_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +887,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[5]
+	mi := &file_argosy_v1_machine_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +900,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{5}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Hello) GetBootId() string {
@@ -664,7 +969,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[6]
+	mi := &file_argosy_v1_machine_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +981,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[6]
+	mi := &file_argosy_v1_machine_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +994,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{6}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Beat) GetNumber() uint64 {
@@ -712,7 +1017,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[7]
+	mi := &file_argosy_v1_machine_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +1029,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[7]
+	mi := &file_argosy_v1_machine_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +1042,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{7}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Report) GetFull() bool {
@@ -771,7 +1076,7 @@ type Transitions struct {
 
 func (x *Transitions) Reset() {
 	*x = Transitions{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[8]
+	mi := &file_argosy_v1_machine_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +1088,7 @@ func (x *Transitions) String() string {
 func (*Transitions) ProtoMessage() {}
 
 func (x *Transitions) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[8]
+	mi := &file_argosy_v1_machine_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +1101,7 @@ func (x *Transitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transitions.ProtoReflect.Descriptor instead.
 func (*Transitions) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{8}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Transitions) GetTransitions() []*Transition {
@@ -816,7 +1121,7 @@ type UsageReport struct {
 
 func (x *UsageReport) Reset() {
 	*x = UsageReport{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[9]
+	mi := &file_argosy_v1_machine_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +1133,7 @@ func (x *UsageReport) String() string {
 func (*UsageReport) ProtoMessage() {}
 
 func (x *UsageReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[9]
+	mi := &file_argosy_v1_machine_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +1146,7 @@ func (x *UsageReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageReport.ProtoReflect.Descriptor instead.
 func (*UsageReport) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{9}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UsageReport) GetMachine() *MachineUsage {
@@ -876,7 +1181,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[10]
+	mi := &file_argosy_v1_machine_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +1193,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[10]
+	mi := &file_argosy_v1_machine_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +1206,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -1038,7 +1343,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[11]
+	mi := &file_argosy_v1_machine_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1355,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[11]
+	mi := &file_argosy_v1_machine_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1368,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Welcome) GetLeader() bool {
@@ -1134,7 +1439,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[12]
+	mi := &file_argosy_v1_machine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1451,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[12]
+	mi := &file_argosy_v1_machine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1464,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Refusal) GetReason() string {
@@ -1189,7 +1494,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[13]
+	mi := &file_argosy_v1_machine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1506,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[13]
+	mi := &file_argosy_v1_machine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1519,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -1248,7 +1553,7 @@ type TransitionsAck struct {
 
 func (x *TransitionsAck) Reset() {
 	*x = TransitionsAck{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[14]
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1565,7 @@ func (x *TransitionsAck) String() string {
 func (*TransitionsAck) ProtoMessage() {}
 
 func (x *TransitionsAck) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[14]
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1578,7 @@ func (x *TransitionsAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionsAck.ProtoReflect.Descriptor instead.
 func (*TransitionsAck) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TransitionsAck) GetOutboxSeq() uint64 {
@@ -1298,7 +1603,7 @@ type NetworkUpdate struct {
 
 func (x *NetworkUpdate) Reset() {
 	*x = NetworkUpdate{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[15]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1615,7 @@ func (x *NetworkUpdate) String() string {
 func (*NetworkUpdate) ProtoMessage() {}
 
 func (x *NetworkUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[15]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1628,7 @@ func (x *NetworkUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkUpdate.ProtoReflect.Descriptor instead.
 func (*NetworkUpdate) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *NetworkUpdate) GetFull() bool {
@@ -1373,7 +1678,7 @@ type UsagePace struct {
 
 func (x *UsagePace) Reset() {
 	*x = UsagePace{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1690,7 @@ func (x *UsagePace) String() string {
 func (*UsagePace) ProtoMessage() {}
 
 func (x *UsagePace) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1703,7 @@ func (x *UsagePace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsagePace.ProtoReflect.Descriptor instead.
 func (*UsagePace) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UsagePace) GetInterval() *durationpb.Duration {
@@ -1425,7 +1730,7 @@ type Work struct {
 
 func (x *Work) Reset() {
 	*x = Work{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[17]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1742,7 @@ func (x *Work) String() string {
 func (*Work) ProtoMessage() {}
 
 func (x *Work) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[17]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1755,7 @@ func (x *Work) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Work.ProtoReflect.Descriptor instead.
 func (*Work) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Work) GetId() string {
@@ -1547,7 +1852,7 @@ type LogsWork struct {
 
 func (x *LogsWork) Reset() {
 	*x = LogsWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1864,7 @@ func (x *LogsWork) String() string {
 func (*LogsWork) ProtoMessage() {}
 
 func (x *LogsWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1877,7 @@ func (x *LogsWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsWork.ProtoReflect.Descriptor instead.
 func (*LogsWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LogsWork) GetKey() *ReplicaKey {
@@ -1642,7 +1947,7 @@ type ExecWork struct {
 
 func (x *ExecWork) Reset() {
 	*x = ExecWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1959,7 @@ func (x *ExecWork) String() string {
 func (*ExecWork) ProtoMessage() {}
 
 func (x *ExecWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1972,7 @@ func (x *ExecWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecWork.ProtoReflect.Descriptor instead.
 func (*ExecWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExecWork) GetKey() *ReplicaKey {
@@ -1752,7 +2057,7 @@ type DialWork struct {
 
 func (x *DialWork) Reset() {
 	*x = DialWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +2069,7 @@ func (x *DialWork) String() string {
 func (*DialWork) ProtoMessage() {}
 
 func (x *DialWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +2082,7 @@ func (x *DialWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialWork.ProtoReflect.Descriptor instead.
 func (*DialWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DialWork) GetKey() *ReplicaKey {
@@ -1815,7 +2120,7 @@ type CopyWork struct {
 
 func (x *CopyWork) Reset() {
 	*x = CopyWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +2132,7 @@ func (x *CopyWork) String() string {
 func (*CopyWork) ProtoMessage() {}
 
 func (x *CopyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +2145,7 @@ func (x *CopyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyWork.ProtoReflect.Descriptor instead.
 func (*CopyWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CopyWork) GetKey() *ReplicaKey {
@@ -1888,7 +2193,7 @@ type FileStat struct {
 
 func (x *FileStat) Reset() {
 	*x = FileStat{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +2205,7 @@ func (x *FileStat) String() string {
 func (*FileStat) ProtoMessage() {}
 
 func (x *FileStat) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +2218,7 @@ func (x *FileStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
 func (*FileStat) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FileStat) GetName() string {
@@ -1968,7 +2273,7 @@ type Flow struct {
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2285,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2298,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Flow) GetWord() isFlow_Word {
@@ -2074,7 +2379,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2391,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2404,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AttachRequest) GetWorkId() string {
@@ -2240,7 +2545,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +2557,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +2570,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LogLine) GetAt() *timestamppb.Timestamp {
@@ -2314,7 +2619,7 @@ type WorkEnd struct {
 
 func (x *WorkEnd) Reset() {
 	*x = WorkEnd{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2631,7 @@ func (x *WorkEnd) String() string {
 func (*WorkEnd) ProtoMessage() {}
 
 func (x *WorkEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2644,7 @@ func (x *WorkEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkEnd.ProtoReflect.Descriptor instead.
 func (*WorkEnd) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WorkEnd) GetExitCode() int32 {
@@ -2372,7 +2677,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2689,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2702,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AttachResponse) GetData() isAttachResponse_Data {
@@ -2496,7 +2801,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[28]
+	mi := &file_argosy_v1_machine_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2508,7 +2813,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[28]
+	mi := &file_argosy_v1_machine_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2521,7 +2826,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -2578,14 +2883,33 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"A\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"\x85\x02\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\"\xa4\x01\n" +
+	"\fLeaveRequest\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x125\n" +
+	"\bdeadline\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x12(\n" +
+	"\x10stop_at_deadline\x18\x03 \x01(\bR\x0estopAtDeadline\x12\x1b\n" +
+	"\tstop_data\x18\x04 \x01(\bR\bstopData\"\x9d\x01\n" +
+	"\rLeaveResponse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
+	"\x05drain\x18\x02 \x01(\v2\x10.argosy.v1.DrainR\x05drain\x12\x1c\n" +
+	"\tremaining\x18\x03 \x03(\tR\tremaining\x12\x18\n" +
+	"\adrained\x18\x04 \x01(\bR\adrained\x12\x18\n" +
+	"\avolumes\x18\x05 \x03(\tR\avolumes\"N\n" +
+	"\rDepartRequest\x12\x14\n" +
+	"\x05force\x18\x01 \x01(\bR\x05force\x12'\n" +
+	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\"\x10\n" +
+	"\x0eDepartResponse\"\xb8\x02\n" +
 	"\x0eSessionRequest\x12(\n" +
 	"\x05hello\x18\x01 \x01(\v2\x10.argosy.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x06report\x18\x02 \x01(\v2\x11.argosy.v1.ReportH\x00R\x06report\x12%\n" +
 	"\x04beat\x18\x03 \x01(\v2\x0f.argosy.v1.BeatH\x00R\x04beat\x12:\n" +
 	"\vtransitions\x18\x04 \x01(\v2\x16.argosy.v1.TransitionsH\x00R\vtransitions\x12.\n" +
-	"\x05usage\x18\x05 \x01(\v2\x16.argosy.v1.UsageReportH\x00R\x05usageB\t\n" +
-	"\amessage\"\x96\x02\n" +
+	"\x05usage\x18\x05 \x01(\v2\x16.argosy.v1.UsageReportH\x00R\x05usage\x121\n" +
+	"\x06engine\x18\x06 \x01(\v2\x17.argosy.v1.EngineReportH\x00R\x06engineB\t\n" +
+	"\amessage\"Z\n" +
+	"\fEngineReport\x12\x18\n" +
+	"\atrouble\x18\x01 \x01(\tR\atrouble\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x96\x02\n" +
 	"\x05Hello\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1d\n" +
 	"\n" +
@@ -2739,10 +3063,12 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\x0fCOPY_KIND_WRITE\x10\x032\x82\x01\n" +
 	"\vJoinService\x127\n" +
 	"\x04Join\x12\x16.argosy.v1.JoinRequest\x1a\x17.argosy.v1.JoinResponse\x12:\n" +
-	"\x05Renew\x12\x17.argosy.v1.RenewRequest\x1a\x18.argosy.v1.RenewResponse2\x97\x01\n" +
+	"\x05Renew\x12\x17.argosy.v1.RenewRequest\x1a\x18.argosy.v1.RenewResponse2\x92\x02\n" +
 	"\fAgentService\x12D\n" +
 	"\aSession\x12\x19.argosy.v1.SessionRequest\x1a\x1a.argosy.v1.SessionResponse(\x010\x01\x12A\n" +
-	"\x06Attach\x12\x18.argosy.v1.AttachRequest\x1a\x19.argosy.v1.AttachResponse(\x010\x01B>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\x06Attach\x12\x18.argosy.v1.AttachRequest\x1a\x19.argosy.v1.AttachResponse(\x010\x01\x12:\n" +
+	"\x05Leave\x12\x17.argosy.v1.LeaveRequest\x1a\x18.argosy.v1.LeaveResponse\x12=\n" +
+	"\x06Depart\x12\x18.argosy.v1.DepartRequest\x1a\x19.argosy.v1.DepartResponseB>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_argosy_v1_machine_proto_rawDescOnce sync.Once
@@ -2757,115 +3083,129 @@ func file_argosy_v1_machine_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_machine_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_argosy_v1_machine_proto_goTypes = []any{
 	(CopyKind)(0),                 // 0: argosy.v1.CopyKind
 	(*JoinRequest)(nil),           // 1: argosy.v1.JoinRequest
 	(*JoinResponse)(nil),          // 2: argosy.v1.JoinResponse
 	(*RenewRequest)(nil),          // 3: argosy.v1.RenewRequest
 	(*RenewResponse)(nil),         // 4: argosy.v1.RenewResponse
-	(*SessionRequest)(nil),        // 5: argosy.v1.SessionRequest
-	(*Hello)(nil),                 // 6: argosy.v1.Hello
-	(*Beat)(nil),                  // 7: argosy.v1.Beat
-	(*Report)(nil),                // 8: argosy.v1.Report
-	(*Transitions)(nil),           // 9: argosy.v1.Transitions
-	(*UsageReport)(nil),           // 10: argosy.v1.UsageReport
-	(*SessionResponse)(nil),       // 11: argosy.v1.SessionResponse
-	(*Welcome)(nil),               // 12: argosy.v1.Welcome
-	(*Refusal)(nil),               // 13: argosy.v1.Refusal
-	(*Assignments)(nil),           // 14: argosy.v1.Assignments
-	(*TransitionsAck)(nil),        // 15: argosy.v1.TransitionsAck
-	(*NetworkUpdate)(nil),         // 16: argosy.v1.NetworkUpdate
-	(*UsagePace)(nil),             // 17: argosy.v1.UsagePace
-	(*Work)(nil),                  // 18: argosy.v1.Work
-	(*LogsWork)(nil),              // 19: argosy.v1.LogsWork
-	(*ExecWork)(nil),              // 20: argosy.v1.ExecWork
-	(*DialWork)(nil),              // 21: argosy.v1.DialWork
-	(*CopyWork)(nil),              // 22: argosy.v1.CopyWork
-	(*FileStat)(nil),              // 23: argosy.v1.FileStat
-	(*Flow)(nil),                  // 24: argosy.v1.Flow
-	(*AttachRequest)(nil),         // 25: argosy.v1.AttachRequest
-	(*LogLine)(nil),               // 26: argosy.v1.LogLine
-	(*WorkEnd)(nil),               // 27: argosy.v1.WorkEnd
-	(*AttachResponse)(nil),        // 28: argosy.v1.AttachResponse
-	(*TerminalSize)(nil),          // 29: argosy.v1.TerminalSize
-	nil,                           // 30: argosy.v1.JoinRequest.LabelsEntry
-	nil,                           // 31: argosy.v1.ExecWork.EnvironmentEntry
-	(*Capacity)(nil),              // 32: argosy.v1.Capacity
-	(*ClusterSettings)(nil),       // 33: argosy.v1.ClusterSettings
-	(*ReplicaObservation)(nil),    // 34: argosy.v1.ReplicaObservation
-	(*Transition)(nil),            // 35: argosy.v1.Transition
-	(*MachineUsage)(nil),          // 36: argosy.v1.MachineUsage
-	(*MemberUsage)(nil),           // 37: argosy.v1.MemberUsage
-	(*Assignment)(nil),            // 38: argosy.v1.Assignment
-	(*ReplicaKey)(nil),            // 39: argosy.v1.ReplicaKey
-	(*Peer)(nil),                  // 40: argosy.v1.Peer
-	(*Endpoint)(nil),              // 41: argosy.v1.Endpoint
-	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
+	(*LeaveRequest)(nil),          // 5: argosy.v1.LeaveRequest
+	(*LeaveResponse)(nil),         // 6: argosy.v1.LeaveResponse
+	(*DepartRequest)(nil),         // 7: argosy.v1.DepartRequest
+	(*DepartResponse)(nil),        // 8: argosy.v1.DepartResponse
+	(*SessionRequest)(nil),        // 9: argosy.v1.SessionRequest
+	(*EngineReport)(nil),          // 10: argosy.v1.EngineReport
+	(*Hello)(nil),                 // 11: argosy.v1.Hello
+	(*Beat)(nil),                  // 12: argosy.v1.Beat
+	(*Report)(nil),                // 13: argosy.v1.Report
+	(*Transitions)(nil),           // 14: argosy.v1.Transitions
+	(*UsageReport)(nil),           // 15: argosy.v1.UsageReport
+	(*SessionResponse)(nil),       // 16: argosy.v1.SessionResponse
+	(*Welcome)(nil),               // 17: argosy.v1.Welcome
+	(*Refusal)(nil),               // 18: argosy.v1.Refusal
+	(*Assignments)(nil),           // 19: argosy.v1.Assignments
+	(*TransitionsAck)(nil),        // 20: argosy.v1.TransitionsAck
+	(*NetworkUpdate)(nil),         // 21: argosy.v1.NetworkUpdate
+	(*UsagePace)(nil),             // 22: argosy.v1.UsagePace
+	(*Work)(nil),                  // 23: argosy.v1.Work
+	(*LogsWork)(nil),              // 24: argosy.v1.LogsWork
+	(*ExecWork)(nil),              // 25: argosy.v1.ExecWork
+	(*DialWork)(nil),              // 26: argosy.v1.DialWork
+	(*CopyWork)(nil),              // 27: argosy.v1.CopyWork
+	(*FileStat)(nil),              // 28: argosy.v1.FileStat
+	(*Flow)(nil),                  // 29: argosy.v1.Flow
+	(*AttachRequest)(nil),         // 30: argosy.v1.AttachRequest
+	(*LogLine)(nil),               // 31: argosy.v1.LogLine
+	(*WorkEnd)(nil),               // 32: argosy.v1.WorkEnd
+	(*AttachResponse)(nil),        // 33: argosy.v1.AttachResponse
+	(*TerminalSize)(nil),          // 34: argosy.v1.TerminalSize
+	nil,                           // 35: argosy.v1.JoinRequest.LabelsEntry
+	nil,                           // 36: argosy.v1.ExecWork.EnvironmentEntry
+	(*Capacity)(nil),              // 37: argosy.v1.Capacity
+	(*ClusterSettings)(nil),       // 38: argosy.v1.ClusterSettings
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*Drain)(nil),                 // 40: argosy.v1.Drain
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*ReplicaObservation)(nil),    // 42: argosy.v1.ReplicaObservation
+	(*Transition)(nil),            // 43: argosy.v1.Transition
+	(*MachineUsage)(nil),          // 44: argosy.v1.MachineUsage
+	(*MemberUsage)(nil),           // 45: argosy.v1.MemberUsage
+	(*Assignment)(nil),            // 46: argosy.v1.Assignment
+	(*ReplicaKey)(nil),            // 47: argosy.v1.ReplicaKey
+	(*Peer)(nil),                  // 48: argosy.v1.Peer
+	(*Endpoint)(nil),              // 49: argosy.v1.Endpoint
 }
 var file_argosy_v1_machine_proto_depIdxs = []int32{
-	30, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
-	32, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
-	33, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
-	6,  // 3: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
-	8,  // 4: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
-	7,  // 5: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
-	9,  // 6: argosy.v1.SessionRequest.transitions:type_name -> argosy.v1.Transitions
-	10, // 7: argosy.v1.SessionRequest.usage:type_name -> argosy.v1.UsageReport
-	32, // 8: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
-	34, // 9: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
-	34, // 10: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
-	35, // 11: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
-	36, // 12: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
-	37, // 13: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
-	12, // 14: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
-	14, // 15: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
-	15, // 16: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
-	16, // 17: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
-	18, // 18: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
-	13, // 19: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
-	17, // 20: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
-	33, // 21: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
-	38, // 22: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
-	39, // 23: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
-	40, // 24: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
-	41, // 25: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
-	41, // 26: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
-	42, // 27: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
-	19, // 28: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
-	20, // 29: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
-	21, // 30: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
-	22, // 31: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
-	39, // 32: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
-	43, // 33: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
-	39, // 34: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
-	31, // 35: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
-	39, // 36: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
-	39, // 37: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 38: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
-	43, // 39: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
-	26, // 40: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
-	27, // 41: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
-	24, // 42: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
-	23, // 43: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
-	43, // 44: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
-	39, // 45: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
-	29, // 46: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
-	24, // 47: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
-	1,  // 48: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
-	3,  // 49: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
-	5,  // 50: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
-	25, // 51: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
-	2,  // 52: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
-	4,  // 53: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
-	11, // 54: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
-	28, // 55: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
-	52, // [52:56] is the sub-list for method output_type
-	48, // [48:52] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	35, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
+	37, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
+	38, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
+	39, // 3: argosy.v1.LeaveRequest.deadline:type_name -> google.protobuf.Duration
+	40, // 4: argosy.v1.LeaveResponse.drain:type_name -> argosy.v1.Drain
+	11, // 5: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
+	13, // 6: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
+	12, // 7: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
+	14, // 8: argosy.v1.SessionRequest.transitions:type_name -> argosy.v1.Transitions
+	15, // 9: argosy.v1.SessionRequest.usage:type_name -> argosy.v1.UsageReport
+	10, // 10: argosy.v1.SessionRequest.engine:type_name -> argosy.v1.EngineReport
+	41, // 11: argosy.v1.EngineReport.since:type_name -> google.protobuf.Timestamp
+	37, // 12: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
+	42, // 13: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
+	42, // 14: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
+	43, // 15: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
+	44, // 16: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
+	45, // 17: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
+	17, // 18: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
+	19, // 19: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
+	20, // 20: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
+	21, // 21: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
+	23, // 22: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
+	18, // 23: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
+	22, // 24: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
+	38, // 25: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
+	46, // 26: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
+	47, // 27: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
+	48, // 28: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
+	49, // 29: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
+	49, // 30: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
+	39, // 31: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
+	24, // 32: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
+	25, // 33: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
+	26, // 34: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
+	27, // 35: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
+	47, // 36: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
+	41, // 37: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
+	47, // 38: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
+	36, // 39: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
+	47, // 40: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
+	47, // 41: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 42: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
+	41, // 43: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
+	31, // 44: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
+	32, // 45: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
+	29, // 46: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
+	28, // 47: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
+	41, // 48: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	47, // 49: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
+	34, // 50: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
+	29, // 51: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
+	1,  // 52: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
+	3,  // 53: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
+	9,  // 54: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
+	30, // 55: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
+	5,  // 56: argosy.v1.AgentService.Leave:input_type -> argosy.v1.LeaveRequest
+	7,  // 57: argosy.v1.AgentService.Depart:input_type -> argosy.v1.DepartRequest
+	2,  // 58: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
+	4,  // 59: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
+	16, // 60: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
+	33, // 61: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
+	6,  // 62: argosy.v1.AgentService.Leave:output_type -> argosy.v1.LeaveResponse
+	8,  // 63: argosy.v1.AgentService.Depart:output_type -> argosy.v1.DepartResponse
+	58, // [58:64] is the sub-list for method output_type
+	52, // [52:58] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_machine_proto_init() }
@@ -2874,14 +3214,15 @@ func file_argosy_v1_machine_proto_init() {
 		return
 	}
 	file_argosy_v1_state_proto_init()
-	file_argosy_v1_machine_proto_msgTypes[4].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[8].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_Report)(nil),
 		(*SessionRequest_Beat)(nil),
 		(*SessionRequest_Transitions)(nil),
 		(*SessionRequest_Usage)(nil),
+		(*SessionRequest_Engine)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[10].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[15].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignments)(nil),
 		(*SessionResponse_TransitionsAck)(nil),
@@ -2890,18 +3231,18 @@ func file_argosy_v1_machine_proto_init() {
 		(*SessionResponse_Refusal)(nil),
 		(*SessionResponse_UsagePace)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[17].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[22].OneofWrappers = []any{
 		(*Work_Logs)(nil),
 		(*Work_Exec)(nil),
 		(*Work_Dial)(nil),
 		(*Work_Copy)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[23].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[28].OneofWrappers = []any{
 		(*Flow_Content)(nil),
 		(*Flow_Ended)(nil),
 		(*Flow_Taken)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[24].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[29].OneofWrappers = []any{
 		(*AttachRequest_Log)(nil),
 		(*AttachRequest_Stdout)(nil),
 		(*AttachRequest_Stderr)(nil),
@@ -2910,7 +3251,7 @@ func file_argosy_v1_machine_proto_init() {
 		(*AttachRequest_Dialled)(nil),
 		(*AttachRequest_Stat)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[27].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[32].OneofWrappers = []any{
 		(*AttachResponse_Stdin)(nil),
 		(*AttachResponse_StdinClosed)(nil),
 		(*AttachResponse_Resize)(nil),
@@ -2923,7 +3264,7 @@ func file_argosy_v1_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_machine_proto_rawDesc), len(file_argosy_v1_machine_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -1782,7 +1782,9 @@ type Placement struct {
 	// Stacks (`stack` of this app or `app/stack`) that must not run on the same machine.
 	ApartFrom []string `protobuf:"bytes,4,rep,name=apart_from,json=apartFrom" json:"apart_from,omitempty"`
 	// Stacks that must already run on the machine.
-	TogetherWith  []string `protobuf:"bytes,5,rep,name=together_with,json=togetherWith" json:"together_with,omitempty"`
+	TogetherWith []string `protobuf:"bytes,5,rep,name=together_with,json=togetherWith" json:"together_with,omitempty"`
+	// A replica whose machine no longer meets `require`, because labels changed, is moved. Otherwise it stays.
+	MoveWhenUnmet bool `protobuf:"varint,6,opt,name=move_when_unmet,json=moveWhenUnmet" json:"move_when_unmet,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1850,6 +1852,13 @@ func (x *Placement) GetTogetherWith() []string {
 		return x.TogetherWith
 	}
 	return nil
+}
+
+func (x *Placement) GetMoveWhenUnmet() bool {
+	if x != nil {
+		return x.MoveWhenUnmet
+	}
+	return false
 }
 
 type Preference struct {
@@ -2126,14 +2135,15 @@ const file_argosy_v1_spec_proto_rawDesc = "" +
 	"VolumeSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05class\x18\x02 \x01(\x0e2\x16.argosy.v1.VolumeClassR\x05class\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x03R\x04size\"\xb0\x01\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\xd8\x01\n" +
 	"\tPlacement\x12\x18\n" +
 	"\arequire\x18\x01 \x03(\tR\arequire\x12-\n" +
 	"\x06prefer\x18\x02 \x03(\v2\x15.argosy.v1.PreferenceR\x06prefer\x12\x16\n" +
 	"\x06spread\x18\x03 \x03(\tR\x06spread\x12\x1d\n" +
 	"\n" +
 	"apart_from\x18\x04 \x03(\tR\tapartFrom\x12#\n" +
-	"\rtogether_with\x18\x05 \x03(\tR\ftogetherWith\"D\n" +
+	"\rtogether_with\x18\x05 \x03(\tR\ftogetherWith\x12&\n" +
+	"\x0fmove_when_unmet\x18\x06 \x01(\bR\rmoveWhenUnmet\"D\n" +
 	"\n" +
 	"Preference\x12\x1e\n" +
 	"\n" +

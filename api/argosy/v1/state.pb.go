@@ -776,10 +776,14 @@ func (x *Replica) GetPast() []*PastIncarnation {
 }
 
 type PastIncarnation struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Incarnation   uint64                 `protobuf:"varint,1,opt,name=incarnation" json:"incarnation,omitempty"`
-	Machine       string                 `protobuf:"bytes,2,opt,name=machine" json:"machine,omitempty"`
-	Why           string                 `protobuf:"bytes,3,opt,name=why" json:"why,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Incarnation uint64                 `protobuf:"varint,1,opt,name=incarnation" json:"incarnation,omitempty"`
+	Machine     string                 `protobuf:"bytes,2,opt,name=machine" json:"machine,omitempty"`
+	Why         string                 `protobuf:"bytes,3,opt,name=why" json:"why,omitempty"`
+	// It goes on until the replica's present incarnation is ready, at this revision and restart.
+	UntilReady    bool   `protobuf:"varint,4,opt,name=until_ready,json=untilReady" json:"until_ready,omitempty"`
+	Revision      uint64 `protobuf:"varint,5,opt,name=revision" json:"revision,omitempty"`
+	Restart       uint64 `protobuf:"varint,6,opt,name=restart" json:"restart,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -833,6 +837,27 @@ func (x *PastIncarnation) GetWhy() string {
 		return x.Why
 	}
 	return ""
+}
+
+func (x *PastIncarnation) GetUntilReady() bool {
+	if x != nil {
+		return x.UntilReady
+	}
+	return false
+}
+
+func (x *PastIncarnation) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PastIncarnation) GetRestart() uint64 {
+	if x != nil {
+		return x.Restart
+	}
+	return 0
 }
 
 // Reason explains a decision: one line for people, details with numbers for those who ask.
@@ -1151,7 +1176,9 @@ type Machine struct {
 	// SHA-256 of the public key the machine proved at join.
 	KeyDigest []byte `protobuf:"bytes,12,opt,name=key_digest,json=keyDigest" json:"key_digest,omitempty"`
 	// X25519 public key that secrets for this machine are sealed to.
-	SealingKey    []byte `protobuf:"bytes,13,opt,name=sealing_key,json=sealingKey" json:"sealing_key,omitempty"`
+	SealingKey []byte `protobuf:"bytes,13,opt,name=sealing_key,json=sealingKey" json:"sealing_key,omitempty"`
+	// Present while it is to have nothing to run.
+	Drain         *Drain `protobuf:"bytes,14,opt,name=drain" json:"drain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1277,6 +1304,120 @@ func (x *Machine) GetSealingKey() []byte {
 	return nil
 }
 
+func (x *Machine) GetDrain() *Drain {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+// Drain is somebody's wish that a machine has nothing to run. It holds whatever happens to the machine, until it is taken back.
+type Drain struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since" json:"since,omitempty"`
+	// A user's name, `local` for the Unix socket, or the machine itself.
+	By     string `protobuf:"bytes,2,opt,name=by" json:"by,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason" json:"reason,omitempty"`
+	// When what is left is told; absent when there is no deadline.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=deadline" json:"deadline,omitempty"`
+	// What is left at the deadline is stopped.
+	StopAtDeadline bool `protobuf:"varint,5,opt,name=stop_at_deadline,json=stopAtDeadline" json:"stop_at_deadline,omitempty"`
+	// Replicas with local volumes are stopped. Their data stays where it is, and they wait for the machine.
+	StopData bool `protobuf:"varint,6,opt,name=stop_data,json=stopData" json:"stop_data,omitempty"`
+	// Written when nothing was left for the first time.
+	EmptiedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=emptied_at,json=emptiedAt" json:"emptied_at,omitempty"`
+	// Written when the deadline passed and something was left.
+	Overdue       bool `protobuf:"varint,8,opt,name=overdue" json:"overdue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drain) Reset() {
+	*x = Drain{}
+	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drain) ProtoMessage() {}
+
+func (x *Drain) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drain.ProtoReflect.Descriptor instead.
+func (*Drain) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Drain) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Drain) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Drain) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Drain) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *Drain) GetStopAtDeadline() bool {
+	if x != nil {
+		return x.StopAtDeadline
+	}
+	return false
+}
+
+func (x *Drain) GetStopData() bool {
+	if x != nil {
+		return x.StopData
+	}
+	return false
+}
+
+func (x *Drain) GetEmptiedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EmptiedAt
+	}
+	return nil
+}
+
+func (x *Drain) GetOverdue() bool {
+	if x != nil {
+		return x.Overdue
+	}
+	return false
+}
+
 type Capacity struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	CpuMilli int64                  `protobuf:"varint,1,opt,name=cpu_milli,json=cpuMilli" json:"cpu_milli,omitempty"`
@@ -1292,7 +1433,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	mi := &file_argosy_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1445,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	mi := &file_argosy_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1458,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Capacity) GetCpuMilli() int64 {
@@ -1379,7 +1520,7 @@ type MemberObservation struct {
 
 func (x *MemberObservation) Reset() {
 	*x = MemberObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[11]
+	mi := &file_argosy_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1532,7 @@ func (x *MemberObservation) String() string {
 func (*MemberObservation) ProtoMessage() {}
 
 func (x *MemberObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[11]
+	mi := &file_argosy_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1545,7 @@ func (x *MemberObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberObservation.ProtoReflect.Descriptor instead.
 func (*MemberObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MemberObservation) GetName() string {
@@ -1510,7 +1651,7 @@ type ReplicaObservation struct {
 
 func (x *ReplicaObservation) Reset() {
 	*x = ReplicaObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[12]
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1663,7 @@ func (x *ReplicaObservation) String() string {
 func (*ReplicaObservation) ProtoMessage() {}
 
 func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[12]
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1676,7 @@ func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaObservation.ProtoReflect.Descriptor instead.
 func (*ReplicaObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReplicaObservation) GetKey() *ReplicaKey {
@@ -1622,7 +1763,7 @@ type MemberUsage struct {
 
 func (x *MemberUsage) Reset() {
 	*x = MemberUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1775,7 @@ func (x *MemberUsage) String() string {
 func (*MemberUsage) ProtoMessage() {}
 
 func (x *MemberUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1788,7 @@ func (x *MemberUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberUsage.ProtoReflect.Descriptor instead.
 func (*MemberUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MemberUsage) GetKey() *ReplicaKey {
@@ -1733,7 +1874,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1745,7 +1886,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +1899,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Traffic) GetNetworkReceived() int64 {
@@ -1804,7 +1945,7 @@ type MachineUsage struct {
 
 func (x *MachineUsage) Reset() {
 	*x = MachineUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1957,7 @@ func (x *MachineUsage) String() string {
 func (*MachineUsage) ProtoMessage() {}
 
 func (x *MachineUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1970,7 @@ func (x *MachineUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineUsage.ProtoReflect.Descriptor instead.
 func (*MachineUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MachineUsage) GetCpuMilli() int64 {
@@ -1902,7 +2043,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2055,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2068,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Transition) GetSeq() uint64 {
@@ -2072,7 +2213,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2084,7 +2225,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2097,7 +2238,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Assignment) GetKey() *ReplicaKey {
@@ -2218,7 +2359,7 @@ type SealedSecret struct {
 
 func (x *SealedSecret) Reset() {
 	*x = SealedSecret{}
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +2371,7 @@ func (x *SealedSecret) String() string {
 func (*SealedSecret) ProtoMessage() {}
 
 func (x *SealedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +2384,7 @@ func (x *SealedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedSecret.ProtoReflect.Descriptor instead.
 func (*SealedSecret) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SealedSecret) GetName() string {
@@ -2280,7 +2421,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2433,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2446,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Peer) GetMachine() string {
@@ -2351,7 +2492,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2504,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +2517,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Endpoint) GetKey() *ReplicaKey {
@@ -2440,7 +2581,7 @@ type ClusterSettings struct {
 
 func (x *ClusterSettings) Reset() {
 	*x = ClusterSettings{}
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2452,7 +2593,7 @@ func (x *ClusterSettings) String() string {
 func (*ClusterSettings) ProtoMessage() {}
 
 func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2465,7 +2606,7 @@ func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
 func (*ClusterSettings) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ClusterSettings) GetClusterId() string {
@@ -2564,11 +2705,15 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\vassigned_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"assignedAt\x12.\n" +
-	"\x04past\x18\v \x03(\v2\x1a.argosy.v1.PastIncarnationR\x04past\"_\n" +
+	"\x04past\x18\v \x03(\v2\x1a.argosy.v1.PastIncarnationR\x04past\"\xb6\x01\n" +
 	"\x0fPastIncarnation\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x10\n" +
-	"\x03why\x18\x03 \x01(\tR\x03why\"\x85\x01\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x12\x1f\n" +
+	"\vuntil_ready\x18\x04 \x01(\bR\n" +
+	"untilReady\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\x12\x18\n" +
+	"\arestart\x18\x06 \x01(\x04R\arestart\"\x85\x01\n" +
 	"\x06Reason\x12\x18\n" +
 	"\asummary\x18\x01 \x01(\tR\asummary\x125\n" +
 	"\bverdicts\x18\x02 \x03(\v2\x19.argosy.v1.MachineVerdictR\bverdicts\x12*\n" +
@@ -2591,7 +2736,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\amachine\x18\x04 \x01(\tR\amachine\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x129\n" +
 	"\n" +
-	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\x9c\x04\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xc4\x04\n" +
 	"\aMachine\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x126\n" +
@@ -2608,10 +2753,21 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"key_digest\x18\f \x01(\fR\tkeyDigest\x12\x1f\n" +
 	"\vsealing_key\x18\r \x01(\fR\n" +
-	"sealingKey\x1a9\n" +
+	"sealingKey\x12&\n" +
+	"\x05drain\x18\x0e \x01(\v2\x10.argosy.v1.DrainR\x05drain\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb1\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\x02\n" +
+	"\x05Drain\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x126\n" +
+	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12(\n" +
+	"\x10stop_at_deadline\x18\x05 \x01(\bR\x0estopAtDeadline\x12\x1b\n" +
+	"\tstop_data\x18\x06 \x01(\bR\bstopData\x129\n" +
+	"\n" +
+	"emptied_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\temptiedAt\x12\x18\n" +
+	"\aoverdue\x18\b \x01(\bR\aoverdue\"\xb1\x01\n" +
 	"\bCapacity\x12\x1b\n" +
 	"\tcpu_milli\x18\x01 \x01(\x03R\bcpuMilli\x12\x16\n" +
 	"\x06memory\x18\x02 \x01(\x03R\x06memory\x12*\n" +
@@ -2795,7 +2951,7 @@ func file_argosy_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_argosy_v1_state_proto_goTypes = []any{
 	(ReplicaGoal)(0),              // 0: argosy.v1.ReplicaGoal
 	(MachineCondition)(0),         // 1: argosy.v1.MachineCondition
@@ -2812,87 +2968,92 @@ var file_argosy_v1_state_proto_goTypes = []any{
 	(*RuleVerdict)(nil),           // 12: argosy.v1.RuleVerdict
 	(*Volume)(nil),                // 13: argosy.v1.Volume
 	(*Machine)(nil),               // 14: argosy.v1.Machine
-	(*Capacity)(nil),              // 15: argosy.v1.Capacity
-	(*MemberObservation)(nil),     // 16: argosy.v1.MemberObservation
-	(*ReplicaObservation)(nil),    // 17: argosy.v1.ReplicaObservation
-	(*MemberUsage)(nil),           // 18: argosy.v1.MemberUsage
-	(*Traffic)(nil),               // 19: argosy.v1.Traffic
-	(*MachineUsage)(nil),          // 20: argosy.v1.MachineUsage
-	(*Transition)(nil),            // 21: argosy.v1.Transition
-	(*Assignment)(nil),            // 22: argosy.v1.Assignment
-	(*SealedSecret)(nil),          // 23: argosy.v1.SealedSecret
-	(*Peer)(nil),                  // 24: argosy.v1.Peer
-	(*Endpoint)(nil),              // 25: argosy.v1.Endpoint
-	(*ClusterSettings)(nil),       // 26: argosy.v1.ClusterSettings
-	nil,                           // 27: argosy.v1.App.RestartsEntry
-	nil,                           // 28: argosy.v1.App.ReplicaRestartsEntry
-	nil,                           // 29: argosy.v1.Machine.LabelsEntry
-	nil,                           // 30: argosy.v1.Assignment.ConfigsEntry
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
-	(*AppSpec)(nil),               // 32: argosy.v1.AppSpec
-	(VolumeClass)(0),              // 33: argosy.v1.VolumeClass
-	(*PublishedPort)(nil),         // 34: argosy.v1.PublishedPort
-	(*StackSpec)(nil),             // 35: argosy.v1.StackSpec
-	(*ContainerSpec)(nil),         // 36: argosy.v1.ContainerSpec
-	(*Port)(nil),                  // 37: argosy.v1.Port
-	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
+	(*Drain)(nil),                 // 15: argosy.v1.Drain
+	(*Capacity)(nil),              // 16: argosy.v1.Capacity
+	(*MemberObservation)(nil),     // 17: argosy.v1.MemberObservation
+	(*ReplicaObservation)(nil),    // 18: argosy.v1.ReplicaObservation
+	(*MemberUsage)(nil),           // 19: argosy.v1.MemberUsage
+	(*Traffic)(nil),               // 20: argosy.v1.Traffic
+	(*MachineUsage)(nil),          // 21: argosy.v1.MachineUsage
+	(*Transition)(nil),            // 22: argosy.v1.Transition
+	(*Assignment)(nil),            // 23: argosy.v1.Assignment
+	(*SealedSecret)(nil),          // 24: argosy.v1.SealedSecret
+	(*Peer)(nil),                  // 25: argosy.v1.Peer
+	(*Endpoint)(nil),              // 26: argosy.v1.Endpoint
+	(*ClusterSettings)(nil),       // 27: argosy.v1.ClusterSettings
+	nil,                           // 28: argosy.v1.App.RestartsEntry
+	nil,                           // 29: argosy.v1.App.ReplicaRestartsEntry
+	nil,                           // 30: argosy.v1.Machine.LabelsEntry
+	nil,                           // 31: argosy.v1.Assignment.ConfigsEntry
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*AppSpec)(nil),               // 33: argosy.v1.AppSpec
+	(VolumeClass)(0),              // 34: argosy.v1.VolumeClass
+	(*PublishedPort)(nil),         // 35: argosy.v1.PublishedPort
+	(*StackSpec)(nil),             // 36: argosy.v1.StackSpec
+	(*ContainerSpec)(nil),         // 37: argosy.v1.ContainerSpec
+	(*Port)(nil),                  // 38: argosy.v1.Port
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
 }
 var file_argosy_v1_state_proto_depIdxs = []int32{
-	31, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
-	27, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
-	28, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
-	32, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
-	31, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
+	32, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
+	28, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
+	29, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
+	33, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
+	32, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
 	7,  // 5: argosy.v1.Replica.key:type_name -> argosy.v1.ReplicaKey
 	0,  // 6: argosy.v1.Replica.goal:type_name -> argosy.v1.ReplicaGoal
 	10, // 7: argosy.v1.Replica.reason:type_name -> argosy.v1.Reason
-	31, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
+	32, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
 	9,  // 9: argosy.v1.Replica.past:type_name -> argosy.v1.PastIncarnation
 	11, // 10: argosy.v1.Reason.verdicts:type_name -> argosy.v1.MachineVerdict
-	31, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
+	32, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
 	12, // 12: argosy.v1.MachineVerdict.rules:type_name -> argosy.v1.RuleVerdict
 	7,  // 13: argosy.v1.Volume.replica:type_name -> argosy.v1.ReplicaKey
-	33, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
-	31, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
-	29, // 16: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
-	15, // 17: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
-	31, // 18: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
+	34, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
+	32, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
+	30, // 16: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
+	16, // 17: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
+	32, // 18: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
 	1,  // 19: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
-	2,  // 20: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
-	31, // 21: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
-	31, // 22: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
-	34, // 23: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
-	7,  // 24: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
-	3,  // 25: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
-	16, // 26: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
-	31, // 27: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
-	7,  // 28: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
-	31, // 29: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
-	19, // 30: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
-	31, // 31: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
-	19, // 32: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
-	31, // 33: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	4,  // 34: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
-	7,  // 35: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
-	11, // 36: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
-	7,  // 37: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 38: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
-	35, // 39: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
-	36, // 40: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
-	23, // 41: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
-	30, // 42: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
-	23, // 43: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
-	31, // 44: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
-	7,  // 45: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
-	37, // 46: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
-	38, // 47: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
-	38, // 48: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
-	38, // 49: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	15, // 20: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
+	32, // 21: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	32, // 22: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
+	32, // 23: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
+	2,  // 24: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
+	32, // 25: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
+	32, // 26: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
+	35, // 27: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
+	7,  // 28: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
+	3,  // 29: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
+	17, // 30: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
+	32, // 31: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
+	7,  // 32: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
+	32, // 33: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
+	20, // 34: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
+	32, // 35: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
+	20, // 36: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
+	32, // 37: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	4,  // 38: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
+	7,  // 39: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
+	11, // 40: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
+	7,  // 41: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 42: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
+	36, // 43: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
+	37, // 44: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
+	24, // 45: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
+	31, // 46: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
+	24, // 47: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
+	32, // 48: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
+	7,  // 49: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
+	38, // 50: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
+	39, // 51: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
+	39, // 52: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
+	39, // 53: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_state_proto_init() }
@@ -2907,7 +3068,7 @@ func file_argosy_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_state_proto_rawDesc), len(file_argosy_v1_state_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -88,7 +88,10 @@ func (c *Core) touchMachine(id string) {
 		c.change.Replicas.Add(k)
 	}
 	for _, r := range c.st.MachinePast(id) {
-		c.stacks.Add(state.KeyOf(r.GetKey()).StackKey())
+		k := state.KeyOf(r.GetKey())
+		c.stacks.Add(k.StackKey())
+		c.endpoints.Add(k)
+		c.change.Replicas.Add(k)
 	}
 	for _, v := range c.st.MachineVolumes(id) {
 		c.stacks.Add(state.KeyOf(v.GetReplica()).StackKey())
@@ -213,6 +216,7 @@ func (c *Core) syncPlaced(k state.Key, r *argosyv1.Replica) {
 		if !slices.ContainsFunc(want, samePlace(old)) {
 			c.sched.Remove(old)
 			c.capacity = true
+			c.machines.Add(old.Machine) // which may be empty now
 		}
 	}
 	for _, p := range want {
@@ -302,6 +306,9 @@ func (c *Core) secretsChanged(secrets, credentials state.Set[state.SecretKey]) {
 				k := state.KeyOf(r.GetKey())
 				if r.GetMachine() != "" && c.names(k, r, secrets, credentials) {
 					c.disp.Mark(r.GetMachine(), k)
+				}
+				if p := standsIn(r); p != nil {
+					c.disp.Mark(p.GetMachine(), k)
 				}
 			}
 		}

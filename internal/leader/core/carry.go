@@ -186,6 +186,10 @@ func (s *stepping) fits(ch orchestrator.Change, after shape) bool {
 	if home, volume := c.st.HomeOf(k); home != "" {
 		text += fmt.Sprintf(", and volume %s keeps it there", volume)
 	}
+	if w, ok := c.waits[k.StackKey()][k]; ok { // what else there is to say of where it is
+		text = w.text + "; " + text
+		delete(c.waits[k.StackKey()], k)
+	}
 	c.wait(k, wait{text: text})
 	c.stuck.Add(k.StackKey())
 	return false
@@ -200,7 +204,7 @@ func (s *stepping) move(ch orchestrator.Change) bool {
 	switch {
 	case s.changed.Has(k), after.fault != "", before.sign == after.sign, home != "", c.each.Has(k.StackKey()):
 		return false
-	case c.condition(r.GetMachine()) != condReady && c.condition(r.GetMachine()) != argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING:
+	case !answers(c.condition(r.GetMachine())):
 		return false
 	}
 	d := c.sched.Decide(s.now, []scheduler.Request{{

@@ -202,6 +202,11 @@ func (v *View) ExplainMachine(m *argosyv1.Machine, tenant string) *argosyv1.Expl
 	if v.Condition(m.GetId()) != condReady {
 		say("it takes no replicas while it is not ready")
 	}
+	for _, l := range out.Machine.GetRemaining() {
+		if l.GetKey().GetTenant() == tenant {
+			say("%s: %s", state.KeyOf(l.GetKey()), l.GetWhy())
+		}
+	}
 	if v.core.paused != "" {
 		say("%s", v.core.paused)
 	}

@@ -21,8 +21,12 @@ const (
 	condReady       = argosyv1.MachineCondition_MACHINE_CONDITION_READY
 	condUnreachable = argosyv1.MachineCondition_MACHINE_CONDITION_UNREACHABLE
 	condLost        = argosyv1.MachineCondition_MACHINE_CONDITION_LOST
+	condDraining    = argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING
 	condUnknown     = argosyv1.MachineCondition_MACHINE_CONDITION_UNSPECIFIED
 )
+
+// answers reports whether a machine in a condition is heard of.
+func answers(c argosyv1.MachineCondition) bool { return c == condReady || c == condDraining }
 
 // judge judges all machines by their silence.
 func (c *Core) judge(now time.Time) {
@@ -37,16 +41,21 @@ func (c *Core) judge(now time.Time) {
 			since = now
 			c.known[m.GetId()] = now
 		}
-		beats[i] = orchestrator.Beats{ID: m.GetId(), Recorded: m.GetCondition(), Last: c.disp.LastHeard(m.GetId()), Since: since}
+		beats[i] = orchestrator.Beats{ID: m.GetId(), Recorded: m.GetCondition(), Draining: m.GetDrain() != nil,
+			Last: c.disp.LastHeard(m.GetId()), Since: since}
 	}
 	v := orchestrator.Conditions(now, c.timing, beats)
-	if v.Paused != c.paused && v.Paused != "" {
-		c.complain("%s", v.Paused)
-	}
-	c.paused = v.Paused
+	c.pause(v.Paused)
 	c.judgeAt = v.Next
 	if c.judgeAt.IsZero() {
 		c.judgeAt = now.Add(c.timing.Unreachable)
+	}
+	for _, m := range list {
+		if at := deadline(m); !at.IsZero() && !now.Before(at) {
+			c.machines.Add(m.GetId())
+		} else if !at.IsZero() && at.Before(c.judgeAt) {
+			c.judgeAt = at
+		}
 	}
 	for _, verdict := range v.Machines {
 		old := c.verdicts[verdict.ID]
@@ -54,7 +63,7 @@ func (c *Core) judge(now time.Time) {
 		if old.Condition == verdict.Condition {
 			continue
 		}
-		if old.Condition == condReady && verdict.Condition == condUnreachable || old.Condition == condUnreachable && verdict.Condition == condReady {
+		if answers(old.Condition) && verdict.Condition == condUnreachable || old.Condition == condUnreachable && answers(verdict.Condition) {
 			c.notes = append(c.notes, c.machineTransition(verdict.ID, old.Condition, verdict.Condition, cmp.Or(verdict.Message, "heard of again")))
 		}
 		c.change.Machines.Add(verdict.ID)
@@ -64,6 +73,31 @@ func (c *Core) judge(now time.Time) {
 	}
 	if c.disp.Held() && c.heardAll(now) {
 		c.disp.Release()
+	}
+}
+
+// pause takes in why nothing is moved off silent machines, empty when it is.
+func (c *Core) pause(why string) {
+	if why == c.paused {
+		return
+	}
+	if why != "" {
+		c.complain("%s", why)
+	}
+	switch {
+	case c.paused == "":
+		c.notes = append(c.notes, &argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_MACHINE,
+			From: "rescheduling", To: "paused", Cause: why})
+	case why == "":
+		c.notes = append(c.notes, &argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_MACHINE,
+			From: "paused", To: "rescheduling", Cause: "no longer are more than half of the machines silent"})
+	}
+	c.paused = why
+	// Whoever waits for a silent machine says why it is not moved.
+	for _, m := range c.st.Machines() {
+		if c.verdicts[m.GetId()].Condition == condUnreachable {
+			c.touchMachine(m.GetId())
+		}
 	}
 }
 
@@ -131,10 +165,11 @@ func (c *Core) machineUnit(now time.Time, id string) Unit {
 	case v.Condition == condLost && m.GetCondition() != condLost:
 		next.Condition = condLost
 		u.note(c.machineTransition(id, condUnreachable, condLost, v.Message))
-	case (v.Condition == condReady) && m.GetCondition() == condLost:
+	case answers(v.Condition) && m.GetCondition() == condLost:
 		next.Condition = condReady
-		u.note(c.machineTransition(id, condLost, condReady, "its agent is back"))
+		u.note(c.machineTransition(id, condLost, v.Condition, "its agent is back"))
 	}
+	c.drained(now, next, u)
 	if !proto.Equal(m, next) {
 		u.put(store.MachineKey(id), next)
 	}

@@ -60,6 +60,7 @@ type planStack struct {
 	spec  *argosyv1.StackSpec
 	entry *argosyv1.ClusterEntry
 	sh    shape
+	waits map[state.Key]string
 }
 
 // Plan says what making a spec the app's next revision would change, where each replica would go and why. It changes
@@ -140,24 +141,21 @@ func (p *planning) stack(k state.StackKey) error {
 	in := orchestrator.Input{
 		Key: k, App: p.app, Target: p.app.GetRevision(), Spec: spec, Entry: entry,
 		Replicas: p.v.StackReplicas(k), Volumes: p.v.StackVolumes(k), Machine: c.orchestratorMachine, Gone: c.gone,
-		Same: func(revision uint64) bool { return c.definition(k, revision) == definition },
+		Same: func(revision uint64) bool { return c.definition(k, revision) == definition }, Unmet: c.unmetBy(sh),
 		Seen: func(r *argosyv1.Replica) orchestrator.Seen { return c.seen(p.v.now, r) },
 	}
 	if entry.GetEachMachine() {
-		for _, m := range p.v.Machines() {
-			if meets(m, sh.Require) && c.condition(m.GetId()) != argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING {
-				in.Allowed = append(in.Allowed, m.GetId())
-			}
-		}
+		in.Allowed = c.allowedBy(sh)
 	}
 	decided := map[state.Key]orchestrator.Change{}
-	for _, ch := range orchestrator.Decide(in).Changes {
+	plan := orchestrator.Decide(in)
+	for _, ch := range slices.Concat(plan.Changes, plan.Moves) {
 		if ch.Kind != orchestrator.DropVolume && ch.Kind != orchestrator.Settle {
 			decided[ch.Key] = ch
 		}
 	}
 	first := len(p.lines)
-	p.current = &planStack{k, spec, entry, sh}
+	p.current = &planStack{k, spec, entry, sh, plan.Waits}
 	p.stackList = append(p.stackList, p.current)
 	for _, r := range in.Replicas {
 		key := state.KeyOf(r.GetKey())
@@ -205,7 +203,7 @@ func (p *planning) existing(ch orchestrator.Change, r *argosyv1.Replica, sh shap
 		l.change.FromMachine = from
 		p.gone = append(p.gone, c.placed[k]...)
 		return
-	case orchestrator.Replace:
+	case orchestrator.Replace, orchestrator.Move:
 		l := p.add(argosyv1.ChangeKind_CHANGE_KIND_MOVE, k, ch.Why)
 		l.change.FromMachine, l.request = from, free
 		return
@@ -224,6 +222,9 @@ func (p *planning) existing(ch orchestrator.Change, r *argosyv1.Replica, sh shap
 func (p *planning) kept(k state.Key, r *argosyv1.Replica, from string, sh shape, same func(uint64) bool, free *scheduler.Request) {
 	c := p.v.core
 	l := p.add(argosyv1.ChangeKind_CHANGE_KIND_KEEP, k, "unchanged")
+	if w := p.current.waits[k]; w != "" && c.st.Machine(r.GetMachine()).GetDrain() != nil {
+		l.why, l.change.Reason.Summary = w, w
+	}
 	l.machine, l.was = r.GetMachine(), r.GetMachine()
 	l.change.FromMachine, l.change.ToMachine = from, from
 	if !same(r.GetRevision()) {

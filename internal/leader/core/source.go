@@ -65,13 +65,16 @@ func (c *Core) Assignment(id string, k state.Key) *argosyv1.Assignment {
 		Restart: r.GetRestart(), Goal: r.GetGoal(), RemoveVolumes: r.GetRemoveVolumes(),
 	}
 	if r.GetMachine() != id {
-		past := state.PastOf(r, id)
-		if len(past) == 0 {
+		past := state.PastOn(r, id)
+		if past == nil {
 			return nil
 		}
-		a.Incarnation, a.Goal, a.RemoveVolumes = past[len(past)-1], argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE, false
+		a.Incarnation, a.Goal, a.RemoveVolumes = past.GetIncarnation(), argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE, false
+		if past.GetUntilReady() && r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN && c.hasStack(k.StackKey(), past.GetRevision()) {
+			a.Goal, a.Revision, a.Restart = argosyv1.ReplicaGoal_REPLICA_GOAL_RUN, past.GetRevision(), past.GetRestart()
+		}
 	}
-	a.Stack, a.Containers = c.st.StackOf(k.StackKey(), r.GetRevision())
+	a.Stack, a.Containers = c.st.StackOf(k.StackKey(), a.GetRevision())
 	if a.Goal != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
 		if a.Stack == nil {
 			a.Stack = c.remnant(k)
@@ -79,7 +82,7 @@ func (c *Core) Assignment(id string, k state.Key) *argosyv1.Assignment {
 		return a
 	}
 	c.files(a, k, c.st.Machine(id))
-	if rev := c.st.AppRevision(k.Tenant, k.App, r.GetRevision()); rev.GetTraceparent() != "" {
+	if rev := c.st.AppRevision(k.Tenant, k.App, a.GetRevision()); rev.GetTraceparent() != "" {
 		a.Traceparent, a.TracedUntil = rev.GetTraceparent(), timestamppb.New(rev.GetCreatedAt().AsTime().Add(tracedFor))
 	}
 	return a
@@ -87,6 +90,37 @@ func (c *Core) Assignment(id string, k state.Key) *argosyv1.Assignment {
 
 // tracedFor is how long what is done for a revision counts as its doing: what fails a week later is another story.
 const tracedFor = time.Hour
+
+func (c *Core) hasStack(k state.StackKey, revision uint64) bool {
+	spec, _ := c.st.StackOf(k, revision)
+	return spec != nil
+}
+
+// standsIn is the earlier incarnation that goes on until the present one is ready, nil when there is none.
+func standsIn(r *argosyv1.Replica) *argosyv1.PastIncarnation {
+	if r.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
+		return nil
+	}
+	for _, p := range r.GetPast() {
+		if p.GetUntilReady() && p.GetMachine() != r.GetMachine() {
+			return p
+		}
+	}
+	return nil
+}
+
+// serving is the incarnation of a replica that others should reach: the present one, unless an earlier one goes on until
+// that is ready, and is ready itself.
+func (c *Core) serving(k state.Key, r *argosyv1.Replica) (machine string, incarnation, revision uint64) {
+	ready := func(machine string, incarnation uint64) bool {
+		o, _, ok := c.disp.Seen(machine, k, incarnation)
+		return ok && o.GetAppUid() == r.GetAppUid() && o.GetState() == argosyv1.ReplicaState_REPLICA_STATE_READY
+	}
+	if p := standsIn(r); p != nil && !ready(r.GetMachine(), r.GetIncarnation()) && ready(p.GetMachine(), p.GetIncarnation()) {
+		return p.GetMachine(), p.GetIncarnation(), p.GetRevision()
+	}
+	return r.GetMachine(), r.GetIncarnation(), r.GetRevision()
+}
 
 // remnant stands in for a stack whose revision is no longer known, so that its volumes can be found.
 func (c *Core) remnant(k state.Key) *argosyv1.StackSpec {
@@ -159,23 +193,24 @@ func (c *Core) sealTo(m *argosyv1.Machine, s *storev1.Secret, credential bool) *
 // they are not ready; unless so many are silent at once that it is not theirs.
 func (c *Core) endpointsOf(k state.Key) []*argosyv1.Endpoint {
 	r := c.st.Replica(k)
-	if r == nil || r.GetMachine() == "" {
+	machine, incarnation, revision := c.serving(k, r)
+	if r == nil || machine == "" {
 		return nil
 	}
-	o, _, ok := c.disp.Seen(r.GetMachine(), k, r.GetIncarnation())
+	o, _, ok := c.disp.Seen(machine, k, incarnation)
 	if !ok || o.GetAppUid() != r.GetAppUid() {
 		return nil
 	}
-	_, containers := c.st.StackOf(k.StackKey(), r.GetRevision())
-	subnet, _ := netip.ParsePrefix(c.st.Machine(r.GetMachine()).GetSubnet())
-	silent := c.condition(r.GetMachine()) == condLost || c.condition(r.GetMachine()) == condUnreachable && c.paused == ""
+	_, containers := c.st.StackOf(k.StackKey(), revision)
+	subnet, _ := netip.ParsePrefix(c.st.Machine(machine).GetSubnet())
+	silent := c.condition(machine) == condLost || c.condition(machine) == condUnreachable && c.paused == ""
 	var out []*argosyv1.Endpoint
 	for _, m := range o.GetMembers() {
 		addr, err := netip.ParseAddr(m.GetAddress())
 		if err != nil || subnet.IsValid() && !subnet.Contains(addr) {
 			continue
 		}
-		out = append(out, &argosyv1.Endpoint{Key: k.Proto(), Member: m.GetName(), Address: addr.String(), Incarnation: r.GetIncarnation(),
+		out = append(out, &argosyv1.Endpoint{Key: k.Proto(), Member: m.GetName(), Address: addr.String(), Incarnation: incarnation,
 			Ready: !silent && r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN &&
 				o.GetState() == argosyv1.ReplicaState_REPLICA_STATE_READY && m.GetState() == argosyv1.MemberState_MEMBER_STATE_RUNNING,
 			Ports: portsOf(containers, m.GetName())})

@@ -91,6 +91,9 @@ func (s *stepping) stack(k state.StackKey) {
 			}
 		}
 	}
+	if plan.MovesHalted == "" {
+		s.leave(k, plan.Moves)
+	}
 	if plan.Halted != "" {
 		c.rolling.Add(k)
 	} else {
@@ -164,6 +167,9 @@ func (c *Core) input(now time.Time, k state.StackKey) (in orchestrator.Input, fa
 	in.Same = func(revision uint64) bool {
 		return revision == in.Target || c.definition(k, revision) == c.definition(k, in.Target)
 	}
+	if in.Spec != nil {
+		in.Unmet = c.unmetBy(c.shapeAt(k, in.Target))
+	}
 	if in.Entry.GetEachMachine() {
 		if sh := c.shapeAt(k, in.Target); sh.fault != "" {
 			return in, sh.fault
@@ -178,22 +184,29 @@ func (c *Core) orchestratorMachine(id string) orchestrator.Machine {
 	if m == nil {
 		return orchestrator.Machine{Name: id}
 	}
-	return orchestrator.Machine{Known: true, Name: m.GetName(), Condition: c.condition(id)}
+	return orchestrator.Machine{Known: true, Name: m.GetName(), Condition: c.condition(id), Draining: m.GetDrain() != nil,
+		StopData: m.GetDrain().GetStopData(), StopAll: m.GetDrain().GetOverdue() && m.GetDrain().GetStopAtDeadline()}
 }
 
 // allowed lists the machines that a stack with one replica on each wants one on.
 func (c *Core) allowed(k state.StackKey, revision uint64) []string {
-	sh := c.shapeAt(k, revision)
+	return c.allowedBy(c.shapeAt(k, revision))
+}
+
+func (c *Core) allowedBy(sh shape) []string {
 	var out []string
 	for _, m := range c.st.Machines() {
-		if c.condition(m.GetId()) != argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING && meets(m, sh.Require) {
+		if m.GetDrain() == nil && meets(m, sh.Require) {
 			out = append(out, m.GetId())
 		}
 	}
 	return out
 }
 
-func meets(m *argosyv1.Machine, require []placement.Expr) bool {
+func meets(m *argosyv1.Machine, require []placement.Expr) bool { return unmet(m, require) == nil }
+
+// unmet is the first rule that a machine does not meet, nil when it meets all.
+func unmet(m *argosyv1.Machine, require []placement.Expr) *placement.Expr {
 	labels := func(key string) (string, bool) {
 		if key == placement.Machine {
 			return m.GetName(), true
@@ -201,7 +214,24 @@ func meets(m *argosyv1.Machine, require []placement.Expr) bool {
 		v, ok := m.GetLabels()[key]
 		return v, ok
 	}
-	return !slices.ContainsFunc(require, func(e placement.Expr) bool { return !e.Eval(labels) })
+	if i := slices.IndexFunc(require, func(e placement.Expr) bool { return !e.Eval(labels) }); i >= 0 {
+		return &require[i]
+	}
+	return nil
+}
+
+// unmetBy puts into words what machines do not meet of a shape.
+func (c *Core) unmetBy(sh shape) func(machine string) string {
+	return func(machine string) string {
+		m := c.st.Machine(machine)
+		if m == nil || sh.fault != "" {
+			return ""
+		}
+		if e := unmet(m, sh.Require); e != nil {
+			return fmt.Sprintf("require %s", e)
+		}
+		return ""
+	}
 }
 
 // seen is what was seen lately of a replica's current incarnation.

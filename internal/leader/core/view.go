@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -29,6 +30,9 @@ func (v *View) Number() uint64 { return v.core.cfg.Number }
 
 // Condition is how a machine stands; UNSPECIFIED when this leader has not heard of it.
 func (v *View) Condition(machine string) argosyv1.MachineCondition { return v.core.condition(machine) }
+
+// Paused says why nothing is moved off silent machines, empty when it is.
+func (v *View) Paused() string { return v.core.paused }
 
 // Connected reports whether a machine has a session with this server.
 func (v *View) Connected(machine string) bool {
@@ -94,15 +98,24 @@ func (v *View) stateOf(r *argosyv1.Replica, o *argosyv1.ReplicaObservation, fres
 	}
 	name := v.MachineName(r.GetMachine())
 	if o != nil {
-		return argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED, fmt.Sprintf("not seen lately: %s is %s", name, v.word(r.GetMachine()))
+		return argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED, v.paused(r, fmt.Sprintf("not seen lately: %s is %s", name, v.word(r.GetMachine())))
 	}
-	if session, reported := v.core.disp.Connected(r.GetMachine()); session && reported && v.core.condition(r.GetMachine()) == condReady {
+	if session, reported := v.core.disp.Connected(r.GetMachine()); session && reported && answers(v.core.condition(r.GetMachine())) {
 		if r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
 			return argosyv1.ReplicaState_REPLICA_STATE_STOPPING, ""
 		}
 		return argosyv1.ReplicaState_REPLICA_STATE_PENDING, fmt.Sprintf("assigned to %s, which has not shown it yet", name)
 	}
-	return argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED, fmt.Sprintf("%s is %s", name, v.word(r.GetMachine()))
+	return argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED, v.paused(r, fmt.Sprintf("%s is %s", name, v.word(r.GetMachine())))
+}
+
+// paused adds to what is said of a replica on a silent machine that it is not moved, when it is not.
+func (v *View) paused(r *argosyv1.Replica, text string) string {
+	if v.core.paused == "" || v.core.condition(r.GetMachine()) != condUnreachable {
+		return text
+	}
+	short, _, _ := strings.Cut(v.core.paused, ", so")
+	return text + "; nothing is moved, as " + short
 }
 
 func (v *View) word(machine string) string {
@@ -196,6 +209,11 @@ func (v *View) MachineStatus(m *argosyv1.Machine) *argosyv1.MachineStatus {
 			out.ReservedCpuMilli += sh.Need.CPU
 			out.ReservedMemory += sh.Need.Memory
 		}
+	}
+	if m.GetDrain() != nil {
+		out.Remaining = v.core.remaining(id)
+		out.Drained = len(out.Remaining) == 0
+		out.Message = join(drainText(m.GetDrain(), len(out.Remaining)), out.Message)
 	}
 	if session, reported := v.core.disp.Connected(id); session && !reported {
 		out.Message = join("its agent is connected and has not reported yet", out.Message)

@@ -73,6 +73,15 @@ const (
 	// MachineServiceRemoveMachineProcedure is the fully-qualified name of the MachineService's
 	// RemoveMachine RPC.
 	MachineServiceRemoveMachineProcedure = "/argosy.v1.MachineService/RemoveMachine"
+	// MachineServiceDrainMachineProcedure is the fully-qualified name of the MachineService's
+	// DrainMachine RPC.
+	MachineServiceDrainMachineProcedure = "/argosy.v1.MachineService/DrainMachine"
+	// MachineServiceActivateMachineProcedure is the fully-qualified name of the MachineService's
+	// ActivateMachine RPC.
+	MachineServiceActivateMachineProcedure = "/argosy.v1.MachineService/ActivateMachine"
+	// MachineServiceDeclareLostProcedure is the fully-qualified name of the MachineService's
+	// DeclareLost RPC.
+	MachineServiceDeclareLostProcedure = "/argosy.v1.MachineService/DeclareLost"
 	// SecretServiceSetSecretProcedure is the fully-qualified name of the SecretService's SetSecret RPC.
 	SecretServiceSetSecretProcedure = "/argosy.v1.SecretService/SetSecret"
 	// SecretServiceListSecretsProcedure is the fully-qualified name of the SecretService's ListSecrets
@@ -442,6 +451,14 @@ type MachineServiceClient interface {
 	LabelMachine(context.Context, *connect.Request[v1.LabelMachineRequest]) (*connect.Response[v1.MachineStatus], error)
 	// RemoveMachine forgets a machine that is gone for good.
 	RemoveMachine(context.Context, *connect.Request[v1.RemoveMachineRequest]) (*connect.Response[v1.RemoveMachineResponse], error)
+	// DrainMachine has a machine emptied: it takes nothing new, and what runs there goes elsewhere or says why it does not. Asked
+	// again it changes deadline, reason and choices; since when and by whom stays.
+	DrainMachine(context.Context, *connect.Request[v1.DrainMachineRequest]) (*connect.Response[v1.MachineStatus], error)
+	// ActivateMachine takes a drain back. What has moved stays where it is.
+	ActivateMachine(context.Context, *connect.Request[v1.ActivateMachineRequest]) (*connect.Response[v1.MachineStatus], error)
+	// DeclareLost says of silent machines that they are gone, so that what ran there runs elsewhere, although so many are silent
+	// that the leader waits. FAILED_PRECONDITION for one that is heard of.
+	DeclareLost(context.Context, *connect.Request[v1.DeclareLostRequest]) (*connect.Response[v1.DeclareLostResponse], error)
 }
 
 // NewMachineServiceClient constructs a client for the argosy.v1.MachineService service. By default,
@@ -473,14 +490,35 @@ func NewMachineServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(machineServiceMethods.ByName("RemoveMachine")),
 			connect.WithClientOptions(opts...),
 		),
+		drainMachine: connect.NewClient[v1.DrainMachineRequest, v1.MachineStatus](
+			httpClient,
+			baseURL+MachineServiceDrainMachineProcedure,
+			connect.WithSchema(machineServiceMethods.ByName("DrainMachine")),
+			connect.WithClientOptions(opts...),
+		),
+		activateMachine: connect.NewClient[v1.ActivateMachineRequest, v1.MachineStatus](
+			httpClient,
+			baseURL+MachineServiceActivateMachineProcedure,
+			connect.WithSchema(machineServiceMethods.ByName("ActivateMachine")),
+			connect.WithClientOptions(opts...),
+		),
+		declareLost: connect.NewClient[v1.DeclareLostRequest, v1.DeclareLostResponse](
+			httpClient,
+			baseURL+MachineServiceDeclareLostProcedure,
+			connect.WithSchema(machineServiceMethods.ByName("DeclareLost")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // machineServiceClient implements MachineServiceClient.
 type machineServiceClient struct {
-	listMachines  *connect.Client[v1.ListMachinesRequest, v1.ListMachinesResponse]
-	labelMachine  *connect.Client[v1.LabelMachineRequest, v1.MachineStatus]
-	removeMachine *connect.Client[v1.RemoveMachineRequest, v1.RemoveMachineResponse]
+	listMachines    *connect.Client[v1.ListMachinesRequest, v1.ListMachinesResponse]
+	labelMachine    *connect.Client[v1.LabelMachineRequest, v1.MachineStatus]
+	removeMachine   *connect.Client[v1.RemoveMachineRequest, v1.RemoveMachineResponse]
+	drainMachine    *connect.Client[v1.DrainMachineRequest, v1.MachineStatus]
+	activateMachine *connect.Client[v1.ActivateMachineRequest, v1.MachineStatus]
+	declareLost     *connect.Client[v1.DeclareLostRequest, v1.DeclareLostResponse]
 }
 
 // ListMachines calls argosy.v1.MachineService.ListMachines.
@@ -498,12 +536,35 @@ func (c *machineServiceClient) RemoveMachine(ctx context.Context, req *connect.R
 	return c.removeMachine.CallUnary(ctx, req)
 }
 
+// DrainMachine calls argosy.v1.MachineService.DrainMachine.
+func (c *machineServiceClient) DrainMachine(ctx context.Context, req *connect.Request[v1.DrainMachineRequest]) (*connect.Response[v1.MachineStatus], error) {
+	return c.drainMachine.CallUnary(ctx, req)
+}
+
+// ActivateMachine calls argosy.v1.MachineService.ActivateMachine.
+func (c *machineServiceClient) ActivateMachine(ctx context.Context, req *connect.Request[v1.ActivateMachineRequest]) (*connect.Response[v1.MachineStatus], error) {
+	return c.activateMachine.CallUnary(ctx, req)
+}
+
+// DeclareLost calls argosy.v1.MachineService.DeclareLost.
+func (c *machineServiceClient) DeclareLost(ctx context.Context, req *connect.Request[v1.DeclareLostRequest]) (*connect.Response[v1.DeclareLostResponse], error) {
+	return c.declareLost.CallUnary(ctx, req)
+}
+
 // MachineServiceHandler is an implementation of the argosy.v1.MachineService service.
 type MachineServiceHandler interface {
 	ListMachines(context.Context, *connect.Request[v1.ListMachinesRequest]) (*connect.Response[v1.ListMachinesResponse], error)
 	LabelMachine(context.Context, *connect.Request[v1.LabelMachineRequest]) (*connect.Response[v1.MachineStatus], error)
 	// RemoveMachine forgets a machine that is gone for good.
 	RemoveMachine(context.Context, *connect.Request[v1.RemoveMachineRequest]) (*connect.Response[v1.RemoveMachineResponse], error)
+	// DrainMachine has a machine emptied: it takes nothing new, and what runs there goes elsewhere or says why it does not. Asked
+	// again it changes deadline, reason and choices; since when and by whom stays.
+	DrainMachine(context.Context, *connect.Request[v1.DrainMachineRequest]) (*connect.Response[v1.MachineStatus], error)
+	// ActivateMachine takes a drain back. What has moved stays where it is.
+	ActivateMachine(context.Context, *connect.Request[v1.ActivateMachineRequest]) (*connect.Response[v1.MachineStatus], error)
+	// DeclareLost says of silent machines that they are gone, so that what ran there runs elsewhere, although so many are silent
+	// that the leader waits. FAILED_PRECONDITION for one that is heard of.
+	DeclareLost(context.Context, *connect.Request[v1.DeclareLostRequest]) (*connect.Response[v1.DeclareLostResponse], error)
 }
 
 // NewMachineServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -531,6 +592,24 @@ func NewMachineServiceHandler(svc MachineServiceHandler, opts ...connect.Handler
 		connect.WithSchema(machineServiceMethods.ByName("RemoveMachine")),
 		connect.WithHandlerOptions(opts...),
 	)
+	machineServiceDrainMachineHandler := connect.NewUnaryHandler(
+		MachineServiceDrainMachineProcedure,
+		svc.DrainMachine,
+		connect.WithSchema(machineServiceMethods.ByName("DrainMachine")),
+		connect.WithHandlerOptions(opts...),
+	)
+	machineServiceActivateMachineHandler := connect.NewUnaryHandler(
+		MachineServiceActivateMachineProcedure,
+		svc.ActivateMachine,
+		connect.WithSchema(machineServiceMethods.ByName("ActivateMachine")),
+		connect.WithHandlerOptions(opts...),
+	)
+	machineServiceDeclareLostHandler := connect.NewUnaryHandler(
+		MachineServiceDeclareLostProcedure,
+		svc.DeclareLost,
+		connect.WithSchema(machineServiceMethods.ByName("DeclareLost")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/argosy.v1.MachineService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case MachineServiceListMachinesProcedure:
@@ -539,6 +618,12 @@ func NewMachineServiceHandler(svc MachineServiceHandler, opts ...connect.Handler
 			machineServiceLabelMachineHandler.ServeHTTP(w, r)
 		case MachineServiceRemoveMachineProcedure:
 			machineServiceRemoveMachineHandler.ServeHTTP(w, r)
+		case MachineServiceDrainMachineProcedure:
+			machineServiceDrainMachineHandler.ServeHTTP(w, r)
+		case MachineServiceActivateMachineProcedure:
+			machineServiceActivateMachineHandler.ServeHTTP(w, r)
+		case MachineServiceDeclareLostProcedure:
+			machineServiceDeclareLostHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -558,6 +643,18 @@ func (UnimplementedMachineServiceHandler) LabelMachine(context.Context, *connect
 
 func (UnimplementedMachineServiceHandler) RemoveMachine(context.Context, *connect.Request[v1.RemoveMachineRequest]) (*connect.Response[v1.RemoveMachineResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.MachineService.RemoveMachine is not implemented"))
+}
+
+func (UnimplementedMachineServiceHandler) DrainMachine(context.Context, *connect.Request[v1.DrainMachineRequest]) (*connect.Response[v1.MachineStatus], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.MachineService.DrainMachine is not implemented"))
+}
+
+func (UnimplementedMachineServiceHandler) ActivateMachine(context.Context, *connect.Request[v1.ActivateMachineRequest]) (*connect.Response[v1.MachineStatus], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.MachineService.ActivateMachine is not implemented"))
+}
+
+func (UnimplementedMachineServiceHandler) DeclareLost(context.Context, *connect.Request[v1.DeclareLostRequest]) (*connect.Response[v1.DeclareLostResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.MachineService.DeclareLost is not implemented"))
 }
 
 // SecretServiceClient is a client for the argosy.v1.SecretService service.

@@ -44,6 +44,10 @@ const (
 	AgentServiceSessionProcedure = "/argosy.v1.AgentService/Session"
 	// AgentServiceAttachProcedure is the fully-qualified name of the AgentService's Attach RPC.
 	AgentServiceAttachProcedure = "/argosy.v1.AgentService/Attach"
+	// AgentServiceLeaveProcedure is the fully-qualified name of the AgentService's Leave RPC.
+	AgentServiceLeaveProcedure = "/argosy.v1.AgentService/Leave"
+	// AgentServiceDepartProcedure is the fully-qualified name of the AgentService's Depart RPC.
+	AgentServiceDepartProcedure = "/argosy.v1.AgentService/Depart"
 )
 
 // JoinServiceClient is a client for the argosy.v1.JoinService service.
@@ -153,6 +157,11 @@ type AgentServiceClient interface {
 	Session(context.Context) *connect.BidiStreamForClient[v1.SessionRequest, v1.SessionResponse]
 	// Attach: the agent opens it to answer Work (logs, exec, connections, files) that came down the session.
 	Attach(context.Context) *connect.BidiStreamForClient[v1.AttachRequest, v1.AttachResponse]
+	// Leave has the calling machine drained, as DrainMachine does, and says how far that is. Asked again it changes nothing.
+	Leave(context.Context, *connect.Request[v1.LeaveRequest]) (*connect.Response[v1.LeaveResponse], error)
+	// Depart takes the calling machine out of the cluster once it is drained. With force also when something is left: what
+	// has local data there then begins anew elsewhere, without it.
+	Depart(context.Context, *connect.Request[v1.DepartRequest]) (*connect.Response[v1.DepartResponse], error)
 }
 
 // NewAgentServiceClient constructs a client for the argosy.v1.AgentService service. By default, it
@@ -178,6 +187,18 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("Attach")),
 			connect.WithClientOptions(opts...),
 		),
+		leave: connect.NewClient[v1.LeaveRequest, v1.LeaveResponse](
+			httpClient,
+			baseURL+AgentServiceLeaveProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("Leave")),
+			connect.WithClientOptions(opts...),
+		),
+		depart: connect.NewClient[v1.DepartRequest, v1.DepartResponse](
+			httpClient,
+			baseURL+AgentServiceDepartProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("Depart")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -185,6 +206,8 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 type agentServiceClient struct {
 	session *connect.Client[v1.SessionRequest, v1.SessionResponse]
 	attach  *connect.Client[v1.AttachRequest, v1.AttachResponse]
+	leave   *connect.Client[v1.LeaveRequest, v1.LeaveResponse]
+	depart  *connect.Client[v1.DepartRequest, v1.DepartResponse]
 }
 
 // Session calls argosy.v1.AgentService.Session.
@@ -197,6 +220,16 @@ func (c *agentServiceClient) Attach(ctx context.Context) *connect.BidiStreamForC
 	return c.attach.CallBidiStream(ctx)
 }
 
+// Leave calls argosy.v1.AgentService.Leave.
+func (c *agentServiceClient) Leave(ctx context.Context, req *connect.Request[v1.LeaveRequest]) (*connect.Response[v1.LeaveResponse], error) {
+	return c.leave.CallUnary(ctx, req)
+}
+
+// Depart calls argosy.v1.AgentService.Depart.
+func (c *agentServiceClient) Depart(ctx context.Context, req *connect.Request[v1.DepartRequest]) (*connect.Response[v1.DepartResponse], error) {
+	return c.depart.CallUnary(ctx, req)
+}
+
 // AgentServiceHandler is an implementation of the argosy.v1.AgentService service.
 type AgentServiceHandler interface {
 	// Session: the machine's stream. The agent says hello, then reports in full, then what changes; the server sends
@@ -204,6 +237,11 @@ type AgentServiceHandler interface {
 	Session(context.Context, *connect.BidiStream[v1.SessionRequest, v1.SessionResponse]) error
 	// Attach: the agent opens it to answer Work (logs, exec, connections, files) that came down the session.
 	Attach(context.Context, *connect.BidiStream[v1.AttachRequest, v1.AttachResponse]) error
+	// Leave has the calling machine drained, as DrainMachine does, and says how far that is. Asked again it changes nothing.
+	Leave(context.Context, *connect.Request[v1.LeaveRequest]) (*connect.Response[v1.LeaveResponse], error)
+	// Depart takes the calling machine out of the cluster once it is drained. With force also when something is left: what
+	// has local data there then begins anew elsewhere, without it.
+	Depart(context.Context, *connect.Request[v1.DepartRequest]) (*connect.Response[v1.DepartResponse], error)
 }
 
 // NewAgentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -225,12 +263,28 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("Attach")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceLeaveHandler := connect.NewUnaryHandler(
+		AgentServiceLeaveProcedure,
+		svc.Leave,
+		connect.WithSchema(agentServiceMethods.ByName("Leave")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceDepartHandler := connect.NewUnaryHandler(
+		AgentServiceDepartProcedure,
+		svc.Depart,
+		connect.WithSchema(agentServiceMethods.ByName("Depart")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/argosy.v1.AgentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AgentServiceSessionProcedure:
 			agentServiceSessionHandler.ServeHTTP(w, r)
 		case AgentServiceAttachProcedure:
 			agentServiceAttachHandler.ServeHTTP(w, r)
+		case AgentServiceLeaveProcedure:
+			agentServiceLeaveHandler.ServeHTTP(w, r)
+		case AgentServiceDepartProcedure:
+			agentServiceDepartHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -246,4 +300,12 @@ func (UnimplementedAgentServiceHandler) Session(context.Context, *connect.BidiSt
 
 func (UnimplementedAgentServiceHandler) Attach(context.Context, *connect.BidiStream[v1.AttachRequest, v1.AttachResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.AgentService.Attach is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) Leave(context.Context, *connect.Request[v1.LeaveRequest]) (*connect.Response[v1.LeaveResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.AgentService.Leave is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) Depart(context.Context, *connect.Request[v1.DepartRequest]) (*connect.Response[v1.DepartResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.AgentService.Depart is not implemented"))
 }
