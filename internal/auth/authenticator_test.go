@@ -86,6 +86,7 @@ func newWorld(t *testing.T) *world {
 	mux.Handle(argosyv1connect.NewAppServiceHandler(apps{}, with))
 	mux.Handle(argosyv1connect.NewMachineServiceHandler(argosyv1connect.UnimplementedMachineServiceHandler{}, with))
 	mux.Handle(argosyv1connect.NewServerServiceHandler(argosyv1connect.UnimplementedServerServiceHandler{}, with))
+	mux.Handle(argosyv1connect.NewBackupServiceHandler(argosyv1connect.UnimplementedBackupServiceHandler{}, with))
 	mux.Handle(argosyv1connect.NewSecretServiceHandler(argosyv1connect.UnimplementedSecretServiceHandler{}, with))
 	mux.Handle(argosyv1connect.NewClusterServiceHandler(argosyv1connect.UnimplementedClusterServiceHandler{}, with))
 	mux.Handle(argosyv1connect.NewStreamServiceHandler(streams{}, with))

@@ -83,6 +83,9 @@ var rules = map[string]rule{
 	connectv1.ClusterServiceListUsageProcedure:   {access: viewers, tenants: []string{"tenant"}},
 	connectv1.ClusterServiceWatchUsageProcedure:  {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
 
+	// Whoever has a backup and its key has every secret of the cluster.
+	connectv1.BackupServiceCreateBackupProcedure: {access: admins},
+
 	connectv1.ServerServiceListServersProcedure:  {access: viewers},
 	connectv1.ServerServiceRemoveServerProcedure: {access: admins},
 	connectv1.ServerServiceEnterProcedure:        {access: servers},

@@ -29,6 +29,7 @@ type connection struct {
 	cluster  argosyv1connect.ClusterServiceClient
 	streams  argosyv1connect.StreamServiceClient
 	servers  argosyv1connect.ServerServiceClient
+	backups  argosyv1connect.BackupServiceClient
 	http     *http.Client
 	base     string
 	// where is what a person would call the server: a socket's path or an address.
@@ -44,6 +45,7 @@ func newConnection(hc *http.Client, base, where string, options ...connect.Clien
 		cluster:  argosyv1connect.NewClusterServiceClient(hc, base, again),
 		streams:  argosyv1connect.NewStreamServiceClient(hc, base, again),
 		servers:  argosyv1connect.NewServerServiceClient(hc, base, again),
+		backups:  argosyv1connect.NewBackupServiceClient(hc, base, again),
 		http:     hc,
 		base:     base,
 		where:    where,

@@ -15,6 +15,7 @@ const onlyHelp = "prints its help"
 // noFormats are the commands that no story tries with each output format, and why.
 var noFormats = map[string]string{
 	"image":           onlyHelp,
+	"backup":          onlyHelp,
 	"secret":          onlyHelp,
 	"registry":        onlyHelp,
 	"token":           onlyHelp,

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/manifest"
 )
 
@@ -19,6 +20,14 @@ type Rooms struct {
 	Serve func(ctx context.Context, o ServerOptions) error
 	// Recover makes the server in a data directory the only one of its cluster.
 	Recover func(ctx context.Context, dir string, log *slog.Logger) (*Recovered, error)
+	// Restore makes a server out of a backup, in an empty data directory.
+	Restore func(ctx context.Context, dir string, backup io.Reader, key BackupKey, log *slog.Logger) (*Recovered, error)
+	// NewBackupKey makes a key that opens backups: the text of its file, and its public half.
+	NewBackupKey func() (file []byte, public string, err error)
+	// LockBackup makes what a passphrase opens.
+	LockBackup func(passphrase []byte) (*argosyv1.BackupLock, error)
+	// VerifyBackup reads a backup to its end: what is in it, too, if key is not nil.
+	VerifyBackup func(in io.Reader, key *BackupKey) (*BackupFacts, error)
 	// Work runs an agent until ctx is done.
 	Work func(ctx context.Context, o AgentOptions) error
 	// Routes are the networks that this host has routes into, in CIDR form, without those of Argosy's own.
@@ -61,6 +70,31 @@ type Recovered struct {
 	Generation uint64   `json:"generation"`
 	Revision   int64    `json:"revision"`
 	Given      []string `json:"given_up"` // the servers that were given up
+	// Kept is how many replicas were about to be removed together with their volumes, which now stay.
+	Kept int `json:"volumes_kept"`
+	// Backup is what it was restored from, nil where a directory had a store.
+	Backup *BackupFacts `json:"backup,omitempty"`
+}
+
+// BackupKey is what opens a backup: the text of a file of keys, or a passphrase.
+type BackupKey struct{ File, Passphrase []byte }
+
+// BackupFacts are what is known of a backup. Opened says that what is in it was read; what follows is known only then.
+type BackupFacts struct {
+	ID         string    `json:"id"`
+	Cluster    string    `json:"cluster"`
+	Made       time.Time `json:"made"`
+	Server     string    `json:"server"`
+	Version    string    `json:"version"`
+	Recipients []string  `json:"recipients"`
+	Passphrase bool      `json:"passphrase"`
+	Size       int64     `json:"size"`
+	Opened     bool      `json:"opened"`
+	Generation uint64    `json:"generation,omitempty"`
+	Revision   int64     `json:"revision,omitempty"`
+	Content    int64     `json:"content_size,omitempty"`
+	History    bool      `json:"history,omitempty"`
+	Images     bool      `json:"images,omitempty"`
 }
 
 // AgentOptions say how to run an agent.

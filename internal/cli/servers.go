@@ -133,23 +133,35 @@ on the new host does both. Where so many are gone that the others are no majorit
 }
 
 func (a *app) serverRecoverCmd() *cobra.Command {
-	var dir string
+	var dir, from string
 	var yes bool
+	var keys keyFlags
 	cmd := &cobra.Command{
-		Use:   "recover",
-		Short: "Go on with one server after a majority is lost for good",
-		Long: `Go on with one server after a majority is lost for good.
+		Use:     "recover",
+		Aliases: []string{"restore"},
+		Short:   "Bring the cluster back with one server: the one that is left, or from a backup",
+		Long: `Bring the cluster back with one server, after a majority is lost for good.
 
-Run it on the server that is left, or on a host where a backup of a server's data directory was put back, while no server runs
+Run it on the server that is left, or on a host where a copy of a server's data directory was put back, while no server runs
 there ('systemctl stop argosy-server'). It becomes the only one, with everything that it knows; what only the lost ones knew is
-lost. Start it then as ever, and have others join it. Machines go on by themselves: they touch no container but what the recovered cluster does not know.
+lost. Where no server is left, --from makes one out of a backup ('argosy backup'), in an empty data directory, with what the
+cluster was when that was made. The file is read to its end, and is right, before anything is kept of it.
+
+Start the server then as ever, where machines expect one of the old ones, and have others join it. Machines go on by
+themselves: they touch no container but what the recovered cluster does not know, or has at another revision. No volume is
+removed.
 
 The other servers are given up and must never run again as they are: empty their data directories before they join anew.
 Should one run all the same, machines take nothing from it, since it is of an earlier generation.`,
 		Example: `  argosy server recover
-  argosy server recover --data-dir /srv/argosy --yes`,
+  argosy server recover --data-dir /srv/argosy --yes
+  argosy server recover --from cluster.backup --key backup.key
+  ssh store cat cluster.backup | argosy server recover --from - --passphrase-file pass --yes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if from == "" && keys.given() {
+				return usageError("--key and --passphrase-file open a backup: name it with --from")
+			}
 			rooms, err := a.rooms()
 			if err != nil {
 				return err
@@ -159,21 +171,56 @@ Should one run all the same, machines take nothing from it, since it is of an ea
 					return err
 				}
 			}
-			r, err := rooms.Recover(cmd.Context(), dir, quiet())
+			var r *Recovered
+			if from != "" {
+				r, err = a.restore(cmd.Context(), rooms, dir, from, keys)
+			} else {
+				r, err = rooms.Recover(cmd.Context(), dir, quiet())
+			}
 			if err != nil {
 				return err
 			}
-			given := "no other server"
-			if len(r.Given) > 0 {
-				given = strings.Join(r.Given, ", ")
+			if r.Kept > 0 {
+				a.note("%s about to be removed with volumes: the volumes stay. Delete the app again with --volumes to remove them.", plural(uint32(r.Kept), "replica"))
+			}
+			if r.Backup != nil {
+				return a.told(r, []string{r.Cluster}, "cluster %s is restored, as it was %s ago, in generation %d; given up: %s\nStart its server: argosy server",
+					r.Cluster, span(time.Since(r.Backup.Made)), r.Generation, orNone(r.Given))
 			}
 			return a.told(r, []string{r.Server}, "server %s is the only one of cluster %s, generation %d, at revision %d; given up: %s\nStart it: argosy server",
-				r.Server, r.Cluster, r.Generation, r.Revision, given)
+				r.Server, r.Cluster, r.Generation, r.Revision, orNone(r.Given))
 		},
 	}
 	cmd.Flags().StringVar(&dir, "data-dir", defaults.ServerDir, "the server's data directory")
+	cmd.Flags().StringVar(&from, "from", "", "make it out of a backup: a file, or '-' for standard input")
+	keys.add(cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
+}
+
+// restore makes a server out of a backup.
+func (a *app) restore(ctx context.Context, rooms *Rooms, dir, from string, keys keyFlags) (*Recovered, error) {
+	in, total, err := a.openBackup(from, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	key, err := a.keyFor(keys)
+	if err != nil {
+		return nil, err
+	}
+	show, end := a.progress("reading " + spoken(from))
+	defer end()
+	r, err := rooms.Restore(ctx, dir, &metered{in: in, told: func(n int64) { show("", n, total) }}, key, quiet())
+	end()
+	return r, err
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "no other server"
+	}
+	return strings.Join(names, ", ")
 }
 
 // completeServers offers the names of servers.

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/client"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/argosy-cluster/argosy/internal/backup"
 	"github.com/argosy-cluster/argosy/internal/cli"
 	"github.com/argosy-cluster/argosy/internal/compose"
 	"github.com/argosy-cluster/argosy/internal/image/load"
@@ -23,7 +24,8 @@ import (
 
 // Rooms are all of them.
 func Rooms() *cli.Rooms {
-	return &cli.Rooms{Serve: serve, Recover: recoverServer, Work: work, Routes: routes, Import: importCompose, Load: loadImage,
+	return &cli.Rooms{Serve: serve, Recover: recoverServer, Restore: restoreServer,
+		NewBackupKey: backup.NewKey, LockBackup: lockBackup, VerifyBackup: verifyBackup, Work: work, Routes: routes, Import: importCompose, Load: loadImage,
 		Local: openLocal, Locals: locals}
 }
 
@@ -38,7 +40,7 @@ func serve(ctx context.Context, o cli.ServerOptions) error {
 
 func recoverServer(ctx context.Context, dir string, log *slog.Logger) (*cli.Recovered, error) {
 	r, err := server.Recover(ctx, dir, log)
-	return (*cli.Recovered)(r), err
+	return recovered(r), err
 }
 
 func importCompose(files []manifest.File, o cli.ImportOptions) cli.Imported {

@@ -76,6 +76,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle(argosyv1connect.NewSecretServiceHandler(secretService{s}, opts...))
 	mux.Handle(argosyv1connect.NewClusterServiceHandler(clusterService{s}, opts...))
 	mux.Handle(argosyv1connect.NewServerServiceHandler(serverService{s}, opts...))
+	mux.Handle(argosyv1connect.NewBackupServiceHandler(backupService{s}, opts...))
 	mux.Handle(argosyv1connect.NewStreamServiceHandler(streamService{s}, opts...))
 	mux.Handle(argosyv1connect.NewJoinServiceHandler(joinService{s}, opts...))
 	mux.Handle(argosyv1connect.NewAgentServiceHandler(agentService{s}, opts...))
@@ -103,7 +104,8 @@ func newGzip() connect.Compressor {
 // pictures and archives no smaller.
 func asItIs(spec connect.Spec) []connect.HandlerOption {
 	switch spec.Procedure {
-	case argosyv1connect.StreamServicePortForwardProcedure, argosyv1connect.StreamServiceCopyProcedure, argosyv1connect.AgentServiceAttachProcedure:
+	case argosyv1connect.StreamServicePortForwardProcedure, argosyv1connect.StreamServiceCopyProcedure, argosyv1connect.AgentServiceAttachProcedure,
+		argosyv1connect.BackupServiceCreateBackupProcedure:
 		return []connect.HandlerOption{connect.WithCompressMinBytes(math.MaxInt)}
 	}
 	return nil

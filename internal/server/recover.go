@@ -8,8 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/backup"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
 	"github.com/argosy-cluster/argosy/internal/store/etcd"
@@ -25,6 +30,10 @@ type Recovered struct {
 	Revision int64 `json:"revision"`
 	// Given are the names of the servers that were given up.
 	Given []string `json:"given_up"`
+	// Kept is how many replicas were about to be removed together with their volumes, which now stay.
+	Kept int `json:"volumes_kept"`
+	// Backup is what it was restored from; nil for a directory that had a store.
+	Backup *backup.Summary `json:"backup,omitempty"`
 }
 
 // Recover makes the server in a data directory, which does not run, the only one of its cluster, with everything that it
@@ -46,7 +55,10 @@ func Recover(ctx context.Context, dataDir string, log *slog.Logger) (*Recovered,
 		return nil, fmt.Errorf("starting the store: %w", err)
 	}
 	defer member.Stop()
-	r, err := takeOver(ctx, etcd.New(member.Client()), id)
+	if err := member.Disarm(ctx); err != nil {
+		return nil, err
+	}
+	r, err := takeOver(ctx, etcd.New(member.Client()), id, "", time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +69,14 @@ func Recover(ctx context.Context, dataDir string, log *slog.Logger) (*Recovered,
 	return r, nil
 }
 
-// takeOver writes that the cluster goes on with one server, in the next generation. Nobody else can write now.
-func takeOver(ctx context.Context, s store.Store, id string) (*Recovered, error) {
+// nextGeneration is above every generation that the cluster was in, even in lives that this store knows nothing of: there may
+// have been any number of restores from the backup that it is from. Seconds grow faster than anybody restores.
+func nextGeneration(number uint64, now time.Time) uint64 {
+	return max(number+1, uint64(max(now.Unix(), 0)))
+}
+
+// takeOver writes that the cluster goes on with one server, in the next generation, and why. Nobody else can write now.
+func takeOver(ctx context.Context, s store.Store, id, cause string, now time.Time) (*Recovered, error) {
 	snap, err := s.Get(ctx, store.ClusterKey, store.GenerationKey)
 	if err != nil {
 		return nil, err
@@ -78,7 +96,10 @@ func takeOver(ctx context.Context, s store.Store, id string) (*Recovered, error)
 	if err != nil || cluster.GetSettings() == nil {
 		return nil, errors.Join(errors.New("the store holds no cluster: this server never was in one, or had not caught up"), err)
 	}
-	r.Cluster, r.Generation = cluster.GetSettings().GetClusterId(), generation.Number+1
+	r.Cluster, r.Generation = cluster.GetSettings().GetClusterId(), nextGeneration(generation.Number, now)
+	if r.Kept, err = keepVolumes(ctx, s); err != nil {
+		return nil, err
+	}
 	records, err := s.List(ctx, store.Servers)
 	if err != nil {
 		return nil, err
@@ -92,11 +113,13 @@ func takeOver(ctx context.Context, s store.Store, id string) (*Recovered, error)
 		r.Given = append(r.Given, srv.Name)
 		txn.Ops = append(txn.Ops, store.Delete(kv.Key))
 	}
-	cause := "recovered by server " + r.Server
+	if cause == "" {
+		cause = "recovered by server " + r.Server
+	}
 	if len(r.Given) > 0 {
 		cause += " without " + strings.Join(r.Given, ", ")
 	}
-	op, err := store.Put(store.GenerationKey, &storev1.Generation{Number: r.Generation, Cause: cause})
+	op, err := store.Put(store.GenerationKey, &storev1.Generation{Number: r.Generation, Cause: cause, Floor: r.Generation})
 	if err != nil {
 		return nil, err
 	}
@@ -106,3 +129,41 @@ func takeOver(ctx context.Context, s store.Store, id string) (*Recovered, error)
 	}
 	return r, nil
 }
+
+// keepVolumes takes back that volumes shall go with replicas that are being removed. The store may be older than what is on
+// the machines: the volumes may belong to a new app of the same name by now, whose data nobody wanted to be removed.
+func keepVolumes(ctx context.Context, s store.Store) (kept int, err error) {
+	snap, err := s.List(ctx, store.Replicas)
+	if err != nil {
+		return 0, err
+	}
+	var txn store.Txn
+	for _, kv := range snap.KVs {
+		r := &argosyv1.Replica{}
+		if err := store.Decode(kv, r); err != nil || !r.RemoveVolumes {
+			continue // one that cannot be read removes nothing
+		}
+		next := proto.CloneOf(r)
+		next.RemoveVolumes = false
+		op, err := store.Put(kv.Key, next)
+		if err != nil {
+			return kept, err
+		}
+		txn.If, txn.Ops = append(txn.If, store.Compare{Key: kv.Key, ModRevision: kv.ModRevision}), append(txn.Ops, op)
+		if kept++; len(txn.Ops) == keepBatch {
+			if _, err := s.Commit(ctx, txn); err != nil {
+				return kept, fmt.Errorf("keeping volumes: %w", err)
+			}
+			txn = store.Txn{}
+		}
+	}
+	if len(txn.Ops) > 0 {
+		if _, err := s.Commit(ctx, txn); err != nil {
+			return kept, fmt.Errorf("keeping volumes: %w", err)
+		}
+	}
+	return kept, nil
+}
+
+// keepBatch is how many replicas one transaction changes.
+const keepBatch = 500

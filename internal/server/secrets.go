@@ -46,7 +46,7 @@ func (s secretService) SetSecret(ctx context.Context, r *connect.Request[argosyv
 		rpc: "SetSecret", tenant: tenant, key: r.Msg.IdempotencyKey, response: res,
 		request: &argosyv1.SetSecretRequest{Tenant: tenant, Name: r.Msg.Name, Value: s.mark(r.Msg.Value)},
 		decide: func(now time.Time, v *leader.View) (leader.Proposal, error) {
-			next := &storev1.Secret{Tenant: tenant, Name: r.Msg.Name, Version: v.Secret(tenant, r.Msg.Name).GetVersion() + 1, ChangedAt: timestamppb.New(now)}
+			next := &storev1.Secret{Tenant: tenant, Name: r.Msg.Name, Version: v.Above(v.Secret(tenant, r.Msg.Name).GetVersion()), ChangedAt: timestamppb.New(now)}
 			s.encrypt(auth.KindSecret, next, r.Msg.Value)
 			proto.Merge(res, secretInfo(next))
 			ops, err := puts(record{store.SecretKey(tenant, next.Name), next})
@@ -140,7 +140,7 @@ func (s secretService) SetRegistryCredential(ctx context.Context, r *connect.Req
 			Password: hex.EncodeToString(s.mark([]byte(r.Msg.Password)))},
 		decide: func(now time.Time, v *leader.View) (leader.Proposal, error) {
 			next := &storev1.Secret{Tenant: tenant, Name: registry, Username: r.Msg.Username,
-				Version: v.Credential(tenant, registry).GetVersion() + 1, ChangedAt: timestamppb.New(now)}
+				Version: v.Above(v.Credential(tenant, registry).GetVersion()), ChangedAt: timestamppb.New(now)}
 			s.encrypt(auth.KindRegistry, next, []byte(r.Msg.Password))
 			proto.Merge(res, &argosyv1.RegistryCredentialInfo{Tenant: tenant, Registry: registry, Username: next.Username})
 			ops, err := puts(record{store.RegistryKey(tenant, registry), next})

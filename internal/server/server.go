@@ -119,6 +119,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
+	if err := checkRestored(cfg.DataDir); err != nil {
+		return err
+	}
 	tracer, err := tracing.New(ctx, "argosy-server", version.Version, os.Getenv)
 	if err != nil {
 		return err

@@ -47,6 +47,10 @@ func (s *State) Settings() *argosyv1.ClusterSettings {
 // Generation is the store's generation, 0 before there is one.
 func (s *State) Generation() uint64 { return s.generation.GetNumber() }
 
+// Above is the number that follows one that was given: an incarnation's or a version's. After a restore it is one that no
+// earlier life of the cluster can have given.
+func (s *State) Above(n uint64) uint64 { return max(n, s.generation.GetFloor()) + 1 }
+
 // Term is the term record as last seen, nil before anybody led.
 func (s *State) Term() *storev1.Term { return s.term }
 

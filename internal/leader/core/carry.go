@@ -79,7 +79,7 @@ func (s *stepping) create(ch orchestrator.Change) {
 
 func (s *stepping) replace(ch orchestrator.Change) {
 	next := proto.CloneOf(ch.Replica)
-	next.Incarnation++
+	next.Incarnation = s.c.st.Above(next.Incarnation)
 	next.Machine, next.AssignedAt = "", nil
 	next.Goal, next.RemoveVolumes = argosyv1.ReplicaGoal_REPLICA_GOAL_RUN, false
 	next.Revision, next.Restart, next.Past = ch.Revision, ch.Restart, ch.Past
@@ -208,7 +208,7 @@ func (s *stepping) move(ch orchestrator.Change) bool {
 		return false
 	}
 	d := c.sched.Decide(s.now, []scheduler.Request{{
-		Replica: schedulerReplica(k), Incarnation: r.GetIncarnation() + 1, Shape: after.Shape,
+		Replica: schedulerReplica(k), Incarnation: c.st.Above(r.GetIncarnation()), Shape: after.Shape,
 	}})
 	if !d[0].Placed() {
 		if w := c.waits[k.StackKey()][k]; w.reason == nil {
@@ -219,7 +219,7 @@ func (s *stepping) move(ch orchestrator.Change) bool {
 	why := fmt.Sprintf("revision %d does not fit on %s", ch.Revision, c.st.MachineName(r.GetMachine()))
 	next := proto.CloneOf(r)
 	next.Past = append(next.Past, &argosyv1.PastIncarnation{Incarnation: r.GetIncarnation(), Machine: r.GetMachine(), Why: why})
-	next.Incarnation++
+	next.Incarnation = c.st.Above(next.Incarnation)
 	next.Revision, next.Restart = ch.Revision, ch.Restart
 	delete(c.waits[k.StackKey()], k)
 	s.assign(job{key: k, next: next, from: "on " + c.st.MachineName(r.GetMachine()), why: why}, &d[0])

@@ -36,7 +36,7 @@ func (s *stepping) handOver(ch orchestrator.Change) bool {
 		return false
 	}
 	d := c.sched.Decide(s.now, []scheduler.Request{{
-		Replica: schedulerReplica(k), Incarnation: r.GetIncarnation() + 1, Shape: sh.Shape,
+		Replica: schedulerReplica(k), Incarnation: c.st.Above(r.GetIncarnation()), Shape: sh.Shape,
 	}})
 	if !d[0].Placed() {
 		c.wait(k, wait{text: ch.Why + "; stays there", reason: &d[0].Reason})
@@ -45,7 +45,7 @@ func (s *stepping) handOver(ch orchestrator.Change) bool {
 	}
 	next := proto.CloneOf(r)
 	next.Past = ch.Past
-	next.Incarnation++
+	next.Incarnation = c.st.Above(next.Incarnation)
 	delete(c.waits[k.StackKey()], k)
 	s.assign(job{key: k, next: next, from: "on " + c.st.MachineName(r.GetMachine()), why: ch.Why}, &d[0])
 	return true

@@ -268,7 +268,7 @@ func (s *stepping) retry() {
 // nextIncarnation is above every incarnation that a replica with this key ever had.
 func (s *stepping) nextIncarnation(k state.AppKey) uint64 {
 	app := s.c.st.App(k.Tenant, k.App)
-	return max(app.GetIncarnationFloor(), s.floors[k]) + 1
+	return s.c.st.Above(max(app.GetIncarnationFloor(), s.floors[k]))
 }
 
 // lower notes that the record of an incarnation goes.

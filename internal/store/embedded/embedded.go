@@ -175,9 +175,7 @@ func etcdConfig(c Config, fail func(error)) (*embed.Config, error) {
 		cfg.TickMs, cfg.ElectionMs = aloneTick, aloneElection
 		cfg.SnapshotCatchUpEntries = 32 // log kept in memory for followers, of which there are none
 		cfg.ListenPeerUrls = nil
-		// A member has an address by which others would know it. Nobody dials this one; when a second server joins, the
-		// member is given its real one.
-		cfg.AdvertisePeerUrls = []url.URL{{Scheme: "https", Host: "alone.argosy.invalid:1"}}
+		cfg.AdvertisePeerUrls = []url.URL{alonePeer()}
 		cfg.InitialCluster = c.Name + "=" + cfg.AdvertisePeerUrls[0].String()
 		return cfg, nil
 	}

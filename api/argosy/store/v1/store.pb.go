@@ -103,11 +103,14 @@ func (x *Cluster) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// Generation grows with every restore, so that tokens given before it can be told from later ones.
+// Generation grows with every restore, so that tokens given before it can be told from later ones. A store that was restored
+// may lack what was given out since: its next number is the time in seconds, which nothing that went before it reached.
 type Generation struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Number        uint64                 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
-	Cause         string                 `protobuf:"bytes,2,opt,name=cause" json:"cause,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint64                 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
+	Cause  string                 `protobuf:"bytes,2,opt,name=cause" json:"cause,omitempty"`
+	// Incarnations and versions that are given in this generation are above this number: machines may have seen any below.
+	Floor         uint64 `protobuf:"varint,3,opt,name=floor" json:"floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -154,6 +157,13 @@ func (x *Generation) GetCause() string {
 		return x.Cause
 	}
 	return ""
+}
+
+func (x *Generation) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
 }
 
 // Term is written by each new leader; every transaction of a leader compares it.
@@ -663,11 +673,12 @@ const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\vsecrets_key\x18\x04 \x01(\fR\n" +
 	"secretsKey\x129\n" +
 	"\n" +
-	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\":\n" +
+	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"P\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
-	"\x05cause\x18\x02 \x01(\tR\x05cause\"h\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause\x12\x14\n" +
+	"\x05floor\x18\x03 \x01(\x04R\x05floor\"h\n" +
 	"\x04Term\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x120\n" +
