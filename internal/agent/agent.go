@@ -145,8 +145,26 @@ func (a *agent) connect(ctx context.Context) error {
 }
 
 var errLiveRestore = errors.New(`a restart of the Docker Engine would stop every container on this machine: live-restore is off. ` +
-	`Turn it on by putting {"live-restore": true} into /etc/docker/daemon.json and running: systemctl reload docker. ` +
-	`To run nevertheless, start the agent with --accept-no-live-restore`)
+	`Turn it on: echo '{"live-restore": true}' > /etc/docker/daemon.json && systemctl reload docker ` +
+	`(where that file exists, add the key to it instead). ` +
+	`To go on nevertheless, say --accept-no-live-restore`)
+
+// CheckEngine says why an agent would refuse to work with this machine's Engine. Where none answers yet there is nothing to
+// say: an agent waits for it.
+func CheckEngine(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	engine, err := docker.Open(ctx, docker.Config{ClusterID: "none"})
+	if err != nil {
+		return nil
+	}
+	if !engine.Info().LiveRestore {
+		return errors.Join(errLiveRestore, engine.Close())
+	}
+	return engine.Close()
+}
+
+const checkTime = 5 * time.Second
 
 // prepare brings back what an earlier agent left.
 func (a *agent) prepare() error {
@@ -174,7 +192,7 @@ func (a *agent) prepare() error {
 	}
 	a.diary = newJournal(a.db, a.cfg.MachineID, a.log, last)
 	a.x = executor.New(executor.Config{
-		Engine: a.engine, Files: a.files, Changed: a.changed, Used: a.used, Log: a.log, Memory: core.Memory{Members: memory},
+		Engine: a.engine, Files: a.files, Changed: a.changed, Used: a.used, Trouble: a.engineTrouble, Log: a.log, Memory: core.Memory{Members: memory},
 		Did: a.did,
 	})
 	a.diary.memories = a.x.Memories
@@ -361,6 +379,12 @@ func (a *agent) changed(before, after *argosyv1.ReplicaObservation) {
 		o = before
 	}
 	a.net.names.seen(idOf(o), after, a.x.Assignment(core.KeyOf(o.GetKey())))
+}
+
+// engineTrouble passes on that the Engine does not answer, or does again.
+func (a *agent) engineTrouble(trouble string) {
+	a.diary.engine(trouble)
+	a.sess.Engine(trouble)
 }
 
 func (a *agent) unseal(tenant string, s *argosyv1.SealedSecret) ([]byte, error) {

@@ -9,6 +9,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/database"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 const (
@@ -75,6 +76,19 @@ func (j *journal) changed(before, after *argosyv1.ReplicaObservation) {
 	case j.wake <- struct{}{}:
 	default:
 	}
+}
+
+// engine takes in that the machine's engine does not answer, or with an empty text that it does again.
+func (j *journal) engine(trouble string) {
+	t := &argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_MACHINE, At: timestamppb.Now(),
+		From: "engine silent", To: "engine answers", Cause: "the Docker Engine answers again"}
+	if trouble != "" {
+		t.From, t.To, t.Cause = "engine answers", "engine silent", trouble
+	}
+	j.mu.Lock()
+	j.add([]*argosyv1.Transition{t})
+	j.mu.Unlock()
+	j.poke()
 }
 
 func (j *journal) add(list []*argosyv1.Transition) {

@@ -29,6 +29,7 @@ var noFormats = map[string]string{
 	"logs":            "needs containers that run",
 	"completion":      "its output is a program for a shell",
 	"join":            "makes the host a machine, as root",
+	"leave":           "takes the host out of a cluster, as root",
 	"login":           "needs a token, which works once",
 	"token revoke":    "needs a token's id; answers as secret delete does",
 	"machines label":  "needs a machine; answers as secret delete does",

@@ -62,7 +62,7 @@ func parseCPUs(s string) (int64, error) {
 
 func (a *app) joinCmd() *cobra.Command {
 	var name, address, dir, file, replace string
-	var server bool
+	var server, anyEngine bool
 	var labels []string
 	var d declared
 	cmd := &cobra.Command{
@@ -109,6 +109,11 @@ a token to nobody who may not have them. With --replace it takes the place of a 
 			token, err := auth.ParseToken(text, argosyv1.TokenPurpose_TOKEN_PURPOSE_MACHINE)
 			if err != nil {
 				return err
+			}
+			if !anyEngine {
+				if err := rooms.CheckEngine(cmd.Context()); err != nil {
+					return err
+				}
 			}
 			if err := completeFacts(&facts, rooms, token); err != nil {
 				return err

@@ -209,7 +209,7 @@ func newRoot(sys IO) (*cobra.Command, *app) {
 		"apps":    {a.validateCmd(), a.schemaCmd(), a.lspCmd(), a.importCmd(), a.planCmd(), a.diffCmd(), a.applyCmd(), a.renderCmd(), a.waitCmd(), a.scaleCmd(), a.restartCmd(), a.deleteCmd(), a.secretCmd(), a.imageCmd(), a.registryCmd()},
 		"look":    {a.psCmd(), a.topCmd(), a.appsCmd(), a.explainCmd(), a.logsCmd(), a.execCmd(), a.portForwardCmd(), a.copyCmd(), a.eventsCmd(), a.revisionsCmd()},
 		"cluster": {a.machinesCmd(), a.serversCmd(), a.tokenCmd(), a.loginCmd(), a.statusCmd(), a.backupCmd(), a.localClusterCmd()},
-		"run":     {a.serverCmd(), a.agentCmd(), a.joinCmd()},
+		"run":     {a.serverCmd(), a.agentCmd(), a.joinCmd(), a.leaveCmd()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

@@ -30,6 +30,8 @@ type Rooms struct {
 	VerifyBackup func(in io.Reader, key *BackupKey) (*BackupFacts, error)
 	// Work runs an agent until ctx is done.
 	Work func(ctx context.Context, o AgentOptions) error
+	// CheckEngine says why an agent would refuse to work with this host's Engine, nil also when none answers yet.
+	CheckEngine func(ctx context.Context) error
 	// Routes are the networks that this host has routes into, in CIDR form, without those of Argosy's own.
 	Routes func() ([]string, error)
 	// Import turns Compose files into a manifest.

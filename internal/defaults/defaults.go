@@ -14,7 +14,7 @@ const (
 // Of a new cluster.
 const (
 	NetworkRange = "10.64.0.0/10" // that machines' subnets are cut from
-	Liveness     = 15 * time.Second
+	Liveness     = 10 * time.Second
 )
 
 // Of an agent.

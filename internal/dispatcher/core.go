@@ -86,6 +86,8 @@ type machine struct {
 	usage    *argosyv1.MachineUsage
 	members  map[memberKey]*argosyv1.MemberUsage
 	usageAt  time.Time // when both came
+	// trouble is what the machine's engine has, empty while it answers.
+	trouble string
 	// outbox holds transitions that were received and not yet committed, in order.
 	outbox []*argosyv1.Transition
 	// intruder is the session id that was last refused. suspect says why, until the session that was first shows that it is
@@ -187,6 +189,7 @@ func (c *Core) Open(now time.Time, id string, hello *argosyv1.Hello, live time.D
 	c.serial++
 	s := &Session{machine: m, serial: c.serial, hello: hello, welcome: true, full: true, netFull: true, dirty: state.Set[state.Key]{}}
 	m.session, m.reported, m.last = s, false, now
+	m.trouble = ""
 	m.outbox, m.suspect = nil, ""
 	c.news.Machines.Add(id)
 	c.news.Hellos[id] = hello
@@ -251,6 +254,14 @@ func (c *Core) LastHeard(id string) time.Time {
 func (c *Core) Connected(id string) (session, reported bool) {
 	m := c.machines[id]
 	return m != nil && m.session != nil, m != nil && m.reported
+}
+
+// Trouble is what a machine's container engine has, empty while it answers.
+func (c *Core) Trouble(id string) string {
+	if m := c.machines[id]; m != nil {
+		return m.trouble
+	}
+	return ""
 }
 
 // Hello is what the machine's session said of itself, nil without one.

@@ -37,6 +37,9 @@ func (c *Core) Receive(now time.Time, s *Session, msg *argosyv1.SessionRequest) 
 		return c.transitions(s, what.Transitions)
 	case *argosyv1.SessionRequest_Usage:
 		c.usage(now, m, what.Usage)
+	case *argosyv1.SessionRequest_Engine:
+		m.trouble = cut(what.Engine.GetTrouble(), transitionText)
+		c.news.Machines.Add(m.id)
 	case *argosyv1.SessionRequest_Hello:
 		return errors.New("a session says hello only once")
 	}

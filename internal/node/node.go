@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/client"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/argosy-cluster/argosy/internal/agent"
 	"github.com/argosy-cluster/argosy/internal/backup"
 	"github.com/argosy-cluster/argosy/internal/cli"
 	"github.com/argosy-cluster/argosy/internal/compose"
@@ -25,7 +26,8 @@ import (
 // Rooms are all of them.
 func Rooms() *cli.Rooms {
 	return &cli.Rooms{Serve: serve, Recover: recoverServer, Restore: restoreServer,
-		NewBackupKey: backup.NewKey, LockBackup: lockBackup, VerifyBackup: verifyBackup, Work: work, Routes: routes, Import: importCompose, Load: loadImage,
+		NewBackupKey: backup.NewKey, LockBackup: lockBackup, VerifyBackup: verifyBackup, Work: work, Routes: routes, CheckEngine: agent.CheckEngine,
+		Import: importCompose, Load: loadImage,
 		Local: openLocal, Locals: locals}
 }
 

@@ -268,6 +268,8 @@ func (m *machine) standing(require []placement.Expr) (Cause, uint8) {
 		return CauseDraining, 0
 	case m.spec.Condition == Unreachable:
 		return CauseUnreachable, 0
+	case m.spec.Condition == Hung:
+		return CauseHung, 0
 	case m.spec.Condition != Ready:
 		return CauseLost, 0
 	}

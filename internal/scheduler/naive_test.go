@@ -72,6 +72,8 @@ func labelsOf(m Machine) func(string) (string, bool) {
 // cause is the first thing that keeps m from taking the request.
 func (n *naive) cause(m Machine, r Request) Cause {
 	switch m.Condition {
+	case Hung:
+		return CauseHung
 	case Draining:
 		return CauseDraining
 	case Unreachable:

@@ -15,7 +15,7 @@ type near struct {
 // then what only a change of the machine or of the manifest can.
 var closeness = [causes]uint8{
 	CauseCPU: 0, CauseMemory: 0, CausePort: 1, CauseApart: 2, CauseTogether: 3,
-	CauseRequire: 4, CauseDraining: 5, CauseUnreachable: 6, CauseLost: 7, CausePin: 8, CauseUnknown: 9,
+	CauseRequire: 4, CauseDraining: 5, CauseHung: 6, CauseUnreachable: 7, CauseLost: 8, CausePin: 9, CauseUnknown: 10,
 }
 
 // nearest keeps the MaxNear nearest of what it is offered, in order.

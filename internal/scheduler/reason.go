@@ -16,6 +16,7 @@ const (
 	CauseUnknown
 	CauseLost
 	CauseUnreachable
+	CauseHung
 	CauseDraining
 	CausePin // pinned to another machine; only in verdicts
 	CauseRequire
@@ -27,7 +28,7 @@ const (
 	causes
 )
 
-var causeNames = [causes]string{"fits", "unknown", "lost", "unreachable", "draining", "pin", "require", "together", "apart", "port", "cpu", "memory"}
+var causeNames = [causes]string{"fits", "unknown", "lost", "unreachable", "engine", "draining", "pin", "require", "together", "apart", "port", "cpu", "memory"}
 
 // String is a word for programs: "require", "memory".
 func (c Cause) String() string {
@@ -39,7 +40,7 @@ func (c Cause) String() string {
 
 // summary finishes "12 …" for a number of machines.
 var summary = [causes]string{
-	CauseUnknown: "no such machine", CauseLost: "lost", CauseUnreachable: "unreachable", CauseDraining: "draining",
+	CauseUnknown: "no such machine", CauseLost: "lost", CauseUnreachable: "unreachable", CauseHung: "with a silent Docker Engine", CauseDraining: "draining",
 	CausePin:     "not where it is pinned to",
 	CauseRequire: "not meeting a requirement", CauseTogether: "without a stack it goes together with",
 	CauseApart: "with a stack it stays apart from", CausePort: "with a port taken",

@@ -16,6 +16,7 @@ const (
 	Draining
 	Unreachable
 	Lost
+	Hung // it answers, and its container engine does not
 )
 
 func (c Condition) String() string {
@@ -28,6 +29,8 @@ func (c Condition) String() string {
 		return "unreachable"
 	case Lost:
 		return "lost"
+	case Hung:
+		return "hung"
 	}
 	return fmt.Sprintf("condition %d", uint8(c))
 }

@@ -48,6 +48,9 @@ type Config struct {
 	Changed func(before, after *argosyv1.ReplicaObservation)
 	// Used is told of an image each time a member needs it; pulled says that it was brought here for that. May be nil.
 	Used func(img docker.Image, pulled bool)
+	// Trouble is told when the engine stops answering, with a plain sentence, and with an empty one when it answers again. It
+	// must not block or call back. May be nil.
+	Trouble func(trouble string)
 	// Did is told of each step when it is over. May be nil.
 	Did func(s core.Step, begin, end time.Time, err error)
 	Log *slog.Logger
@@ -78,6 +81,7 @@ type Executor struct {
 	known      bool
 	asked      bool // the engine was asked at least once, so what is seen may be told
 	trouble    string
+	giveUp     context.CancelFunc // ends the listing under way; nil before the first
 	wanted     map[core.Key]*argosyv1.Assignment
 	containers map[string]core.Container
 	byKey      map[core.Key]map[string]bool // ids of containers

@@ -21,6 +21,7 @@ type twin struct {
 	next       int
 	lost       bool
 	mute       bool // events are lost
+	hung       bool // nothing is answered, and nothing refused
 	changed    func(string)
 	broken     chan struct{} // closed when the stream of events breaks
 	pull       func(ctx context.Context, image string) error
@@ -49,9 +50,29 @@ func (e *twin) count(name string) int {
 	return e.calls[name]
 }
 
-func (e *twin) Ping(context.Context) error { return e.call("ping") }
+func (e *twin) Ping(ctx context.Context) error {
+	if err := e.hang(ctx); err != nil {
+		return err
+	}
+	return e.call("ping")
+}
 
-func (e *twin) Glance(context.Context) ([]docker.Glimpse, error) {
+// hang lasts as long as the caller has patience, while the engine hangs.
+func (e *twin) hang(ctx context.Context) error {
+	e.mu.Lock()
+	hung := e.hung
+	e.mu.Unlock()
+	if !hung {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (e *twin) Glance(ctx context.Context) ([]docker.Glimpse, error) {
+	if err := e.hang(ctx); err != nil {
+		return nil, err
+	}
 	if err := e.call("glance"); err != nil {
 		return nil, err
 	}
@@ -186,6 +207,8 @@ type stage struct {
 	e    *twin
 	mu   sync.Mutex
 	told map[core.Key][]argosyv1.ReplicaState
+	// trouble is what was told of the engine.
+	trouble []string
 }
 
 func play(t *testing.T, script func(t *testing.T, s *stage)) {
@@ -199,7 +222,7 @@ func play(t *testing.T, script func(t *testing.T, s *stage)) {
 				k = core.KeyOf(after.GetKey())
 			}
 			s.told[k] = append(s.told[k], after.GetState())
-		}})
+		}, Trouble: func(trouble string) { s.trouble = append(s.trouble, trouble) }})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -397,6 +420,36 @@ func TestManyReplicasComeUp(t *testing.T) {
 			if n > 0 {
 				t.Errorf("%d %s are remembered of nothing", n, what)
 			}
+		}
+	})
+}
+
+// TestEngineThatHangsIsReportedSoon: with its connections open, and while a listing hangs, too.
+func TestEngineThatHangsIsReportedSoon(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.x.Assign(true, []*argosyv1.Assignment{replica(1, "good")}, nil)
+		s.x.Act()
+		time.Sleep(time.Minute - time.Second) // of the bubble: the next listing is near
+		s.expect(t, 1, ready)
+		creations := s.e.count("create")
+		s.e.mu.Lock()
+		s.e.hung = true
+		s.e.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		s.expect(t, 1, unknown)
+		if len(s.trouble) != 1 || s.trouble[0] == "" {
+			t.Errorf("of an engine that hangs was told: %q", s.trouble)
+		}
+		s.e.mu.Lock()
+		s.e.hung = false
+		s.e.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		s.expect(t, 1, ready)
+		if len(s.trouble) != 2 || s.trouble[1] != "" {
+			t.Errorf("of an engine that answers again was told: %q", s.trouble)
+		}
+		if n := s.e.count("create"); n != creations {
+			t.Errorf("%d containers were made because the engine hung", n-creations)
 		}
 	})
 }

@@ -10,17 +10,22 @@ import (
 )
 
 const (
-	pingEvery   = 10 * time.Second
-	pingTime    = 5 * time.Second
+	// pingEvery and pingTime together are below ten seconds: so soon a hanging engine is reported.
+	pingEvery   = 3 * time.Second
+	pingTime    = 6 * time.Second
 	rewatchMost = 5 * time.Second
 )
 
 // watch keeps what is known of the engine fresh: by its events, by a listing now and then, by asking whether it lives.
 func (x *Executor) watch(ctx context.Context) {
-	x.steps.Add(1)
+	x.steps.Add(2)
 	go func() {
 		defer x.steps.Done()
 		x.listings(ctx)
+	}()
+	go func() {
+		defer x.steps.Done()
+		x.pings(ctx)
 	}()
 	delay := 100 * time.Millisecond
 	for ctx.Err() == nil {
@@ -60,17 +65,41 @@ func (x *Executor) lose(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.asked = true
+	if x.giveUp != nil {
+		x.giveUp() // so that the next listing is not behind one that hangs
+	}
 	if !x.known && x.trouble != "" {
 		return
 	}
 	x.cfg.Log.Warn("the container engine is lost from sight", "error", err)
 	x.known, x.trouble = false, "the Docker Engine of this machine does not answer, so nobody knows what runs on it"
 	x.everything()
+	x.tellTrouble(x.trouble)
+}
+
+// tellTrouble passes on that the engine does not answer, or does again. The caller holds the lock.
+func (x *Executor) tellTrouble(trouble string) {
+	if x.cfg.Trouble != nil {
+		x.cfg.Trouble(trouble)
+	}
 }
 
 func (x *Executor) listings(ctx context.Context) {
 	full := time.NewTicker(x.cfg.Resync)
 	defer full.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-full.C:
+		case <-x.resync:
+		}
+		x.list(ctx)
+	}
+}
+
+// pings go on while a listing hangs.
+func (x *Executor) pings(ctx context.Context) {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
 	for {
@@ -79,11 +108,7 @@ func (x *Executor) listings(ctx context.Context) {
 			return
 		case <-ping.C:
 			x.ping(ctx)
-			continue
-		case <-full.C:
-		case <-x.resync:
 		}
-		x.list(ctx)
 	}
 }
 
@@ -104,8 +129,11 @@ func (x *Executor) ping(ctx context.Context) {
 }
 
 // list compares everything with what is known and looks closer where they differ.
-func (x *Executor) list(ctx context.Context) {
+func (x *Executor) list(all context.Context) {
+	ctx, cancel := context.WithCancel(all)
+	defer cancel()
 	x.mu.Lock()
+	x.giveUp = cancel
 	before := map[string]bool{}
 	for id := range x.containers {
 		before[id] = true
@@ -114,7 +142,7 @@ func (x *Executor) list(ctx context.Context) {
 
 	glimpses, err := x.cfg.Engine.Glance(ctx)
 	if err != nil {
-		if ctx.Err() == nil {
+		if all.Err() == nil {
 			x.lose(err)
 		}
 		return
@@ -138,13 +166,13 @@ func (x *Executor) list(ctx context.Context) {
 	x.mu.Unlock()
 
 	if first {
-		x.lookAtAll(ctx, unsure)
+		x.lookAtAll(all, unsure)
 		return
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, id := range unsure {
-		x.touch(ctx, id)
+		x.touch(all, id)
 	}
 }
 
@@ -173,6 +201,9 @@ func (x *Executor) lookAtAll(ctx context.Context, ids []string) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.trouble != "" {
+		x.tellTrouble("")
+	}
 	x.known, x.asked, x.trouble = true, true, ""
 	x.everything()
 }

@@ -15,6 +15,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Outbox holds transitions until a leader has them; database.DB is one.
@@ -75,6 +76,7 @@ type Client struct {
 	live     map[*stream]bool // that had their full report
 	open     map[*stream]bool
 	usage    *argosyv1.UsageReport
+	engine   *argosyv1.EngineReport // nil while nothing was ever wrong
 	met      Met
 	// pace is how often pacer, the leader's stream, wants usage; 0 and nil when nobody says. paced is closed when that changes.
 	pace  time.Duration
@@ -143,6 +145,17 @@ func (c *Client) Usage(u *argosyv1.UsageReport) {
 	c.usage = u
 	for s := range c.live {
 		s.usage = true
+		s.kick()
+	}
+}
+
+// Engine notes that the machine's container engine does not answer, or with an empty text that it does.
+func (c *Client) Engine(trouble string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.engine = &argosyv1.EngineReport{Trouble: trouble, Since: timestamppb.Now()}
+	for s := range c.live {
+		s.engine = true
 		s.kick()
 	}
 }

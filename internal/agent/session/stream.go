@@ -36,10 +36,12 @@ type stream struct {
 	// Guarded by c.mu.
 	dirty map[core.ID]bool
 	usage bool
-	acked uint64
-	beat  time.Duration
-	leads bool // the server's last word
-	met   Met  // as which leader
+	// engine says that how the engine is has to be told.
+	engine bool
+	acked  uint64
+	beat   time.Duration
+	leads  bool // the server's last word
+	met    Met  // as which leader
 	// full says that a full report is due, because the server leads and had none in this session.
 	full bool
 
@@ -183,11 +185,15 @@ func (s *stream) due() (*argosyv1.SessionRequest, error) {
 		s.sent = 0 // what it had as an earlier leader may be lost
 		clear(s.dirty)
 		s.usage = s.c.usage != nil
+		s.engine = s.c.engine.GetTrouble() != ""
 		r := &argosyv1.Report{Full: true}
 		for _, o := range s.c.current {
 			r.Replicas = append(r.Replicas, o)
 		}
 		return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: r}}, nil
+	case s.engine:
+		s.engine = false
+		return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Engine{Engine: s.c.engine}}, nil
 	case len(s.dirty) > 0:
 		return s.delta(), nil
 	}

@@ -110,6 +110,9 @@ func (c *Core) tellScheduler(id string) {
 		Reserve:   scheduler.Resources{CPU: m.GetCapacity().GetReserveCpuMilli(), Memory: m.GetCapacity().GetReserveMemory()},
 		Condition: schedulerCondition(c.condition(id)),
 	}
+	if next.Condition == scheduler.Ready && c.disp.Trouble(id) != "" {
+		next.Condition = scheduler.Hung
+	}
 	old, ok := c.given[id]
 	if ok && sameMachine(old, next) {
 		return
@@ -259,6 +262,7 @@ func (c *Core) hear(n dispatcher.News) {
 	for id := range n.Machines {
 		c.change.Machines.Add(id)
 		c.judgeAt = time.Time{}
+		c.tellScheduler(id)
 		for _, r := range c.st.MachinePast(id) {
 			c.stacks.Add(state.KeyOf(r.GetKey()).StackKey())
 		}

@@ -215,6 +215,9 @@ func (v *View) MachineStatus(m *argosyv1.Machine) *argosyv1.MachineStatus {
 		out.Drained = len(out.Remaining) == 0
 		out.Message = join(drainText(m.GetDrain(), len(out.Remaining)), out.Message)
 	}
+	if t := v.core.disp.Trouble(id); t != "" {
+		out.Message = join(t, out.Message)
+	}
 	if session, reported := v.core.disp.Connected(id); session && !reported {
 		out.Message = join("its agent is connected and has not reported yet", out.Message)
 	}
