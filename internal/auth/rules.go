@@ -86,12 +86,13 @@ var rules = map[string]rule{
 	// Whoever has a backup and its key has every secret of the cluster.
 	connectv1.BackupServiceCreateBackupProcedure: {access: admins},
 
-	connectv1.ServerServiceListServersProcedure:  {access: viewers},
-	connectv1.ServerServiceRemoveServerProcedure: {access: admins},
-	connectv1.ServerServiceEnterProcedure:        {access: servers},
-	connectv1.ServerServiceProbeProcedure:        {access: servers},
-	connectv1.ServerServiceReadHistoryProcedure:  {access: servers},
-	connectv1.ServerServiceHoldImageProcedure:    {access: servers, tenants: []string{"tenant"}},
+	connectv1.ServerServiceListServersProcedure:     {access: viewers},
+	connectv1.ServerServiceRemoveServerProcedure:    {access: admins},
+	connectv1.ServerServiceEnterProcedure:           {access: servers},
+	connectv1.ServerServiceProbeProcedure:           {access: servers},
+	connectv1.ServerServiceReadHistoryProcedure:     {access: servers},
+	connectv1.ServerServiceHoldImageProcedure:       {access: servers, tenants: []string{"tenant"}},
+	connectv1.ServerServiceDefragmentStoreProcedure: {access: servers},
 
 	connectv1.StreamServiceLogsProcedure: {access: viewers, tenants: []string{"tenant"}},
 	connectv1.StreamServiceExecProcedure: {access: operators, tenants: []string{"start.key.tenant"}},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/argosy-cluster/argosy/internal/defaults"
@@ -41,9 +42,16 @@ func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	return nil, usageError("--log-format %q is not known: use text or json", l.format)
 }
 
+// leastQuota and mostQuota bound what may be said of the store's size.
+const (
+	leastQuota = 64 << 20
+	mostQuota  = 64 << 30
+)
+
 func (a *app) serverCmd() *cobra.Command {
 	var opts ServerOptions
 	var logs logFlags
+	var quota string
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run a server of the control plane",
@@ -58,6 +66,9 @@ root, the server's own user and members of the group argosy. Stopping a server s
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if opts.Log, err = logs.logger(a.sys.Err); err != nil {
 				return err
+			}
+			if opts.StoreQuota, err = units.RAMInBytes(quota); err != nil || opts.StoreQuota < leastQuota || opts.StoreQuota > mostQuota {
+				return usageError("--store-quota %q is no size from %s to %s, such as 8GiB", quota, size(leastQuota), size(mostQuota))
 			}
 			if opts.Liveness < 3*time.Second {
 				return usageError("--liveness %s is too short: machines would be lost by a hiccup; use at least 3s", opts.Liveness)
@@ -79,6 +90,7 @@ root, the server's own user and members of the group argosy. Stopping a server s
 	flags.StringVar(&opts.Name, "name", "", "the server's name (default: the one it joined with, or the host's)")
 	flags.StringVar(&opts.NetworkRange, "network-range", defaults.NetworkRange, "for a new cluster: the range that machines' subnets are cut from")
 	flags.DurationVar(&opts.Liveness, "liveness", defaults.Liveness, "for a new cluster: a machine without a sign for this long is lost")
+	flags.StringVar(&quota, "store-quota", "4GiB", "how large the store may grow on this server's disk; the same on all servers")
 	logs.add(cmd)
 	cmd.AddCommand(a.serverRecoverCmd())
 	return cmd

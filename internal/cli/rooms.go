@@ -59,6 +59,7 @@ func (a *app) rooms() (*Rooms, error) {
 type ServerOptions struct {
 	DataDir, Listen, PeerListen, PeerAdvertise, Socket, Name string
 	Advertise                                                []string
+	StoreQuota                                               int64 // bytes
 	// NetworkRange and Liveness hold for a cluster that is made now.
 	NetworkRange string
 	Liveness     time.Duration

@@ -46,7 +46,7 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	t := &table{header: []string{"SERVER", "ROLE", "HEALTH", "LAG", "MACHINES", "STORE", "VERSION", "ADDRESS"}}
+	t := &table{header: []string{"SERVER", "ROLE", "HEALTH", "LAG", "MACHINES", "STORE", "VERSION", "ADDRESS"}, wide: []string{"IN USE", "QUOTA"}}
 	var names, notes []string
 	leads := false
 	for _, s := range res.Msg.Servers {
@@ -59,8 +59,14 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 		if h := s.Health; h != nil {
 			lag, machines, store, version = fmt.Sprint(s.Lag), fmt.Sprint(h.Machines), size(h.StoreSize), h.Version
 		}
+		if warn := storeWarning(s.Health); warn != "" {
+			notes = append(notes, s.Name+": "+warn)
+		}
 		t.add(text(s.Name), text(serverRole(s)), healthCell(s), text(lag), text(machines), text(store), text(version),
 			text(strings.Join(s.Addresses, ",")))
+		if h := s.Health; h != nil {
+			t.also(text(size(h.StoreInUse)), text(size(h.StoreQuota)))
+		}
 	}
 	if err := a.show(res.Msg, t, names); err != nil || a.output != "table" {
 		return err
@@ -79,6 +85,26 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 	return nil
 }
 
+// nearlyFull is the part of a store's quota, in percent, from which people are told.
+const nearlyFull = 80
+
+func storePercent(h *argosyv1.ServerHealth) int64 {
+	if h.GetStoreQuota() <= 0 {
+		return 0
+	}
+	return int64(100 * float64(h.StoreSize) / float64(h.StoreQuota))
+}
+
+func storeWarning(h *argosyv1.ServerHealth) string {
+	switch p := storePercent(h); {
+	case h.GetStoreFull():
+		return fmt.Sprintf("the store is full and takes no changes; what runs goes on. Servers make room by themselves; what is needed is %s of %s", size(h.StoreInUse), size(h.StoreQuota))
+	case p >= nearlyFull:
+		return fmt.Sprintf("its store takes %d %% of its quota of %s, and %s are needed: if that grows, start the servers with a larger --store-quota", p, size(h.StoreQuota), size(h.StoreInUse))
+	}
+	return ""
+}
+
 func serverRole(s *argosyv1.ServerStatus) string {
 	if s.Leader {
 		return "leader"
@@ -88,6 +114,10 @@ func serverRole(s *argosyv1.ServerStatus) string {
 
 func healthCell(s *argosyv1.ServerStatus) cell {
 	switch {
+	case s.Healthy && s.Health.GetStoreFull():
+		return cell{"full", red}
+	case s.Healthy && s.Message == "" && storePercent(s.Health) >= nearlyFull:
+		return cell{"nearly full", yellow}
 	case s.Healthy && s.Message == "":
 		return cell{"healthy", green}
 	case s.Healthy, s.Role == argosyv1.ServerRole_SERVER_ROLE_EXPECTED:

@@ -182,6 +182,11 @@ A server that has no leader to ask says so and what it knows itself; the exit co
 			}
 			line("Network", "%s, names under %s", m.GetSettings().GetNetworkRange(), m.GetSettings().GetDomain())
 			line("Lost", "after %s without a sign", m.GetSettings().GetLiveness().AsDuration())
+			full := ""
+			if m.StoreFull {
+				full = ": it is full and takes no changes; see 'argosy servers'"
+			}
+			line("Store", "%s of %s%s", size(m.StoreSize), size(m.StoreQuota), full)
 			line("Version", "%s", m.Version)
 			return away
 		},

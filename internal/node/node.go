@@ -37,7 +37,7 @@ func serve(ctx context.Context, o cli.ServerOptions) error {
 	settings.Liveness = durationpb.New(o.Liveness)
 	settings.UnreachableAfter = durationpb.New(min(o.Liveness/3, 5*time.Second))
 	return server.Run(ctx, server.Config{DataDir: o.DataDir, Listen: o.Listen, Advertise: o.Advertise, PeerListen: o.PeerListen,
-		PeerAdvertise: o.PeerAdvertise, Socket: o.Socket, Name: o.Name, Settings: settings, Log: o.Log})
+		PeerAdvertise: o.PeerAdvertise, StoreQuota: o.StoreQuota, Socket: o.Socket, Name: o.Name, Settings: settings, Log: o.Log})
 }
 
 func recoverServer(ctx context.Context, dir string, log *slog.Logger) (*cli.Recovered, error) {

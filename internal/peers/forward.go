@@ -37,6 +37,8 @@ type Forwarder struct {
 	Log   *slog.Logger
 	// Lacks reports whether a request for images is one that the leader has to answer.
 	Lacks func(r *http.Request) bool
+	// Why says what keeps anybody from leading, where that is known, and is empty otherwise. May be nil.
+	Why func() string
 	// Patience is how long a request waits for a leader.
 	Patience time.Duration
 }
@@ -95,11 +97,20 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				f.Next.ServeHTTP(w, body(r))
 				return
 			}
-			unavailable(w, r, "no server leads the cluster now: what runs goes on, and nothing can be changed or looked up until a majority of the servers is back")
+			unavailable(w, r, f.why())
 			return
 		case <-time.After(look):
 		}
 	}
+}
+
+func (f *Forwarder) why() string {
+	if f.Why != nil {
+		if text := f.Why(); text != "" {
+			return text
+		}
+	}
+	return "no server leads the cluster now: what runs goes on, and nothing can be changed or looked up until a majority of the servers is back"
 }
 
 // leader is the address of the leading server, empty when nobody leads or it is this one.

@@ -27,12 +27,13 @@ const (
 )
 
 var places = map[string]where{
-	connectv1.AgentServiceSessionProcedure:      here,
-	connectv1.AgentServiceAttachProcedure:       here,
-	connectv1.JoinServiceRenewProcedure:         here,
-	connectv1.ServerServiceProbeProcedure:       here,
-	connectv1.ServerServiceReadHistoryProcedure: here,
-	connectv1.ServerServiceHoldImageProcedure:   here,
+	connectv1.AgentServiceSessionProcedure:          here,
+	connectv1.AgentServiceAttachProcedure:           here,
+	connectv1.JoinServiceRenewProcedure:             here,
+	connectv1.ServerServiceProbeProcedure:           here,
+	connectv1.ServerServiceReadHistoryProcedure:     here,
+	connectv1.ServerServiceHoldImageProcedure:       here,
+	connectv1.ServerServiceDefragmentStoreProcedure: here,
 
 	connectv1.ClusterServiceGetClusterProcedure: anywhere,
 	connectv1.ClusterServiceListEventsProcedure: anywhere,

@@ -20,7 +20,7 @@ type Scheduler struct {
 	byShape     map[shapeKey]*demand // those of other stacks that ask with the same pointer
 	bySign      map[signKey]*demand  // of stacks with more than one
 	signing     signer               // memory for classSign
-	demands     []*demand // nil where free
+	demands     []*demand            // nil where free
 	freeDemands []int32
 	sweepAt     int
 	lastDemand  *demand // answer of demandOf for lastShape and the same stack

@@ -85,7 +85,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("/metrics", authn.RequireHTTP(auth.AllowMonitors, "reading metrics", s.metrics.Handler()))
 	return authn.Middleware(&peers.Forwarder{
 		Own: s.id, Book: s.book, Guide: s.member, Transport: s.transport, Local: s.leader.Leading, Next: withDeadlines(mux),
-		Log: s.log, Patience: leaderPatience, Lacks: s.lacks,
+		Log: s.log, Patience: leaderPatience, Lacks: s.lacks, Why: s.whyNobodyLeads,
 	})
 }
 

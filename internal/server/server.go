@@ -61,6 +61,8 @@ type Config struct {
 	Socket string
 	// Name is the server's name; empty means the one that it joined with, or the host's.
 	Name string
+	// StoreQuota is how large the store's file may grow, in bytes; 0 means embedded.DefaultQuota.
+	StoreQuota int64
 	// Settings hold for a cluster that is made now; an existing one keeps its own.
 	Settings *argosyv1.ClusterSettings
 	// Ready is called once when the server answers everything. May be nil.
@@ -365,6 +367,7 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	g.Go(func() error { return ignoreDone(ctx, s.book.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.keepMembers(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.keepImageNames(ctx)) })
+	g.Go(func() error { return s.tendStore(ctx) })
 	g.Go(func() error { return ignoreDone(ctx, s.history.Follow(ctx, s.store, s.fillHistory, s.log)) })
 	g.Go(func() error { return ignoreClosed(secure.ServeTLS(tcp, "", "")) })
 	g.Go(func() error { return ignoreClosed(local.Serve(unix)) })

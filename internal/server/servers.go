@@ -317,6 +317,8 @@ func (s serverService) Probe(context.Context, *connect.Request[argosyv1.ProbeReq
 // health is how this server is.
 func (s *Server) health() *argosyv1.ServerHealth {
 	last, _ := s.history.Last() // one that cannot be read has none
-	return &argosyv1.ServerHealth{Id: s.id, Version: version.Version, Applied: s.member.Applied(), StoreSize: s.member.Size(),
+	space := s.member.Space()
+	return &argosyv1.ServerHealth{StoreInUse: space.InUse, StoreQuota: space.Quota, StoreFull: space.Full,
+		Id: s.id, Version: version.Version, Applied: s.member.Applied(), StoreSize: space.Size,
 		Leader: s.member.Leader(), History: last, Machines: uint32(s.leader.Machines())}
 }

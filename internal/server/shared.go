@@ -89,7 +89,7 @@ func (s *Server) startStore(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.member, err = embedded.Start(ctx, embedded.Config{Dir: s.storeDir(), Name: s.id, Log: s.log, Peers: peers})
+		s.member, err = embedded.Start(ctx, embedded.Config{Dir: s.storeDir(), Name: s.id, Log: s.log, Peers: peers, Quota: s.cfg.StoreQuota})
 		if err == nil {
 			return nil
 		}

@@ -74,9 +74,18 @@ var (
 	ErrDeposed = errors.New("this server no longer leads")
 	// ErrCompacted says that the store no longer holds the history back to the revision asked for.
 	ErrCompacted = errors.New("the store's history no longer reaches back to this revision")
+	// ErrFull says that the store has no room. It is unavailable for writing until it has.
+	ErrFull error = fullError{}
 	// ErrUnavailable says that the store did not answer in time or has no majority.
 	ErrUnavailable = errors.New("the cluster's store does not answer")
 )
+
+type fullError struct{}
+
+func (fullError) Error() string {
+	return "the cluster's store is full, and takes no changes until it has room again: see 'argosy servers'"
+}
+func (fullError) Is(target error) bool { return target == ErrUnavailable }
 
 // ConflictError says which comparison of a transaction did not hold.
 type ConflictError struct {

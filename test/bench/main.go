@@ -27,7 +27,7 @@ type measurement struct {
 }
 
 func measurements() []measurement {
-	return []measurement{helping, parsing, placing, starting, serverIdle, losingLeader, asking, applying, fiftyContainers, agentIdle, comparing}
+	return []measurement{helping, parsing, placing, starting, serverIdle, losingLeader, restoring, asking, applying, fiftyContainers, agentIdle, comparing}
 }
 
 // bench is what measurements share.

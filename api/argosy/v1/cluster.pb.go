@@ -4076,7 +4076,12 @@ type GetClusterResponse struct {
 	Machines   uint32                 `protobuf:"varint,7,opt,name=machines" json:"machines,omitempty"`
 	Apps       uint32                 `protobuf:"varint,8,opt,name=apps" json:"apps,omitempty"`
 	// Why nothing is moved off silent machines, empty when it is: too many are silent at once.
-	Paused        string `protobuf:"bytes,9,opt,name=paused" json:"paused,omitempty"`
+	Paused string `protobuf:"bytes,9,opt,name=paused" json:"paused,omitempty"`
+	// Of the server that answers: the size of its store's file, the most that it may be, in bytes, and that the store takes no
+	// changes since it is full.
+	StoreSize     int64 `protobuf:"varint,10,opt,name=store_size,json=storeSize" json:"store_size,omitempty"`
+	StoreQuota    int64 `protobuf:"varint,11,opt,name=store_quota,json=storeQuota" json:"store_quota,omitempty"`
+	StoreFull     bool  `protobuf:"varint,12,opt,name=store_full,json=storeFull" json:"store_full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4172,6 +4177,27 @@ func (x *GetClusterResponse) GetPaused() string {
 		return x.Paused
 	}
 	return ""
+}
+
+func (x *GetClusterResponse) GetStoreSize() int64 {
+	if x != nil {
+		return x.StoreSize
+	}
+	return 0
+}
+
+func (x *GetClusterResponse) GetStoreQuota() int64 {
+	if x != nil {
+		return x.StoreQuota
+	}
+	return 0
+}
+
+func (x *GetClusterResponse) GetStoreFull() bool {
+	if x != nil {
+		return x.StoreFull
+	}
+	return false
 }
 
 type CreateTokenRequest struct {
@@ -6246,7 +6272,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\bregistry\x18\x02 \x01(\tR\bregistry\x12'\n" +
 	"\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\"\"\n" +
 	" DeleteRegistryCredentialResponse\"\x13\n" +
-	"\x11GetClusterRequest\"\x94\x02\n" +
+	"\x11GetClusterRequest\"\xf3\x02\n" +
 	"\x12GetClusterResponse\x126\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -6258,7 +6284,14 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\aservers\x18\x06 \x03(\tR\aservers\x12\x1a\n" +
 	"\bmachines\x18\a \x01(\rR\bmachines\x12\x12\n" +
 	"\x04apps\x18\b \x01(\rR\x04apps\x12\x16\n" +
-	"\x06paused\x18\t \x01(\tR\x06paused\"\xea\x01\n" +
+	"\x06paused\x18\t \x01(\tR\x06paused\x12\x1d\n" +
+	"\n" +
+	"store_size\x18\n" +
+	" \x01(\x03R\tstoreSize\x12\x1f\n" +
+	"\vstore_quota\x18\v \x01(\x03R\n" +
+	"storeQuota\x12\x1d\n" +
+	"\n" +
+	"store_full\x18\f \x01(\bR\tstoreFull\"\xea\x01\n" +
 	"\x12CreateTokenRequest\x121\n" +
 	"\apurpose\x18\x01 \x01(\x0e2\x17.argosy.v1.TokenPurposeR\apurpose\x128\n" +
 	"\n" +

@@ -322,7 +322,12 @@ type ServerHealth struct {
 	// The number up to which it has history without a gap.
 	History uint64 `protobuf:"varint,6,opt,name=history" json:"history,omitempty"`
 	// How many machines have a connection to it.
-	Machines      uint32 `protobuf:"varint,7,opt,name=machines" json:"machines,omitempty"`
+	Machines uint32 `protobuf:"varint,7,opt,name=machines" json:"machines,omitempty"`
+	// Of store_size, what is needed; the rest is given back from time to time. Beyond its quota the store takes no changes.
+	StoreInUse int64 `protobuf:"varint,8,opt,name=store_in_use,json=storeInUse" json:"store_in_use,omitempty"`
+	StoreQuota int64 `protobuf:"varint,9,opt,name=store_quota,json=storeQuota" json:"store_quota,omitempty"`
+	// The store takes no changes: this or another server was beyond its quota.
+	StoreFull     bool `protobuf:"varint,10,opt,name=store_full,json=storeFull" json:"store_full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -404,6 +409,27 @@ func (x *ServerHealth) GetMachines() uint32 {
 		return x.Machines
 	}
 	return 0
+}
+
+func (x *ServerHealth) GetStoreInUse() int64 {
+	if x != nil {
+		return x.StoreInUse
+	}
+	return 0
+}
+
+func (x *ServerHealth) GetStoreQuota() int64 {
+	if x != nil {
+		return x.StoreQuota
+	}
+	return 0
+}
+
+func (x *ServerHealth) GetStoreFull() bool {
+	if x != nil {
+		return x.StoreFull
+	}
+	return false
 }
 
 type RemoveServerRequest struct {
@@ -865,6 +891,78 @@ func (*HoldImageResponse) Descriptor() ([]byte, []int) {
 	return file_argosy_v1_server_proto_rawDescGZIP(), []int{12}
 }
 
+type DefragmentStoreRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DefragmentStoreRequest) Reset() {
+	*x = DefragmentStoreRequest{}
+	mi := &file_argosy_v1_server_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DefragmentStoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DefragmentStoreRequest) ProtoMessage() {}
+
+func (x *DefragmentStoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_server_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DefragmentStoreRequest.ProtoReflect.Descriptor instead.
+func (*DefragmentStoreRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{13}
+}
+
+type DefragmentStoreResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DefragmentStoreResponse) Reset() {
+	*x = DefragmentStoreResponse{}
+	mi := &file_argosy_v1_server_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DefragmentStoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DefragmentStoreResponse) ProtoMessage() {}
+
+func (x *DefragmentStoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_server_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DefragmentStoreResponse.ProtoReflect.Descriptor instead.
+func (*DefragmentStoreResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{14}
+}
+
 var File_argosy_v1_server_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_server_proto_rawDesc = "" +
@@ -887,7 +985,7 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06health\x18\t \x01(\v2\x17.argosy.v1.ServerHealthR\x06health\x12\x10\n" +
 	"\x03lag\x18\n" +
 	" \x01(\x04R\x03lag\x121\n" +
-	"\x06silent\x18\v \x01(\v2\x19.google.protobuf.DurationR\x06silent\"\xbf\x01\n" +
+	"\x06silent\x18\v \x01(\v2\x19.google.protobuf.DurationR\x06silent\"\xa1\x02\n" +
 	"\fServerHealth\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
@@ -896,7 +994,14 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"store_size\x18\x04 \x01(\x03R\tstoreSize\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12\x18\n" +
 	"\ahistory\x18\x06 \x01(\x04R\ahistory\x12\x1a\n" +
-	"\bmachines\x18\a \x01(\rR\bmachines\"l\n" +
+	"\bmachines\x18\a \x01(\rR\bmachines\x12 \n" +
+	"\fstore_in_use\x18\b \x01(\x03R\n" +
+	"storeInUse\x12\x1f\n" +
+	"\vstore_quota\x18\t \x01(\x03R\n" +
+	"storeQuota\x12\x1d\n" +
+	"\n" +
+	"store_full\x18\n" +
+	" \x01(\bR\tstoreFull\"l\n" +
 	"\x13RemoveServerRequest\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12'\n" +
@@ -924,21 +1029,24 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\"\x13\n" +
-	"\x11HoldImageResponse*\x8b\x01\n" +
+	"\x11HoldImageResponse\"\x18\n" +
+	"\x16DefragmentStoreRequest\"\x19\n" +
+	"\x17DefragmentStoreResponse*\x8b\x01\n" +
 	"\n" +
 	"ServerRole\x12\x1b\n" +
 	"\x17SERVER_ROLE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11SERVER_ROLE_VOTER\x10\x01\x12\x17\n" +
 	"\x13SERVER_ROLE_LEARNER\x10\x02\x12\x18\n" +
 	"\x14SERVER_ROLE_EXPECTED\x10\x03\x12\x16\n" +
-	"\x12SERVER_ROLE_CLIENT\x10\x042\xbb\x03\n" +
+	"\x12SERVER_ROLE_CLIENT\x10\x042\x95\x04\n" +
 	"\rServerService\x12L\n" +
 	"\vListServers\x12\x1d.argosy.v1.ListServersRequest\x1a\x1e.argosy.v1.ListServersResponse\x12O\n" +
 	"\fRemoveServer\x12\x1e.argosy.v1.RemoveServerRequest\x1a\x1f.argosy.v1.RemoveServerResponse\x12:\n" +
 	"\x05Enter\x12\x17.argosy.v1.EnterRequest\x1a\x18.argosy.v1.EnterResponse\x129\n" +
 	"\x05Probe\x12\x17.argosy.v1.ProbeRequest\x1a\x17.argosy.v1.ServerHealth\x12L\n" +
 	"\vReadHistory\x12\x1d.argosy.v1.ReadHistoryRequest\x1a\x1e.argosy.v1.ReadHistoryResponse\x12F\n" +
-	"\tHoldImage\x12\x1b.argosy.v1.HoldImageRequest\x1a\x1c.argosy.v1.HoldImageResponseB>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\tHoldImage\x12\x1b.argosy.v1.HoldImageRequest\x1a\x1c.argosy.v1.HoldImageResponse\x12X\n" +
+	"\x0fDefragmentStore\x12!.argosy.v1.DefragmentStoreRequest\x1a\".argosy.v1.DefragmentStoreResponseB>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_argosy_v1_server_proto_rawDescOnce sync.Once
@@ -953,47 +1061,51 @@ func file_argosy_v1_server_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_server_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_argosy_v1_server_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_argosy_v1_server_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_argosy_v1_server_proto_goTypes = []any{
-	(ServerRole)(0),              // 0: argosy.v1.ServerRole
-	(*ListServersRequest)(nil),   // 1: argosy.v1.ListServersRequest
-	(*ListServersResponse)(nil),  // 2: argosy.v1.ListServersResponse
-	(*ServerStatus)(nil),         // 3: argosy.v1.ServerStatus
-	(*ServerHealth)(nil),         // 4: argosy.v1.ServerHealth
-	(*RemoveServerRequest)(nil),  // 5: argosy.v1.RemoveServerRequest
-	(*RemoveServerResponse)(nil), // 6: argosy.v1.RemoveServerResponse
-	(*EnterRequest)(nil),         // 7: argosy.v1.EnterRequest
-	(*EnterResponse)(nil),        // 8: argosy.v1.EnterResponse
-	(*ProbeRequest)(nil),         // 9: argosy.v1.ProbeRequest
-	(*ReadHistoryRequest)(nil),   // 10: argosy.v1.ReadHistoryRequest
-	(*ReadHistoryResponse)(nil),  // 11: argosy.v1.ReadHistoryResponse
-	(*HoldImageRequest)(nil),     // 12: argosy.v1.HoldImageRequest
-	(*HoldImageResponse)(nil),    // 13: argosy.v1.HoldImageResponse
-	nil,                          // 14: argosy.v1.EnterResponse.MembersEntry
-	(*durationpb.Duration)(nil),  // 15: google.protobuf.Duration
-	(*Transition)(nil),           // 16: argosy.v1.Transition
+	(ServerRole)(0),                 // 0: argosy.v1.ServerRole
+	(*ListServersRequest)(nil),      // 1: argosy.v1.ListServersRequest
+	(*ListServersResponse)(nil),     // 2: argosy.v1.ListServersResponse
+	(*ServerStatus)(nil),            // 3: argosy.v1.ServerStatus
+	(*ServerHealth)(nil),            // 4: argosy.v1.ServerHealth
+	(*RemoveServerRequest)(nil),     // 5: argosy.v1.RemoveServerRequest
+	(*RemoveServerResponse)(nil),    // 6: argosy.v1.RemoveServerResponse
+	(*EnterRequest)(nil),            // 7: argosy.v1.EnterRequest
+	(*EnterResponse)(nil),           // 8: argosy.v1.EnterResponse
+	(*ProbeRequest)(nil),            // 9: argosy.v1.ProbeRequest
+	(*ReadHistoryRequest)(nil),      // 10: argosy.v1.ReadHistoryRequest
+	(*ReadHistoryResponse)(nil),     // 11: argosy.v1.ReadHistoryResponse
+	(*HoldImageRequest)(nil),        // 12: argosy.v1.HoldImageRequest
+	(*HoldImageResponse)(nil),       // 13: argosy.v1.HoldImageResponse
+	(*DefragmentStoreRequest)(nil),  // 14: argosy.v1.DefragmentStoreRequest
+	(*DefragmentStoreResponse)(nil), // 15: argosy.v1.DefragmentStoreResponse
+	nil,                             // 16: argosy.v1.EnterResponse.MembersEntry
+	(*durationpb.Duration)(nil),     // 17: google.protobuf.Duration
+	(*Transition)(nil),              // 18: argosy.v1.Transition
 }
 var file_argosy_v1_server_proto_depIdxs = []int32{
 	3,  // 0: argosy.v1.ListServersResponse.servers:type_name -> argosy.v1.ServerStatus
 	0,  // 1: argosy.v1.ServerStatus.role:type_name -> argosy.v1.ServerRole
 	4,  // 2: argosy.v1.ServerStatus.health:type_name -> argosy.v1.ServerHealth
-	15, // 3: argosy.v1.ServerStatus.silent:type_name -> google.protobuf.Duration
-	14, // 4: argosy.v1.EnterResponse.members:type_name -> argosy.v1.EnterResponse.MembersEntry
-	16, // 5: argosy.v1.ReadHistoryResponse.transitions:type_name -> argosy.v1.Transition
+	17, // 3: argosy.v1.ServerStatus.silent:type_name -> google.protobuf.Duration
+	16, // 4: argosy.v1.EnterResponse.members:type_name -> argosy.v1.EnterResponse.MembersEntry
+	18, // 5: argosy.v1.ReadHistoryResponse.transitions:type_name -> argosy.v1.Transition
 	1,  // 6: argosy.v1.ServerService.ListServers:input_type -> argosy.v1.ListServersRequest
 	5,  // 7: argosy.v1.ServerService.RemoveServer:input_type -> argosy.v1.RemoveServerRequest
 	7,  // 8: argosy.v1.ServerService.Enter:input_type -> argosy.v1.EnterRequest
 	9,  // 9: argosy.v1.ServerService.Probe:input_type -> argosy.v1.ProbeRequest
 	10, // 10: argosy.v1.ServerService.ReadHistory:input_type -> argosy.v1.ReadHistoryRequest
 	12, // 11: argosy.v1.ServerService.HoldImage:input_type -> argosy.v1.HoldImageRequest
-	2,  // 12: argosy.v1.ServerService.ListServers:output_type -> argosy.v1.ListServersResponse
-	6,  // 13: argosy.v1.ServerService.RemoveServer:output_type -> argosy.v1.RemoveServerResponse
-	8,  // 14: argosy.v1.ServerService.Enter:output_type -> argosy.v1.EnterResponse
-	4,  // 15: argosy.v1.ServerService.Probe:output_type -> argosy.v1.ServerHealth
-	11, // 16: argosy.v1.ServerService.ReadHistory:output_type -> argosy.v1.ReadHistoryResponse
-	13, // 17: argosy.v1.ServerService.HoldImage:output_type -> argosy.v1.HoldImageResponse
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
+	14, // 12: argosy.v1.ServerService.DefragmentStore:input_type -> argosy.v1.DefragmentStoreRequest
+	2,  // 13: argosy.v1.ServerService.ListServers:output_type -> argosy.v1.ListServersResponse
+	6,  // 14: argosy.v1.ServerService.RemoveServer:output_type -> argosy.v1.RemoveServerResponse
+	8,  // 15: argosy.v1.ServerService.Enter:output_type -> argosy.v1.EnterResponse
+	4,  // 16: argosy.v1.ServerService.Probe:output_type -> argosy.v1.ServerHealth
+	11, // 17: argosy.v1.ServerService.ReadHistory:output_type -> argosy.v1.ReadHistoryResponse
+	13, // 18: argosy.v1.ServerService.HoldImage:output_type -> argosy.v1.HoldImageResponse
+	15, // 19: argosy.v1.ServerService.DefragmentStore:output_type -> argosy.v1.DefragmentStoreResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -1011,7 +1123,7 @@ func file_argosy_v1_server_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_server_proto_rawDesc), len(file_argosy_v1_server_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type Config struct {
 	Log  *slog.Logger
 	// Peers is nil for a cluster of one.
 	Peers *Peers
+	// Quota is how large the member's database may grow, in bytes; 0 means DefaultQuota.
+	Quota int64
 	// Alone makes this member the only one of its cluster, with everything that it holds. The others are given up: they
 	// must never run again.
 	Alone bool
@@ -52,6 +55,7 @@ type Member struct {
 	etcd    *embed.Etcd
 	client  *clientv3.Client
 	release func()
+	quota   int64
 	failed  chan error
 	ended   chan struct{} // closed by Stop
 	stop    sync.Once
@@ -63,7 +67,6 @@ const (
 	peersTick, peersElection = 100, 1000
 
 	maxRequest  = 10 << 20 // bytes: a whole transaction of the store with the heads of its fields, and the most that etcd recommends
-	quota       = 4 << 30  // bytes; beyond that etcd refuses to write. Address space, not memory
 	compaction  = "10m"    // history that watches can be resumed from
 	defragFrom  = 256      // MiB that are worth freeing at start
 	startPeriod = 2 * time.Minute
@@ -75,11 +78,12 @@ func Start(ctx context.Context, c Config) (*Member, error) {
 	if c.Name == "" || c.Dir == "" {
 		return nil, errors.New("an embedded store needs a name and a directory")
 	}
+	c.Quota = cmp.Or(c.Quota, DefaultQuota)
 	release, err := claimDir(c.Dir, c.Name)
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{release: release, failed: make(chan error, 1), ended: make(chan struct{})}
+	m := &Member{release: release, quota: c.Quota, failed: make(chan error, 1), ended: make(chan struct{})}
 	ctx, cancel := context.WithTimeout(ctx, startPeriod)
 	defer cancel()
 	if err := m.start(ctx, c); err != nil {
@@ -164,7 +168,7 @@ func etcdConfig(c Config, fail func(error)) (*embed.Config, error) {
 
 	cfg.MaxTxnOps = store.MaxTxnOps
 	cfg.MaxRequestBytes = maxRequest
-	cfg.QuotaBackendBytes = quota
+	cfg.QuotaBackendBytes = c.Quota
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, compaction
 	cfg.BootstrapDefragThresholdMegabytes = defragFrom
 	cfg.SnapshotCount = 5000

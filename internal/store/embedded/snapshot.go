@@ -8,9 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/version"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 )
 
@@ -76,21 +74,3 @@ func Restore(c Config, file, etcd string) (err error) {
 // alonePeer is the address of a member that has no others. Nobody dials it; when a second server joins, the member is given
 // its real one.
 func alonePeer() url.URL { return url.URL{Scheme: "https", Host: "alone.argosy.invalid:1"} }
-
-// Disarm takes back that the store is full, which keeps it from being written to. A store that still is says so again.
-func (m *Member) Disarm(ctx context.Context) error {
-	trouble := func(err error) error { return fmt.Errorf("taking back that the store is full: %w", err) }
-	list, err := m.client.AlarmList(ctx)
-	if err != nil {
-		return trouble(err)
-	}
-	for _, a := range list.Alarms {
-		if a.Alarm != etcdserverpb.AlarmType_NOSPACE {
-			continue
-		}
-		if _, err := m.client.AlarmDisarm(ctx, (*clientv3.AlarmMember)(a)); err != nil {
-			return trouble(err)
-		}
-	}
-	return nil
-}

@@ -198,6 +198,9 @@ func failure(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, ctx.Err())
 	}
+	if errors.Is(err, rpctypes.ErrNoSpace) {
+		return fmt.Errorf("%s: %w", what, store.ErrFull)
+	}
 	var known rpctypes.EtcdError
 	if errors.As(err, &known) {
 		switch known.Code() {

@@ -49,6 +49,9 @@ const (
 	ServerServiceReadHistoryProcedure = "/argosy.v1.ServerService/ReadHistory"
 	// ServerServiceHoldImageProcedure is the fully-qualified name of the ServerService's HoldImage RPC.
 	ServerServiceHoldImageProcedure = "/argosy.v1.ServerService/HoldImage"
+	// ServerServiceDefragmentStoreProcedure is the fully-qualified name of the ServerService's
+	// DefragmentStore RPC.
+	ServerServiceDefragmentStoreProcedure = "/argosy.v1.ServerService/DefragmentStore"
 )
 
 // ServerServiceClient is a client for the argosy.v1.ServerService service.
@@ -66,6 +69,8 @@ type ServerServiceClient interface {
 	ReadHistory(context.Context, *connect.Request[v1.ReadHistoryRequest]) (*connect.Response[v1.ReadHistoryResponse], error)
 	// HoldImage has a server fetch an image from the one that asks, and answers once it is on its disk. Only servers may.
 	HoldImage(context.Context, *connect.Request[v1.HoldImageRequest]) (*connect.Response[v1.HoldImageResponse], error)
+	// DefragmentStore has a server give back what its store's file does not need. It answers nothing meanwhile. Only servers may.
+	DefragmentStore(context.Context, *connect.Request[v1.DefragmentStoreRequest]) (*connect.Response[v1.DefragmentStoreResponse], error)
 }
 
 // NewServerServiceClient constructs a client for the argosy.v1.ServerService service. By default,
@@ -115,17 +120,24 @@ func NewServerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(serverServiceMethods.ByName("HoldImage")),
 			connect.WithClientOptions(opts...),
 		),
+		defragmentStore: connect.NewClient[v1.DefragmentStoreRequest, v1.DefragmentStoreResponse](
+			httpClient,
+			baseURL+ServerServiceDefragmentStoreProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("DefragmentStore")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // serverServiceClient implements ServerServiceClient.
 type serverServiceClient struct {
-	listServers  *connect.Client[v1.ListServersRequest, v1.ListServersResponse]
-	removeServer *connect.Client[v1.RemoveServerRequest, v1.RemoveServerResponse]
-	enter        *connect.Client[v1.EnterRequest, v1.EnterResponse]
-	probe        *connect.Client[v1.ProbeRequest, v1.ServerHealth]
-	readHistory  *connect.Client[v1.ReadHistoryRequest, v1.ReadHistoryResponse]
-	holdImage    *connect.Client[v1.HoldImageRequest, v1.HoldImageResponse]
+	listServers     *connect.Client[v1.ListServersRequest, v1.ListServersResponse]
+	removeServer    *connect.Client[v1.RemoveServerRequest, v1.RemoveServerResponse]
+	enter           *connect.Client[v1.EnterRequest, v1.EnterResponse]
+	probe           *connect.Client[v1.ProbeRequest, v1.ServerHealth]
+	readHistory     *connect.Client[v1.ReadHistoryRequest, v1.ReadHistoryResponse]
+	holdImage       *connect.Client[v1.HoldImageRequest, v1.HoldImageResponse]
+	defragmentStore *connect.Client[v1.DefragmentStoreRequest, v1.DefragmentStoreResponse]
 }
 
 // ListServers calls argosy.v1.ServerService.ListServers.
@@ -158,6 +170,11 @@ func (c *serverServiceClient) HoldImage(ctx context.Context, req *connect.Reques
 	return c.holdImage.CallUnary(ctx, req)
 }
 
+// DefragmentStore calls argosy.v1.ServerService.DefragmentStore.
+func (c *serverServiceClient) DefragmentStore(ctx context.Context, req *connect.Request[v1.DefragmentStoreRequest]) (*connect.Response[v1.DefragmentStoreResponse], error) {
+	return c.defragmentStore.CallUnary(ctx, req)
+}
+
 // ServerServiceHandler is an implementation of the argosy.v1.ServerService service.
 type ServerServiceHandler interface {
 	// ListServers answers without a leader too, with what the server that was asked knows.
@@ -173,6 +190,8 @@ type ServerServiceHandler interface {
 	ReadHistory(context.Context, *connect.Request[v1.ReadHistoryRequest]) (*connect.Response[v1.ReadHistoryResponse], error)
 	// HoldImage has a server fetch an image from the one that asks, and answers once it is on its disk. Only servers may.
 	HoldImage(context.Context, *connect.Request[v1.HoldImageRequest]) (*connect.Response[v1.HoldImageResponse], error)
+	// DefragmentStore has a server give back what its store's file does not need. It answers nothing meanwhile. Only servers may.
+	DefragmentStore(context.Context, *connect.Request[v1.DefragmentStoreRequest]) (*connect.Response[v1.DefragmentStoreResponse], error)
 }
 
 // NewServerServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -218,6 +237,12 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(serverServiceMethods.ByName("HoldImage")),
 		connect.WithHandlerOptions(opts...),
 	)
+	serverServiceDefragmentStoreHandler := connect.NewUnaryHandler(
+		ServerServiceDefragmentStoreProcedure,
+		svc.DefragmentStore,
+		connect.WithSchema(serverServiceMethods.ByName("DefragmentStore")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/argosy.v1.ServerService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ServerServiceListServersProcedure:
@@ -232,6 +257,8 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 			serverServiceReadHistoryHandler.ServeHTTP(w, r)
 		case ServerServiceHoldImageProcedure:
 			serverServiceHoldImageHandler.ServeHTTP(w, r)
+		case ServerServiceDefragmentStoreProcedure:
+			serverServiceDefragmentStoreHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -263,4 +290,8 @@ func (UnimplementedServerServiceHandler) ReadHistory(context.Context, *connect.R
 
 func (UnimplementedServerServiceHandler) HoldImage(context.Context, *connect.Request[v1.HoldImageRequest]) (*connect.Response[v1.HoldImageResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.ServerService.HoldImage is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) DefragmentStore(context.Context, *connect.Request[v1.DefragmentStoreRequest]) (*connect.Response[v1.DefragmentStoreResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.ServerService.DefragmentStore is not implemented"))
 }
