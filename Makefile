@@ -81,7 +81,12 @@ unit: ## all tests that need no machines, and a minute of simulation
 
 .PHONY: e2e
 e2e: build ## end to end on three machines in containers (root); RUN=pattern chooses
-	@go test -tags e2e -count=1 -timeout 20m -v $(if $(RUN),-run '$(RUN)') ./test/e2e
+	@go test -tags e2e -count=1 -timeout 30m -v $(if $(RUN),-run '$(RUN)') ./test/e2e
+
+.PHONY: robustness
+robustness: build ## break three machines for MINUTES (60) while clients work, and judge what they were told (root); SEED=n
+	@go test -tags e2e -count=1 -timeout 0 -v -run TestRobustness ./test/e2e \
+		-robustness $(or $(MINUTES),60)m $(if $(SEED),-seed $(SEED)) -report '$(CURDIR)/.cache/robustness.txt'
 
 .PHONY: editors
 editors: build ## real editors try argosy lsp and the schema; needs nvim, node and YAML_LANGUAGE_SERVER, see test/editors

@@ -153,10 +153,10 @@ func (r result) String() string {
 	return fmt.Sprintf("argosy %s ended with code %d\n%s%s", strings.Join(r.args, " "), r.code, r.out, r.err)
 }
 
-// run runs argosy with input on standard input. A command may take three
+// run runs argosy with input on standard input. A command may take six
 // minutes; the longest waits in the tests are for stacks to become ready.
 func (w *world) run(input []byte, args ...string) result {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, w.argosy, args...)
 	cmd.Env = append(os.Environ(), "ARGOSY_SERVER="+w.cluster.Server, "NO_COLOR=1")
