@@ -192,6 +192,10 @@ func TestForwarder(t *testing.T) {
 	if code, body := ask("", connectv1.AppServiceListAppsProcedure, keyed); code != 503 || !strings.Contains(body, "no server leads") {
 		t.Errorf("without a leader: %d %s", code, body)
 	}
+	f.Why = func() string { return "the store is full" }
+	if code, body := ask("", connectv1.AppServiceListAppsProcedure, keyed); code != 503 || !strings.Contains(body, "the store is full") {
+		t.Errorf("nobody leads, and it is known why: %d %s", code, body)
+	}
 	if _, body := ask("", connectv1.ClusterServiceGetClusterProcedure, keyed); body != "here" {
 		t.Errorf("what every server knows something of: %s", body)
 	}

@@ -131,11 +131,11 @@ func (b *backing) write(ctx context.Context, out io.Writer) (backup.Summary, err
 	if err := os.Remove(set.Name()); err != nil { // the file lives as long as it is open
 		return backup.Summary{}, fmt.Errorf("setting the store aside for the backup: %w", err)
 	}
-	size, err := b.s.member.Snapshot(ctx, set)
+	head, contents, err := b.describe(ctx) // before, so that it promises nothing that is not in it
 	if err != nil {
 		return backup.Summary{}, err
 	}
-	head, contents, err := b.describe(ctx)
+	size, err := b.s.member.Snapshot(ctx, set)
 	if err != nil {
 		return backup.Summary{}, err
 	}

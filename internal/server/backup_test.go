@@ -327,3 +327,21 @@ func TestRecoveryKeepsVolumes(t *testing.T) {
 		}
 	}
 }
+
+// Whatever lives the cluster had, the next one is above all of them: also when the same backup is restored twice, or by a
+// host whose clock was never set.
+func TestNextGeneration(t *testing.T) {
+	first := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	once := nextGeneration(1, first)
+	if twice := nextGeneration(1, first.Add(time.Hour)); twice <= once {
+		t.Errorf("the same backup restored twice: %d, then %d", once, twice)
+	}
+	if again := nextGeneration(once, first); again != once+1 {
+		t.Errorf("recovered in the same second: %d, then %d", once, again)
+	}
+	for _, clock := range []time.Time{{}, time.Unix(0, 0), first} {
+		if next := nextGeneration(once, clock); next <= once {
+			t.Errorf("with the clock at %v: %d after %d", clock, next, once)
+		}
+	}
+}

@@ -78,3 +78,24 @@ func TestRoomLevel(t *testing.T) {
 func (c *cluster) servers() argosyv1connect.ServerServiceClient {
 	return argosyv1connect.NewServerServiceClient(c.local.hc, c.local.base)
 }
+
+// A server has another defragment its file, and nobody has that of the one that leads.
+func TestDefragmentAnother(t *testing.T) {
+	s := threeServers(t)
+	s.servers[0].apply(t, spec("kept", 1))
+	lead, others := s.leader()
+	if err := lead.server.defragment(t.Context(), others[0].server.id); err != nil {
+		t.Error(err)
+	}
+	wantError(t, others[0].server.defragment(t.Context(), lead.server.id), connect.CodeFailedPrecondition, "the others need it")
+	members := lead.server.storeMembers(t.Context(), nil)
+	if len(members) != 3 {
+		t.Fatalf("%+v", members)
+	}
+	for _, m := range members {
+		if !m.Well || m.Size == 0 || m.Quota == 0 || m.Leads != (m.Name == lead.server.id) {
+			t.Errorf("%+v", m)
+		}
+	}
+	lead.apply(t, spec("next", 1))
+}
