@@ -22,15 +22,26 @@ func situation(t *rapid.T) orchestrator.Input {
 		id := fmt.Sprint("m", i)
 		machines[id] = orchestrator.Machine{Known: rapid.IntRange(0, 5).Draw(t, "known") > 0, Name: id,
 			Condition: argosyv1.MachineCondition(rapid.IntRange(0, 4).Draw(t, "condition"))}
+		if m := machines[id]; rapid.IntRange(0, 2).Draw(t, "draining") == 0 {
+			m.Draining, m.StopData, m.StopAll = true, rapid.Bool().Draw(t, "stop data"), rapid.IntRange(0, 3).Draw(t, "stop all") == 0
+			machines[id] = m
+		}
 	}
+	unmet := map[string]bool{"m1": rapid.Bool().Draw(t, "m1 unmet"), "m2": rapid.Bool().Draw(t, "m2 unmet")}
 	anyMachine := rapid.SampledFrom([]string{"m1", "m2", "m3", "m4"})
 	in := orchestrator.Input{
 		Key: stackKey, Target: rapid.Uint64Range(2, 3).Draw(t, "target"),
 		App:     &argosyv1.App{Tenant: "default", Name: "shop", Uid: "u", Deleting: rapid.IntRange(0, 6).Draw(t, "deleting") == 0, DeleteVolumes: rapid.Bool().Draw(t, "volumes")},
-		Spec:    &argosyv1.StackSpec{Name: "web"},
+		Spec:    &argosyv1.StackSpec{Name: "web", Placement: &argosyv1.Placement{MoveWhenUnmet: rapid.Bool().Draw(t, "move when unmet")}},
 		Entry:   &argosyv1.ClusterEntry{Stack: "web", Count: rapid.Uint32Range(0, 5).Draw(t, "count")},
 		Machine: func(id string) orchestrator.Machine { return machines[id] },
 		Same:    func(revision uint64) bool { return revision == 2 },
+		Unmet: func(machine string) string {
+			if unmet[machine] {
+				return "require zone == edge"
+			}
+			return ""
+		},
 	}
 	if rapid.IntRange(0, 3).Draw(t, "each") == 0 {
 		in.Entry = &argosyv1.ClusterEntry{Stack: "web", EachMachine: true}
@@ -60,7 +71,7 @@ func situation(t *rapid.T) orchestrator.Input {
 		}
 		if rapid.IntRange(0, 2).Draw(t, "past") == 0 {
 			p := anyMachine.Draw(t, "was")
-			r.Past = []*argosyv1.PastIncarnation{{Incarnation: 1, Machine: p}}
+			r.Past = []*argosyv1.PastIncarnation{{Incarnation: 1, Machine: p, UntilReady: rapid.Bool().Draw(t, "until ready")}}
 			gone[fmt.Sprint(k, 1, p)] = rapid.Bool().Draw(t, "past gone")
 		}
 		gone[fmt.Sprint(k, r.Incarnation, r.Machine)] = rapid.IntRange(0, 3).Draw(t, "gone") == 0
@@ -93,6 +104,12 @@ func TestDecideIsSafe(t *testing.T) {
 			touched[c.Key] = c.Kind
 			check(t, in, c)
 		}
+		for _, c := range plan.Moves {
+			if was, ok := touched[c.Key]; ok && was != orchestrator.Adopt && was != orchestrator.Restart {
+				t.Fatalf("%s is moved and changed: %s", c.Key, was)
+			}
+			checkMove(t, in, c)
+		}
 		if plan.Halted != "" && len(plan.Roll) > 0 {
 			t.Fatalf("halted (%s), and %d are to be rolled", plan.Halted, len(plan.Roll))
 		}
@@ -108,6 +125,27 @@ func TestDecideIsSafe(t *testing.T) {
 			t.Fatalf("the same situation gives two plans:\n%v\n%v", plan, again)
 		}
 	})
+}
+
+// checkMove: only what has no data there leaves, only a machine that answers, and what is ready goes on until then.
+func checkMove(t *rapid.T, in orchestrator.Input, c orchestrator.Change) {
+	m := in.Machine(c.Replica.GetMachine())
+	last := c.Past[len(c.Past)-1]
+	ready := slices.Contains([]argosyv1.ReplicaState{argosyv1.ReplicaState_REPLICA_STATE_READY, argosyv1.ReplicaState_REPLICA_STATE_COMPLETED}, in.Seen(c.Replica).State)
+	switch {
+	case c.Why == "" || in.Entry.GetEachMachine():
+		t.Fatalf("%s is moved: %q", c.Key, c.Why)
+	case slices.ContainsFunc(in.Volumes, func(v *argosyv1.Volume) bool {
+		return state.KeyOf(v.GetReplica()) == c.Key && in.Machine(v.GetMachine()).Known
+	}):
+		t.Fatalf("%s is moved away from its data", c.Key)
+	case !m.Draining && !in.Spec.GetPlacement().GetMoveWhenUnmet():
+		t.Fatalf("%s is moved off %s, which may keep it", c.Key, m.Name)
+	case m.Condition != argosyv1.MachineCondition_MACHINE_CONDITION_READY && m.Condition != argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING:
+		t.Fatalf("%s is moved off %s, which does not answer", c.Key, m.Name)
+	case last.GetMachine() != c.Replica.GetMachine() || last.GetIncarnation() != c.Replica.GetIncarnation() || last.GetUntilReady() != ready:
+		t.Fatalf("%s is moved, and remembered as %v", c.Key, last)
+	}
 }
 
 // check looks at one change.
@@ -126,7 +164,7 @@ func check(t *rapid.T, in orchestrator.Input, c orchestrator.Change) {
 			t.Fatalf("%s is created, and %d are wanted", c.Key, in.Entry.GetCount())
 		}
 	case orchestrator.Replace:
-		if m.Known && !gone && m.Condition != argosyv1.MachineCondition_MACHINE_CONDITION_LOST {
+		if m.Known && !gone && m.Condition != argosyv1.MachineCondition_MACHINE_CONDITION_LOST && !m.StopAll {
 			t.Fatalf("%s is replaced while %s may run it", c.Key, m.Name)
 		}
 		if m.Known && !gone && c.Replica.GetMachine() != "" && !slices.ContainsFunc(c.Past, func(p *argosyv1.PastIncarnation) bool {

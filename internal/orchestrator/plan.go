@@ -68,7 +68,7 @@ type Plan struct {
 	// Halted says what a rolling update waits for; Roll is empty then. It is empty when nothing stands in the way.
 	Halted string
 	// Moves lists the replicas that should be elsewhere, to be moved one at a time like those of Roll. MovesHalted says what
-	// the next move waits for, empty when nothing stands in the way.
+	// the next move waits for, empty when nothing stands in the way. One that Changes adopt or restart moves afterwards.
 	Moves       []Change
 	MovesHalted string
 	// Waits says what replicas wait for that are not mentioned in Changes.
