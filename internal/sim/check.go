@@ -139,7 +139,7 @@ func (w *World) checkOneIncarnation(m *Machine) {
 // checkRoll: a decision changes at most one replica of a stack so that its containers notice, and none while another that
 // was changed is not ready. Restarts that somebody asked of one replica are not held up.
 func (w *World) checkRoll(v *core.View, units []core.Unit) {
-	rolled := map[state.StackKey]state.Key{}
+	rolled, leaving := map[state.StackKey]state.Key{}, removed(units)
 	for _, u := range units {
 		for _, op := range u.Ops {
 			next := &argosyv1.Replica{}
@@ -156,7 +156,7 @@ func (w *World) checkRoll(v *core.View, units []core.Unit) {
 			rolled[k.StackKey()] = k
 			for _, r := range v.StackReplicas(k.StackKey()) {
 				m := v.Condition(r.GetMachine())
-				if ok := state.KeyOf(r.GetKey()); ok == k || v.Machine(r.GetMachine()) == nil || m == argosyv1.MachineCondition_MACHINE_CONDITION_LOST ||
+				if ok := state.KeyOf(r.GetKey()); ok == k || leaving[ok] || v.Machine(r.GetMachine()) == nil || m == argosyv1.MachineCondition_MACHINE_CONDITION_LOST ||
 					r.GetRevision() != next.GetRevision() || r.GetRestart()>>32 != next.GetRestart()>>32 || r.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
 					continue
 				}
@@ -166,6 +166,21 @@ func (w *World) checkRoll(v *core.View, units []core.Unit) {
 			}
 		}
 	}
+}
+
+// removed are the replicas that a decision has removed: nobody waits for them to be ready.
+func removed(units []core.Unit) map[state.Key]bool {
+	out := map[state.Key]bool{}
+	for _, u := range units {
+		for _, op := range u.Ops {
+			r := &argosyv1.Replica{}
+			if strings.HasPrefix(op.Key, store.Replicas) && op.Value != nil && store.Decode(store.KV{Key: op.Key, Value: op.Value}, r) == nil &&
+				r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
+				out[state.KeyOf(r.GetKey())] = true
+			}
+		}
+	}
+	return out
 }
 
 // noticed reports whether a change of a running replica's record makes its machine replace containers, in a rolling update.
