@@ -15,7 +15,7 @@ import (
 
 func (a *app) psCmd() *cobra.Command {
 	var members, all, watch bool
-	var machine string
+	var machine, at string
 	cmd := &cobra.Command{
 		Use:   "ps [APP[/STACK[.NUMBER]]]",
 		Short: "Show replicas: what is wanted, what was seen, and how long ago",
@@ -25,11 +25,14 @@ STATE is what an agent saw, AGE how long ago that was confirmed. A replica that 
 'running'.
 
 With --watch the table is live on a terminal, with the keys of 'argosy top' (? shows them). Elsewhere there is a line for
-each change, until it is interrupted.`,
+each change, until it is interrupted.
+
+With --at it says from history what ran where at some time, and since when; 'argosy explain --at' says why.`,
 		Example: `  argosy ps
   argosy ps shop/lamp
   argosy ps --members shop/lamp.3
   argosy ps --watch shop
+  argosy ps shop --at 03:12
   argosy ps -o json`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeReplicas,
@@ -38,9 +41,15 @@ each change, until it is interrupted.`,
 			if err != nil {
 				return err
 			}
+			if at != "" && (watch || members) {
+				return usageError("--at tells of replicas as they were: give it without --watch and --members")
+			}
 			c, err := a.connect()
 			if err != nil {
 				return err
+			}
+			if at != "" {
+				return a.psAt(cmd.Context(), c, req, at)
 			}
 			s := &liveSource{a: a, c: c, req: req}
 			switch {
@@ -63,6 +72,7 @@ each change, until it is interrupted.`,
 	cmd.Flags().BoolVarP(&all, "all-tenants", "A", false, "show the replicas of all tenants")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on with what changes")
 	cmd.Flags().StringVar(&machine, "machine", "", "only replicas on this machine")
+	cmd.Flags().StringVar(&at, "at", "", "what ran where at some time: 03:12, 2026-11-27T03:12, or how long ago, 2h")
 	_ = cmd.RegisterFlagCompletionFunc("machine", a.completeMachineFlag)
 	return cmd
 }

@@ -53,3 +53,43 @@ The last 50 are kept, and those that replicas still run. With -o json each has t
 		},
 	}
 }
+
+func (a *app) rollbackCmd() *cobra.Command {
+	var w waitFlags
+	var to, revision uint64
+	cmd := &cobra.Command{
+		Use:   "rollback APP",
+		Short: "Make an earlier revision of an app the next one",
+		Long: `Make an earlier revision of an app the next one: the one before the current, or the one that --to names.
+
+Everything comes back as it was applied then, counts of replicas and images by their digests included; data in volumes stays
+as it is. 'argosy revisions' lists what there is, 'argosy diff APP' how the current one differs from the one before.` + waitExit,
+		Example: `  argosy rollback shop --wait
+  argosy rollback shop --to 12`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeApps,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := parseTarget(args[0])
+			if err != nil {
+				return err
+			}
+			if t.stack != "" {
+				return usageError("%q: a whole app is rolled back: write %s", args[0], t.app)
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			res, err := c.apps.Rollback(cmd.Context(), traced(a, &argosyv1.RollbackRequest{Tenant: a.tenant, App: t.app, Revision: to,
+				ExpectedRevision: revision, IdempotencyKey: requestKey()}))
+			if err != nil {
+				return err
+			}
+			return a.applied(cmd.Context(), c, res.Msg, w)
+		},
+	}
+	w.add(cmd)
+	cmd.Flags().Uint64Var(&to, "to", 0, "the revision that comes back; default the one before the current")
+	cmd.Flags().Uint64Var(&revision, "revision", 0, "refuse unless the app is at this revision")
+	return cmd
+}

@@ -220,6 +220,22 @@ func (q *Query) narrowest() string {
 // Query returns what is wanted, oldest first.
 func (db *DB) Query(ctx context.Context, q Query) ([]*argosyv1.Transition, error) {
 	var out []*argosyv1.Transition
+	err := db.walk(ctx, q, func(t *argosyv1.Transition) (more bool) {
+		out = append(out, t)
+		full := q.Tail > 0 && len(out) == q.Tail || q.Tail == 0 && q.Limit > 0 && len(out) == q.Limit
+		return !full
+	})
+	if err != nil {
+		return nil, err
+	}
+	if q.Tail > 0 {
+		slices.Reverse(out)
+	}
+	return out, nil
+}
+
+// walk visits what is wanted in order, the newest first when q.Tail is set, until visit wants no more.
+func (db *DB) walk(ctx context.Context, q Query, visit func(t *argosyv1.Transition) (more bool)) error {
 	err := db.bolt.View(func(tx *bbolt.Tx) error {
 		all := tx.Bucket(allBucket)
 		walk := func(seq []byte) (more bool, err error) {
@@ -234,11 +250,7 @@ func (db *DB) Query(ctx context.Context, q Query) ([]*argosyv1.Transition, error
 			if err := proto.Unmarshal(value, t); err != nil {
 				return false, fmt.Errorf("transition %d cannot be read: %w", binary.BigEndian.Uint64(seq), err)
 			}
-			if q.has(t) {
-				out = append(out, t)
-			}
-			full := q.Tail > 0 && len(out) == q.Tail || q.Tail == 0 && q.Limit > 0 && len(out) == q.Limit
-			return !full, nil
+			return !q.has(t) || visit(t), nil
 		}
 		if name := q.narrowest(); name != "" {
 			return walkIndex(tx.Bucket(indexBucket).Cursor(), name, q, walk)
@@ -246,12 +258,9 @@ func (db *DB) Query(ctx context.Context, q Query) ([]*argosyv1.Transition, error
 		return walkAll(all.Cursor(), q, walk)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading history: %w", err)
+		return fmt.Errorf("reading history: %w", err)
 	}
-	if q.Tail > 0 {
-		slices.Reverse(out)
-	}
-	return out, nil
+	return nil
 }
 
 // walkAll visits numbers after q.After: upwards, or downwards from the newest when only the last are wanted.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -209,6 +210,46 @@ func (s appService) Scale(ctx context.Context, r *connect.Request[argosyv1.Scale
 		},
 	})
 	return respond(res, err)
+}
+
+func (s appService) Rollback(ctx context.Context, r *connect.Request[argosyv1.RollbackRequest]) (*connect.Response[argosyv1.ApplyResponse], error) {
+	tenant, err := s.named(ctx, r.Msg.Tenant, r.Msg.App)
+	if err != nil {
+		return nil, err
+	}
+	res := &argosyv1.ApplyResponse{}
+	err = s.change(ctx, change{
+		rpc: "Rollback", tenant: tenant, key: r.Msg.IdempotencyKey, request: r.Msg, response: res,
+		decide: func(now time.Time, v *leader.View) (leader.Proposal, error) {
+			to, err := earlier(v, tenant, r.Msg)
+			if err != nil {
+				return leader.Proposal{}, err
+			}
+			res.Warnings = missingSecrets(v, tenant, to.Spec)
+			return s.revise(ctx, now, v, tenant, proto.CloneOf(to.Spec), r.Msg.ExpectedRevision, fmt.Sprintf("rollback to revision %d", to.Number), res)
+		},
+	})
+	return respond(res, err)
+}
+
+// earlier is the revision that is to come back.
+func earlier(v *leader.View, tenant string, r *argosyv1.RollbackRequest) (*argosyv1.Revision, error) {
+	app := v.App(tenant, r.App)
+	if app == nil {
+		return nil, notFound("there is no app %s; see 'argosy apps'", r.App)
+	}
+	list := v.Revisions(tenant, r.App)
+	var kept []string
+	for _, rev := range slices.Backward(list) {
+		if rev.Number == r.Revision || r.Revision == 0 && rev.Number < app.Revision {
+			return rev, nil
+		}
+		kept = append(kept, strconv.FormatUint(rev.Number, 10))
+	}
+	if r.Revision == 0 {
+		return nil, refused("app %s has no revision before %d", r.App, app.Revision)
+	}
+	return nil, notFound("app %s has no revision %d any more: there are %s", r.App, r.Revision, clip(strings.Join(kept, ", ")))
 }
 
 func scaled(v *leader.View, tenant string, r *argosyv1.ScaleRequest) (spec *argosyv1.AppSpec, cause string, err error) {

@@ -17,7 +17,7 @@ type tracer struct{ t *tracing.Tracer }
 func (i tracer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
 		switch r.Spec().Procedure {
-		case argosyv1connect.AppServiceApplyProcedure, argosyv1connect.AppServiceScaleProcedure,
+		case argosyv1connect.AppServiceApplyProcedure, argosyv1connect.AppServiceScaleProcedure, argosyv1connect.AppServiceRollbackProcedure,
 			argosyv1connect.AppServiceRestartProcedure, argosyv1connect.AppServiceDeleteAppProcedure:
 		default:
 			return next(ctx, r)

@@ -1840,6 +1840,83 @@ func (x *ScaleRequest) GetIdempotencyKey() string {
 	return ""
 }
 
+type RollbackRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
+	App    string                 `protobuf:"bytes,2,opt,name=app" json:"app,omitempty"`
+	// Which; 0 is the one before the current.
+	Revision         uint64 `protobuf:"varint,3,opt,name=revision" json:"revision,omitempty"`
+	ExpectedRevision uint64 `protobuf:"varint,4,opt,name=expected_revision,json=expectedRevision" json:"expected_revision,omitempty"`
+	IdempotencyKey   string `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey" json:"idempotency_key,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *RollbackRequest) Reset() {
+	*x = RollbackRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRequest) ProtoMessage() {}
+
+func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RollbackRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RollbackRequest) GetExpectedRevision() uint64 {
+	if x != nil {
+		return x.ExpectedRevision
+	}
+	return 0
+}
+
+func (x *RollbackRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
 type RestartRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
@@ -1855,7 +1932,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[21]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +1944,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[21]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +1957,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RestartRequest) GetTenant() string {
@@ -1927,7 +2004,7 @@ type RestartResponse struct {
 
 func (x *RestartResponse) Reset() {
 	*x = RestartResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[22]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2016,7 @@ func (x *RestartResponse) String() string {
 func (*RestartResponse) ProtoMessage() {}
 
 func (x *RestartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[22]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2029,7 @@ func (x *RestartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartResponse.ProtoReflect.Descriptor instead.
 func (*RestartResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RestartResponse) GetReplicas() uint32 {
@@ -1975,7 +2052,7 @@ type DeleteAppRequest struct {
 
 func (x *DeleteAppRequest) Reset() {
 	*x = DeleteAppRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[23]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2064,7 @@ func (x *DeleteAppRequest) String() string {
 func (*DeleteAppRequest) ProtoMessage() {}
 
 func (x *DeleteAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[23]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2000,7 +2077,7 @@ func (x *DeleteAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAppRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteAppRequest) GetTenant() string {
@@ -2047,7 +2124,7 @@ type DeleteAppResponse struct {
 
 func (x *DeleteAppResponse) Reset() {
 	*x = DeleteAppResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[24]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2059,7 +2136,7 @@ func (x *DeleteAppResponse) String() string {
 func (*DeleteAppResponse) ProtoMessage() {}
 
 func (x *DeleteAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[24]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2072,7 +2149,7 @@ func (x *DeleteAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAppResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteAppResponse) GetReplicas() uint32 {
@@ -2100,7 +2177,7 @@ type ListReplicasRequest struct {
 
 func (x *ListReplicasRequest) Reset() {
 	*x = ListReplicasRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[25]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2189,7 @@ func (x *ListReplicasRequest) String() string {
 func (*ListReplicasRequest) ProtoMessage() {}
 
 func (x *ListReplicasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[25]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2202,7 @@ func (x *ListReplicasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReplicasRequest.ProtoReflect.Descriptor instead.
 func (*ListReplicasRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListReplicasRequest) GetTenant() string {
@@ -2177,6 +2254,283 @@ func (x *ListReplicasRequest) GetBrief() bool {
 	return false
 }
 
+type ListReplicasAtRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Tenant     string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
+	AllTenants bool                   `protobuf:"varint,2,opt,name=all_tenants,json=allTenants" json:"all_tenants,omitempty"`
+	App        string                 `protobuf:"bytes,3,opt,name=app" json:"app,omitempty"`
+	Stack      string                 `protobuf:"bytes,4,opt,name=stack" json:"stack,omitempty"`
+	Number     uint32                 `protobuf:"varint,5,opt,name=number" json:"number,omitempty"`
+	// Machine id or name.
+	Machine       string                 `protobuf:"bytes,6,opt,name=machine" json:"machine,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplicasAtRequest) Reset() {
+	*x = ListReplicasAtRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplicasAtRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplicasAtRequest) ProtoMessage() {}
+
+func (x *ListReplicasAtRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplicasAtRequest.ProtoReflect.Descriptor instead.
+func (*ListReplicasAtRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListReplicasAtRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ListReplicasAtRequest) GetAllTenants() bool {
+	if x != nil {
+		return x.AllTenants
+	}
+	return false
+}
+
+func (x *ListReplicasAtRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *ListReplicasAtRequest) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+func (x *ListReplicasAtRequest) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ListReplicasAtRequest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *ListReplicasAtRequest) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type ListReplicasAtResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of their keys and incarnations: while a replica moves, both of its incarnations are there.
+	Replicas []*PastReplica `protobuf:"bytes,1,rep,name=replicas" json:"replicas,omitempty"`
+	// When the history of this server begins; absent when it is empty.
+	KnownSince    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=known_since,json=knownSince" json:"known_since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplicasAtResponse) Reset() {
+	*x = ListReplicasAtResponse{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplicasAtResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplicasAtResponse) ProtoMessage() {}
+
+func (x *ListReplicasAtResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplicasAtResponse.ProtoReflect.Descriptor instead.
+func (*ListReplicasAtResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListReplicasAtResponse) GetReplicas() []*PastReplica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *ListReplicasAtResponse) GetKnownSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.KnownSince
+	}
+	return nil
+}
+
+// PastReplica is what is known of one incarnation of a replica at some time.
+type PastReplica struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Key         *ReplicaKey            `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,2,opt,name=incarnation" json:"incarnation,omitempty"`
+	// Id and name of its machine, empty while it had none.
+	Machine     string `protobuf:"bytes,3,opt,name=machine" json:"machine,omitempty"`
+	MachineName string `protobuf:"bytes,4,opt,name=machine_name,json=machineName" json:"machine_name,omitempty"`
+	// What its agent had said last: starting, ready, degraded, failed, stopping, completed. `assigned` before that, `pending`
+	// without a machine, `unknown` while its machine was silent, and last_state is then what had been seen before.
+	State     string `protobuf:"bytes,5,opt,name=state" json:"state,omitempty"`
+	LastState string `protobuf:"bytes,6,opt,name=last_state,json=lastState" json:"last_state,omitempty"`
+	// Since when it was in that state, and why.
+	Since    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since" json:"since,omitempty"`
+	Cause    string                 `protobuf:"bytes,8,opt,name=cause" json:"cause,omitempty"`
+	Removing bool                   `protobuf:"varint,9,opt,name=removing" json:"removing,omitempty"`
+	// When and why it was given that machine, or had to wait.
+	DecidedAt     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=decided_at,json=decidedAt" json:"decided_at,omitempty"`
+	Reason        string                 `protobuf:"bytes,11,opt,name=reason" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PastReplica) Reset() {
+	*x = PastReplica{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PastReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PastReplica) ProtoMessage() {}
+
+func (x *PastReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PastReplica.ProtoReflect.Descriptor instead.
+func (*PastReplica) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *PastReplica) GetKey() *ReplicaKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *PastReplica) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *PastReplica) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *PastReplica) GetMachineName() string {
+	if x != nil {
+		return x.MachineName
+	}
+	return ""
+}
+
+func (x *PastReplica) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PastReplica) GetLastState() string {
+	if x != nil {
+		return x.LastState
+	}
+	return ""
+}
+
+func (x *PastReplica) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *PastReplica) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *PastReplica) GetRemoving() bool {
+	if x != nil {
+		return x.Removing
+	}
+	return false
+}
+
+func (x *PastReplica) GetDecidedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DecidedAt
+	}
+	return nil
+}
+
+func (x *PastReplica) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // ReplicaStatus: what is wanted and what was seen, side by side.
 type ReplicaStatus struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -2197,7 +2551,7 @@ type ReplicaStatus struct {
 
 func (x *ReplicaStatus) Reset() {
 	*x = ReplicaStatus{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[26]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2563,7 @@ func (x *ReplicaStatus) String() string {
 func (*ReplicaStatus) ProtoMessage() {}
 
 func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[26]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2576,7 @@ func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaStatus.ProtoReflect.Descriptor instead.
 func (*ReplicaStatus) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReplicaStatus) GetReplica() *Replica {
@@ -2283,7 +2637,7 @@ type ListReplicasResponse struct {
 
 func (x *ListReplicasResponse) Reset() {
 	*x = ListReplicasResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[27]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2649,7 @@ func (x *ListReplicasResponse) String() string {
 func (*ListReplicasResponse) ProtoMessage() {}
 
 func (x *ListReplicasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[27]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2662,7 @@ func (x *ListReplicasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReplicasResponse.ProtoReflect.Descriptor instead.
 func (*ListReplicasResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{27}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListReplicasResponse) GetReplicas() []*ReplicaStatus {
@@ -2329,7 +2683,7 @@ type WatchReplicasResponse struct {
 
 func (x *WatchReplicasResponse) Reset() {
 	*x = WatchReplicasResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[28]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2695,7 @@ func (x *WatchReplicasResponse) String() string {
 func (*WatchReplicasResponse) ProtoMessage() {}
 
 func (x *WatchReplicasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[28]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2708,7 @@ func (x *WatchReplicasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReplicasResponse.ProtoReflect.Descriptor instead.
 func (*WatchReplicasResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{28}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchReplicasResponse) GetFull() bool {
@@ -2397,7 +2751,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[29]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +2763,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[29]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +2776,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{29}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExplainRequest) GetKey() *ReplicaKey {
@@ -2488,7 +2842,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[30]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2854,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[30]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2867,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{30}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ExplainResponse) GetStatus() *ReplicaStatus {
@@ -2603,7 +2957,7 @@ type ExplainedReplica struct {
 
 func (x *ExplainedReplica) Reset() {
 	*x = ExplainedReplica{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[31]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +2969,7 @@ func (x *ExplainedReplica) String() string {
 func (*ExplainedReplica) ProtoMessage() {}
 
 func (x *ExplainedReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[31]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +2982,7 @@ func (x *ExplainedReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedReplica.ProtoReflect.Descriptor instead.
 func (*ExplainedReplica) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{31}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExplainedReplica) GetStatus() *ReplicaStatus {
@@ -2661,7 +3015,7 @@ type Then struct {
 
 func (x *Then) Reset() {
 	*x = Then{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2673,7 +3027,7 @@ func (x *Then) String() string {
 func (*Then) ProtoMessage() {}
 
 func (x *Then) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2686,7 +3040,7 @@ func (x *Then) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Then.ProtoReflect.Descriptor instead.
 func (*Then) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{32}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Then) GetAt() *timestamppb.Timestamp {
@@ -2727,7 +3081,7 @@ type ListMachinesRequest struct {
 
 func (x *ListMachinesRequest) Reset() {
 	*x = ListMachinesRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +3093,7 @@ func (x *ListMachinesRequest) String() string {
 func (*ListMachinesRequest) ProtoMessage() {}
 
 func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +3106,7 @@ func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesRequest.ProtoReflect.Descriptor instead.
 func (*ListMachinesRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{33}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListMachinesRequest) GetMachine() string {
@@ -2783,7 +3137,7 @@ type MachineStatus struct {
 
 func (x *MachineStatus) Reset() {
 	*x = MachineStatus{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +3149,7 @@ func (x *MachineStatus) String() string {
 func (*MachineStatus) ProtoMessage() {}
 
 func (x *MachineStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +3162,7 @@ func (x *MachineStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineStatus.ProtoReflect.Descriptor instead.
 func (*MachineStatus) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{34}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MachineStatus) GetMachine() *Machine {
@@ -2894,7 +3248,7 @@ type DrainRemaining struct {
 
 func (x *DrainRemaining) Reset() {
 	*x = DrainRemaining{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2906,7 +3260,7 @@ func (x *DrainRemaining) String() string {
 func (*DrainRemaining) ProtoMessage() {}
 
 func (x *DrainRemaining) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2919,7 +3273,7 @@ func (x *DrainRemaining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRemaining.ProtoReflect.Descriptor instead.
 func (*DrainRemaining) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{35}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DrainRemaining) GetKey() *ReplicaKey {
@@ -2945,7 +3299,7 @@ type ListMachinesResponse struct {
 
 func (x *ListMachinesResponse) Reset() {
 	*x = ListMachinesResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2957,7 +3311,7 @@ func (x *ListMachinesResponse) String() string {
 func (*ListMachinesResponse) ProtoMessage() {}
 
 func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2970,7 +3324,7 @@ func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesResponse.ProtoReflect.Descriptor instead.
 func (*ListMachinesResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{36}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListMachinesResponse) GetMachines() []*MachineStatus {
@@ -2992,7 +3346,7 @@ type LabelMachineRequest struct {
 
 func (x *LabelMachineRequest) Reset() {
 	*x = LabelMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3358,7 @@ func (x *LabelMachineRequest) String() string {
 func (*LabelMachineRequest) ProtoMessage() {}
 
 func (x *LabelMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3371,7 @@ func (x *LabelMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelMachineRequest.ProtoReflect.Descriptor instead.
 func (*LabelMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{37}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *LabelMachineRequest) GetMachine() string {
@@ -3060,7 +3414,7 @@ type RemoveMachineRequest struct {
 
 func (x *RemoveMachineRequest) Reset() {
 	*x = RemoveMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +3426,7 @@ func (x *RemoveMachineRequest) String() string {
 func (*RemoveMachineRequest) ProtoMessage() {}
 
 func (x *RemoveMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +3439,7 @@ func (x *RemoveMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMachineRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{38}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RemoveMachineRequest) GetMachine() string {
@@ -3117,7 +3471,7 @@ type RemoveMachineResponse struct {
 
 func (x *RemoveMachineResponse) Reset() {
 	*x = RemoveMachineResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3129,7 +3483,7 @@ func (x *RemoveMachineResponse) String() string {
 func (*RemoveMachineResponse) ProtoMessage() {}
 
 func (x *RemoveMachineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3142,7 +3496,7 @@ func (x *RemoveMachineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMachineResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMachineResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{39}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{43}
 }
 
 type DrainMachineRequest struct {
@@ -3162,7 +3516,7 @@ type DrainMachineRequest struct {
 
 func (x *DrainMachineRequest) Reset() {
 	*x = DrainMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3174,7 +3528,7 @@ func (x *DrainMachineRequest) String() string {
 func (*DrainMachineRequest) ProtoMessage() {}
 
 func (x *DrainMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3187,7 +3541,7 @@ func (x *DrainMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainMachineRequest.ProtoReflect.Descriptor instead.
 func (*DrainMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{40}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DrainMachineRequest) GetMachine() string {
@@ -3242,7 +3596,7 @@ type ActivateMachineRequest struct {
 
 func (x *ActivateMachineRequest) Reset() {
 	*x = ActivateMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3254,7 +3608,7 @@ func (x *ActivateMachineRequest) String() string {
 func (*ActivateMachineRequest) ProtoMessage() {}
 
 func (x *ActivateMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3267,7 +3621,7 @@ func (x *ActivateMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateMachineRequest.ProtoReflect.Descriptor instead.
 func (*ActivateMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{41}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ActivateMachineRequest) GetMachine() string {
@@ -3296,7 +3650,7 @@ type DeclareLostRequest struct {
 
 func (x *DeclareLostRequest) Reset() {
 	*x = DeclareLostRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3308,7 +3662,7 @@ func (x *DeclareLostRequest) String() string {
 func (*DeclareLostRequest) ProtoMessage() {}
 
 func (x *DeclareLostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3321,7 +3675,7 @@ func (x *DeclareLostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareLostRequest.ProtoReflect.Descriptor instead.
 func (*DeclareLostRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{42}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DeclareLostRequest) GetMachines() []string {
@@ -3354,7 +3708,7 @@ type DeclareLostResponse struct {
 
 func (x *DeclareLostResponse) Reset() {
 	*x = DeclareLostResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3720,7 @@ func (x *DeclareLostResponse) String() string {
 func (*DeclareLostResponse) ProtoMessage() {}
 
 func (x *DeclareLostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3733,7 @@ func (x *DeclareLostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareLostResponse.ProtoReflect.Descriptor instead.
 func (*DeclareLostResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{43}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DeclareLostResponse) GetMachines() []*MachineStatus {
@@ -3401,7 +3755,7 @@ type SetSecretRequest struct {
 
 func (x *SetSecretRequest) Reset() {
 	*x = SetSecretRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +3767,7 @@ func (x *SetSecretRequest) String() string {
 func (*SetSecretRequest) ProtoMessage() {}
 
 func (x *SetSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +3780,7 @@ func (x *SetSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecretRequest.ProtoReflect.Descriptor instead.
 func (*SetSecretRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{44}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SetSecretRequest) GetTenant() string {
@@ -3469,7 +3823,7 @@ type SecretInfo struct {
 
 func (x *SecretInfo) Reset() {
 	*x = SecretInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3835,7 @@ func (x *SecretInfo) String() string {
 func (*SecretInfo) ProtoMessage() {}
 
 func (x *SecretInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3848,7 @@ func (x *SecretInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretInfo.ProtoReflect.Descriptor instead.
 func (*SecretInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{45}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SecretInfo) GetTenant() string {
@@ -3534,7 +3888,7 @@ type ListSecretsRequest struct {
 
 func (x *ListSecretsRequest) Reset() {
 	*x = ListSecretsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3546,7 +3900,7 @@ func (x *ListSecretsRequest) String() string {
 func (*ListSecretsRequest) ProtoMessage() {}
 
 func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3559,7 +3913,7 @@ func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretsRequest.ProtoReflect.Descriptor instead.
 func (*ListSecretsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{46}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListSecretsRequest) GetTenant() string {
@@ -3578,7 +3932,7 @@ type ListSecretsResponse struct {
 
 func (x *ListSecretsResponse) Reset() {
 	*x = ListSecretsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3590,7 +3944,7 @@ func (x *ListSecretsResponse) String() string {
 func (*ListSecretsResponse) ProtoMessage() {}
 
 func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3603,7 +3957,7 @@ func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretsResponse.ProtoReflect.Descriptor instead.
 func (*ListSecretsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{47}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListSecretsResponse) GetSecrets() []*SecretInfo {
@@ -3624,7 +3978,7 @@ type DeleteSecretRequest struct {
 
 func (x *DeleteSecretRequest) Reset() {
 	*x = DeleteSecretRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3636,7 +3990,7 @@ func (x *DeleteSecretRequest) String() string {
 func (*DeleteSecretRequest) ProtoMessage() {}
 
 func (x *DeleteSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3649,7 +4003,7 @@ func (x *DeleteSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecretRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSecretRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{48}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DeleteSecretRequest) GetTenant() string {
@@ -3681,7 +4035,7 @@ type DeleteSecretResponse struct {
 
 func (x *DeleteSecretResponse) Reset() {
 	*x = DeleteSecretResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3693,7 +4047,7 @@ func (x *DeleteSecretResponse) String() string {
 func (*DeleteSecretResponse) ProtoMessage() {}
 
 func (x *DeleteSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3706,7 +4060,7 @@ func (x *DeleteSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecretResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSecretResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{49}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{53}
 }
 
 type SetRegistryCredentialRequest struct {
@@ -3722,7 +4076,7 @@ type SetRegistryCredentialRequest struct {
 
 func (x *SetRegistryCredentialRequest) Reset() {
 	*x = SetRegistryCredentialRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +4088,7 @@ func (x *SetRegistryCredentialRequest) String() string {
 func (*SetRegistryCredentialRequest) ProtoMessage() {}
 
 func (x *SetRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +4101,7 @@ func (x *SetRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRegistryCredentialRequest.ProtoReflect.Descriptor instead.
 func (*SetRegistryCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{50}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SetRegistryCredentialRequest) GetTenant() string {
@@ -3796,7 +4150,7 @@ type RegistryCredentialInfo struct {
 
 func (x *RegistryCredentialInfo) Reset() {
 	*x = RegistryCredentialInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3808,7 +4162,7 @@ func (x *RegistryCredentialInfo) String() string {
 func (*RegistryCredentialInfo) ProtoMessage() {}
 
 func (x *RegistryCredentialInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3821,7 +4175,7 @@ func (x *RegistryCredentialInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryCredentialInfo.ProtoReflect.Descriptor instead.
 func (*RegistryCredentialInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{51}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *RegistryCredentialInfo) GetTenant() string {
@@ -3854,7 +4208,7 @@ type ListRegistryCredentialsRequest struct {
 
 func (x *ListRegistryCredentialsRequest) Reset() {
 	*x = ListRegistryCredentialsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3866,7 +4220,7 @@ func (x *ListRegistryCredentialsRequest) String() string {
 func (*ListRegistryCredentialsRequest) ProtoMessage() {}
 
 func (x *ListRegistryCredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3879,7 +4233,7 @@ func (x *ListRegistryCredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegistryCredentialsRequest.ProtoReflect.Descriptor instead.
 func (*ListRegistryCredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{52}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListRegistryCredentialsRequest) GetTenant() string {
@@ -3898,7 +4252,7 @@ type ListRegistryCredentialsResponse struct {
 
 func (x *ListRegistryCredentialsResponse) Reset() {
 	*x = ListRegistryCredentialsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3910,7 +4264,7 @@ func (x *ListRegistryCredentialsResponse) String() string {
 func (*ListRegistryCredentialsResponse) ProtoMessage() {}
 
 func (x *ListRegistryCredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3923,7 +4277,7 @@ func (x *ListRegistryCredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegistryCredentialsResponse.ProtoReflect.Descriptor instead.
 func (*ListRegistryCredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{53}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListRegistryCredentialsResponse) GetCredentials() []*RegistryCredentialInfo {
@@ -3944,7 +4298,7 @@ type DeleteRegistryCredentialRequest struct {
 
 func (x *DeleteRegistryCredentialRequest) Reset() {
 	*x = DeleteRegistryCredentialRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3956,7 +4310,7 @@ func (x *DeleteRegistryCredentialRequest) String() string {
 func (*DeleteRegistryCredentialRequest) ProtoMessage() {}
 
 func (x *DeleteRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3969,7 +4323,7 @@ func (x *DeleteRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRegistryCredentialRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRegistryCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{54}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DeleteRegistryCredentialRequest) GetTenant() string {
@@ -4001,7 +4355,7 @@ type DeleteRegistryCredentialResponse struct {
 
 func (x *DeleteRegistryCredentialResponse) Reset() {
 	*x = DeleteRegistryCredentialResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4013,7 +4367,7 @@ func (x *DeleteRegistryCredentialResponse) String() string {
 func (*DeleteRegistryCredentialResponse) ProtoMessage() {}
 
 func (x *DeleteRegistryCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4026,7 +4380,7 @@ func (x *DeleteRegistryCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRegistryCredentialResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRegistryCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{55}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
 }
 
 type GetClusterRequest struct {
@@ -4037,7 +4391,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4049,7 +4403,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4062,7 +4416,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{56}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
 }
 
 type GetClusterResponse struct {
@@ -4088,7 +4442,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4100,7 +4454,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4113,7 +4467,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *GetClusterResponse) GetSettings() *ClusterSettings {
@@ -4215,7 +4569,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4227,7 +4581,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4240,7 +4594,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *CreateTokenRequest) GetPurpose() TokenPurpose {
@@ -4295,7 +4649,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4307,7 +4661,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4320,7 +4674,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -4354,7 +4708,7 @@ type TokenInfo struct {
 
 func (x *TokenInfo) Reset() {
 	*x = TokenInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4366,7 +4720,7 @@ func (x *TokenInfo) String() string {
 func (*TokenInfo) ProtoMessage() {}
 
 func (x *TokenInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4379,7 +4733,7 @@ func (x *TokenInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenInfo.ProtoReflect.Descriptor instead.
 func (*TokenInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *TokenInfo) GetId() string {
@@ -4446,7 +4800,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4458,7 +4812,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4471,7 +4825,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{65}
 }
 
 type ListTokensResponse struct {
@@ -4483,7 +4837,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4495,7 +4849,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4508,7 +4862,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ListTokensResponse) GetTokens() []*TokenInfo {
@@ -4528,7 +4882,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4540,7 +4894,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4553,7 +4907,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{63}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -4578,7 +4932,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4590,7 +4944,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4603,7 +4957,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{64}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{68}
 }
 
 type ListEventsRequest struct {
@@ -4623,7 +4977,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4635,7 +4989,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4648,7 +5002,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{65}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ListEventsRequest) GetTenant() string {
@@ -4716,7 +5070,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4728,7 +5082,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4741,7 +5095,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{66}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Transition {
@@ -4761,7 +5115,7 @@ type ListUsageRequest struct {
 
 func (x *ListUsageRequest) Reset() {
 	*x = ListUsageRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4773,7 +5127,7 @@ func (x *ListUsageRequest) String() string {
 func (*ListUsageRequest) ProtoMessage() {}
 
 func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4786,7 +5140,7 @@ func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageRequest.ProtoReflect.Descriptor instead.
 func (*ListUsageRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{67}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ListUsageRequest) GetTenant() string {
@@ -4813,7 +5167,7 @@ type ListUsageResponse struct {
 
 func (x *ListUsageResponse) Reset() {
 	*x = ListUsageResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4825,7 +5179,7 @@ func (x *ListUsageResponse) String() string {
 func (*ListUsageResponse) ProtoMessage() {}
 
 func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4838,7 +5192,7 @@ func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageResponse.ProtoReflect.Descriptor instead.
 func (*ListUsageResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{68}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListUsageResponse) GetMembers() []*MemberUsage {
@@ -4874,7 +5228,7 @@ type WatchUsageRequest struct {
 
 func (x *WatchUsageRequest) Reset() {
 	*x = WatchUsageRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4886,7 +5240,7 @@ func (x *WatchUsageRequest) String() string {
 func (*WatchUsageRequest) ProtoMessage() {}
 
 func (x *WatchUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4899,7 +5253,7 @@ func (x *WatchUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUsageRequest.ProtoReflect.Descriptor instead.
 func (*WatchUsageRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{69}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *WatchUsageRequest) GetTenant() string {
@@ -4973,7 +5327,7 @@ type ReplicaUsage struct {
 
 func (x *ReplicaUsage) Reset() {
 	*x = ReplicaUsage{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4985,7 +5339,7 @@ func (x *ReplicaUsage) String() string {
 func (*ReplicaUsage) ProtoMessage() {}
 
 func (x *ReplicaUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4998,7 +5352,7 @@ func (x *ReplicaUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaUsage.ProtoReflect.Descriptor instead.
 func (*ReplicaUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{70}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ReplicaUsage) GetKey() *ReplicaKey {
@@ -5050,7 +5404,7 @@ type MachineReport struct {
 
 func (x *MachineReport) Reset() {
 	*x = MachineReport{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5062,7 +5416,7 @@ func (x *MachineReport) String() string {
 func (*MachineReport) ProtoMessage() {}
 
 func (x *MachineReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5075,7 +5429,7 @@ func (x *MachineReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineReport.ProtoReflect.Descriptor instead.
 func (*MachineReport) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{71}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *MachineReport) GetId() string {
@@ -5120,7 +5474,7 @@ type WatchUsageResponse struct {
 
 func (x *WatchUsageResponse) Reset() {
 	*x = WatchUsageResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5132,7 +5486,7 @@ func (x *WatchUsageResponse) String() string {
 func (*WatchUsageResponse) ProtoMessage() {}
 
 func (x *WatchUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5145,7 +5499,7 @@ func (x *WatchUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUsageResponse.ProtoReflect.Descriptor instead.
 func (*WatchUsageResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{72}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *WatchUsageResponse) GetFull() bool {
@@ -5187,7 +5541,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5199,7 +5553,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5212,7 +5566,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{73}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *LogsRequest) GetTenant() string {
@@ -5296,7 +5650,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5308,7 +5662,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5321,7 +5675,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{74}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *LogsResponse) GetLines() []*LogLine {
@@ -5354,7 +5708,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5366,7 +5720,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5379,7 +5733,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{75}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ExecRequest) GetStart() *ExecWork {
@@ -5459,7 +5813,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5471,7 +5825,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5484,7 +5838,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{76}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ExecResponse) GetData() isExecResponse_Data {
@@ -5554,7 +5908,7 @@ type PortForwardRequest struct {
 
 func (x *PortForwardRequest) Reset() {
 	*x = PortForwardRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5566,7 +5920,7 @@ func (x *PortForwardRequest) String() string {
 func (*PortForwardRequest) ProtoMessage() {}
 
 func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5579,7 +5933,7 @@ func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
 func (*PortForwardRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{77}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *PortForwardRequest) GetStart() *PortForwardStart {
@@ -5611,7 +5965,7 @@ type PortForwardStart struct {
 
 func (x *PortForwardStart) Reset() {
 	*x = PortForwardStart{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[78]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5623,7 +5977,7 @@ func (x *PortForwardStart) String() string {
 func (*PortForwardStart) ProtoMessage() {}
 
 func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[78]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5636,7 +5990,7 @@ func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardStart.ProtoReflect.Descriptor instead.
 func (*PortForwardStart) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{78}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *PortForwardStart) GetKey() *ReplicaKey {
@@ -5681,7 +6035,7 @@ type PortForwardResponse struct {
 
 func (x *PortForwardResponse) Reset() {
 	*x = PortForwardResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[79]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5693,7 +6047,7 @@ func (x *PortForwardResponse) String() string {
 func (*PortForwardResponse) ProtoMessage() {}
 
 func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[79]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5706,7 +6060,7 @@ func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardResponse.ProtoReflect.Descriptor instead.
 func (*PortForwardResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{79}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *PortForwardResponse) GetData() isPortForwardResponse_Data {
@@ -5776,7 +6130,7 @@ type PortForwardOpened struct {
 
 func (x *PortForwardOpened) Reset() {
 	*x = PortForwardOpened{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[80]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5788,7 +6142,7 @@ func (x *PortForwardOpened) String() string {
 func (*PortForwardOpened) ProtoMessage() {}
 
 func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[80]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5801,7 +6155,7 @@ func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardOpened.ProtoReflect.Descriptor instead.
 func (*PortForwardOpened) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{80}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *PortForwardOpened) GetKey() *ReplicaKey {
@@ -5830,7 +6184,7 @@ type CopyRequest struct {
 
 func (x *CopyRequest) Reset() {
 	*x = CopyRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[81]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5842,7 +6196,7 @@ func (x *CopyRequest) String() string {
 func (*CopyRequest) ProtoMessage() {}
 
 func (x *CopyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[81]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5855,7 +6209,7 @@ func (x *CopyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
 func (*CopyRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{81}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *CopyRequest) GetStart() *CopyWork {
@@ -5886,7 +6240,7 @@ type CopyResponse struct {
 
 func (x *CopyResponse) Reset() {
 	*x = CopyResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[82]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5898,7 +6252,7 @@ func (x *CopyResponse) String() string {
 func (*CopyResponse) ProtoMessage() {}
 
 func (x *CopyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[82]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5911,7 +6265,7 @@ func (x *CopyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyResponse.ProtoReflect.Descriptor instead.
 func (*CopyResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{82}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *CopyResponse) GetData() isCopyResponse_Data {
@@ -6112,7 +6466,13 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x05 \x01(\tR\x0eidempotencyKey\x1a9\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x91\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xad\x01\n" +
+	"\x0fRollbackRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x12+\n" +
+	"\x11expected_revision\x18\x04 \x01(\x04R\x10expectedRevision\x12'\n" +
+	"\x0fidempotency_key\x18\x05 \x01(\tR\x0eidempotencyKey\"\x91\x01\n" +
 	"\x0eRestartRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x14\n" +
@@ -6137,7 +6497,35 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x05stack\x18\x04 \x01(\tR\x05stack\x12\x16\n" +
 	"\x06number\x18\x05 \x01(\rR\x06number\x12\x18\n" +
 	"\amachine\x18\x06 \x01(\tR\amachine\x12\x14\n" +
-	"\x05brief\x18\a \x01(\bR\x05brief\"\xb5\x02\n" +
+	"\x05brief\x18\a \x01(\bR\x05brief\"\xd6\x01\n" +
+	"\x15ListReplicasAtRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1f\n" +
+	"\vall_tenants\x18\x02 \x01(\bR\n" +
+	"allTenants\x12\x10\n" +
+	"\x03app\x18\x03 \x01(\tR\x03app\x12\x14\n" +
+	"\x05stack\x18\x04 \x01(\tR\x05stack\x12\x16\n" +
+	"\x06number\x18\x05 \x01(\rR\x06number\x12\x18\n" +
+	"\amachine\x18\x06 \x01(\tR\amachine\x12*\n" +
+	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x89\x01\n" +
+	"\x16ListReplicasAtResponse\x122\n" +
+	"\breplicas\x18\x01 \x03(\v2\x16.argosy.v1.PastReplicaR\breplicas\x12;\n" +
+	"\vknown_since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"knownSince\"\x81\x03\n" +
+	"\vPastReplica\x12'\n" +
+	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
+	"\amachine\x18\x03 \x01(\tR\amachine\x12!\n" +
+	"\fmachine_name\x18\x04 \x01(\tR\vmachineName\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x1d\n" +
+	"\n" +
+	"last_state\x18\x06 \x01(\tR\tlastState\x120\n" +
+	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
+	"\x05cause\x18\b \x01(\tR\x05cause\x12\x1a\n" +
+	"\bremoving\x18\t \x01(\bR\bremoving\x129\n" +
+	"\n" +
+	"decided_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\"\xb5\x02\n" +
 	"\rReplicaStatus\x12,\n" +
 	"\areplica\x18\x01 \x01(\v2\x12.argosy.v1.ReplicaR\areplica\x12!\n" +
 	"\fmachine_name\x18\x02 \x01(\tR\vmachineName\x12?\n" +
@@ -6441,7 +6829,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x19TOKEN_PURPOSE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15TOKEN_PURPOSE_MACHINE\x10\x01\x12\x16\n" +
 	"\x12TOKEN_PURPOSE_USER\x10\x02\x12\x18\n" +
-	"\x14TOKEN_PURPOSE_SERVER\x10\x032\xb3\x05\n" +
+	"\x14TOKEN_PURPOSE_SERVER\x10\x032\xcc\x06\n" +
 	"\n" +
 	"AppService\x127\n" +
 	"\x04Plan\x12\x16.argosy.v1.PlanRequest\x1a\x17.argosy.v1.PlanResponse\x12:\n" +
@@ -6449,9 +6837,11 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\bListApps\x12\x1a.argosy.v1.ListAppsRequest\x1a\x1b.argosy.v1.ListAppsResponse\x12=\n" +
 	"\x06GetApp\x12\x18.argosy.v1.GetAppRequest\x1a\x19.argosy.v1.GetAppResponse\x12:\n" +
 	"\x05Scale\x12\x17.argosy.v1.ScaleRequest\x1a\x18.argosy.v1.ApplyResponse\x12@\n" +
+	"\bRollback\x12\x1a.argosy.v1.RollbackRequest\x1a\x18.argosy.v1.ApplyResponse\x12@\n" +
 	"\aRestart\x12\x19.argosy.v1.RestartRequest\x1a\x1a.argosy.v1.RestartResponse\x12F\n" +
 	"\tDeleteApp\x12\x1b.argosy.v1.DeleteAppRequest\x1a\x1c.argosy.v1.DeleteAppResponse\x12O\n" +
-	"\fListReplicas\x12\x1e.argosy.v1.ListReplicasRequest\x1a\x1f.argosy.v1.ListReplicasResponse\x12S\n" +
+	"\fListReplicas\x12\x1e.argosy.v1.ListReplicasRequest\x1a\x1f.argosy.v1.ListReplicasResponse\x12U\n" +
+	"\x0eListReplicasAt\x12 .argosy.v1.ListReplicasAtRequest\x1a!.argosy.v1.ListReplicasAtResponse\x12S\n" +
 	"\rWatchReplicas\x12\x1e.argosy.v1.ListReplicasRequest\x1a .argosy.v1.WatchReplicasResponse0\x01\x12@\n" +
 	"\aExplain\x12\x19.argosy.v1.ExplainRequest\x1a\x1a.argosy.v1.ExplainResponse2\xe7\x03\n" +
 	"\x0eMachineService\x12O\n" +
@@ -6499,7 +6889,7 @@ func file_argosy_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_argosy_v1_cluster_proto_goTypes = []any{
 	(ChangeKind)(0),                          // 0: argosy.v1.ChangeKind
 	(RemedyKind)(0),                          // 1: argosy.v1.RemedyKind
@@ -6525,105 +6915,109 @@ var file_argosy_v1_cluster_proto_goTypes = []any{
 	(*GetAppRequest)(nil),                    // 21: argosy.v1.GetAppRequest
 	(*GetAppResponse)(nil),                   // 22: argosy.v1.GetAppResponse
 	(*ScaleRequest)(nil),                     // 23: argosy.v1.ScaleRequest
-	(*RestartRequest)(nil),                   // 24: argosy.v1.RestartRequest
-	(*RestartResponse)(nil),                  // 25: argosy.v1.RestartResponse
-	(*DeleteAppRequest)(nil),                 // 26: argosy.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),                // 27: argosy.v1.DeleteAppResponse
-	(*ListReplicasRequest)(nil),              // 28: argosy.v1.ListReplicasRequest
-	(*ReplicaStatus)(nil),                    // 29: argosy.v1.ReplicaStatus
-	(*ListReplicasResponse)(nil),             // 30: argosy.v1.ListReplicasResponse
-	(*WatchReplicasResponse)(nil),            // 31: argosy.v1.WatchReplicasResponse
-	(*ExplainRequest)(nil),                   // 32: argosy.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 33: argosy.v1.ExplainResponse
-	(*ExplainedReplica)(nil),                 // 34: argosy.v1.ExplainedReplica
-	(*Then)(nil),                             // 35: argosy.v1.Then
-	(*ListMachinesRequest)(nil),              // 36: argosy.v1.ListMachinesRequest
-	(*MachineStatus)(nil),                    // 37: argosy.v1.MachineStatus
-	(*DrainRemaining)(nil),                   // 38: argosy.v1.DrainRemaining
-	(*ListMachinesResponse)(nil),             // 39: argosy.v1.ListMachinesResponse
-	(*LabelMachineRequest)(nil),              // 40: argosy.v1.LabelMachineRequest
-	(*RemoveMachineRequest)(nil),             // 41: argosy.v1.RemoveMachineRequest
-	(*RemoveMachineResponse)(nil),            // 42: argosy.v1.RemoveMachineResponse
-	(*DrainMachineRequest)(nil),              // 43: argosy.v1.DrainMachineRequest
-	(*ActivateMachineRequest)(nil),           // 44: argosy.v1.ActivateMachineRequest
-	(*DeclareLostRequest)(nil),               // 45: argosy.v1.DeclareLostRequest
-	(*DeclareLostResponse)(nil),              // 46: argosy.v1.DeclareLostResponse
-	(*SetSecretRequest)(nil),                 // 47: argosy.v1.SetSecretRequest
-	(*SecretInfo)(nil),                       // 48: argosy.v1.SecretInfo
-	(*ListSecretsRequest)(nil),               // 49: argosy.v1.ListSecretsRequest
-	(*ListSecretsResponse)(nil),              // 50: argosy.v1.ListSecretsResponse
-	(*DeleteSecretRequest)(nil),              // 51: argosy.v1.DeleteSecretRequest
-	(*DeleteSecretResponse)(nil),             // 52: argosy.v1.DeleteSecretResponse
-	(*SetRegistryCredentialRequest)(nil),     // 53: argosy.v1.SetRegistryCredentialRequest
-	(*RegistryCredentialInfo)(nil),           // 54: argosy.v1.RegistryCredentialInfo
-	(*ListRegistryCredentialsRequest)(nil),   // 55: argosy.v1.ListRegistryCredentialsRequest
-	(*ListRegistryCredentialsResponse)(nil),  // 56: argosy.v1.ListRegistryCredentialsResponse
-	(*DeleteRegistryCredentialRequest)(nil),  // 57: argosy.v1.DeleteRegistryCredentialRequest
-	(*DeleteRegistryCredentialResponse)(nil), // 58: argosy.v1.DeleteRegistryCredentialResponse
-	(*GetClusterRequest)(nil),                // 59: argosy.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),               // 60: argosy.v1.GetClusterResponse
-	(*CreateTokenRequest)(nil),               // 61: argosy.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),              // 62: argosy.v1.CreateTokenResponse
-	(*TokenInfo)(nil),                        // 63: argosy.v1.TokenInfo
-	(*ListTokensRequest)(nil),                // 64: argosy.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),               // 65: argosy.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),               // 66: argosy.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),              // 67: argosy.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),                // 68: argosy.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),               // 69: argosy.v1.ListEventsResponse
-	(*ListUsageRequest)(nil),                 // 70: argosy.v1.ListUsageRequest
-	(*ListUsageResponse)(nil),                // 71: argosy.v1.ListUsageResponse
-	(*WatchUsageRequest)(nil),                // 72: argosy.v1.WatchUsageRequest
-	(*ReplicaUsage)(nil),                     // 73: argosy.v1.ReplicaUsage
-	(*MachineReport)(nil),                    // 74: argosy.v1.MachineReport
-	(*WatchUsageResponse)(nil),               // 75: argosy.v1.WatchUsageResponse
-	(*LogsRequest)(nil),                      // 76: argosy.v1.LogsRequest
-	(*LogsResponse)(nil),                     // 77: argosy.v1.LogsResponse
-	(*ExecRequest)(nil),                      // 78: argosy.v1.ExecRequest
-	(*ExecResponse)(nil),                     // 79: argosy.v1.ExecResponse
-	(*PortForwardRequest)(nil),               // 80: argosy.v1.PortForwardRequest
-	(*PortForwardStart)(nil),                 // 81: argosy.v1.PortForwardStart
-	(*PortForwardResponse)(nil),              // 82: argosy.v1.PortForwardResponse
-	(*PortForwardOpened)(nil),                // 83: argosy.v1.PortForwardOpened
-	(*CopyRequest)(nil),                      // 84: argosy.v1.CopyRequest
-	(*CopyResponse)(nil),                     // 85: argosy.v1.CopyResponse
-	nil,                                      // 86: argosy.v1.Remedy.SetLabelsEntry
-	nil,                                      // 87: argosy.v1.ScaleRequest.CountsEntry
-	nil,                                      // 88: argosy.v1.ExplainResponse.MachineNamesEntry
-	nil,                                      // 89: argosy.v1.LabelMachineRequest.SetEntry
-	nil,                                      // 90: argosy.v1.ListUsageResponse.MachinesEntry
-	(*AppSpec)(nil),                          // 91: argosy.v1.AppSpec
-	(*ReplicaKey)(nil),                       // 92: argosy.v1.ReplicaKey
-	(*Reason)(nil),                           // 93: argosy.v1.Reason
-	(*App)(nil),                              // 94: argosy.v1.App
-	(*Revision)(nil),                         // 95: argosy.v1.Revision
-	(*Replica)(nil),                          // 96: argosy.v1.Replica
-	(*ReplicaObservation)(nil),               // 97: argosy.v1.ReplicaObservation
-	(*durationpb.Duration)(nil),              // 98: google.protobuf.Duration
-	(ReplicaState)(0),                        // 99: argosy.v1.ReplicaState
+	(*RollbackRequest)(nil),                  // 24: argosy.v1.RollbackRequest
+	(*RestartRequest)(nil),                   // 25: argosy.v1.RestartRequest
+	(*RestartResponse)(nil),                  // 26: argosy.v1.RestartResponse
+	(*DeleteAppRequest)(nil),                 // 27: argosy.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),                // 28: argosy.v1.DeleteAppResponse
+	(*ListReplicasRequest)(nil),              // 29: argosy.v1.ListReplicasRequest
+	(*ListReplicasAtRequest)(nil),            // 30: argosy.v1.ListReplicasAtRequest
+	(*ListReplicasAtResponse)(nil),           // 31: argosy.v1.ListReplicasAtResponse
+	(*PastReplica)(nil),                      // 32: argosy.v1.PastReplica
+	(*ReplicaStatus)(nil),                    // 33: argosy.v1.ReplicaStatus
+	(*ListReplicasResponse)(nil),             // 34: argosy.v1.ListReplicasResponse
+	(*WatchReplicasResponse)(nil),            // 35: argosy.v1.WatchReplicasResponse
+	(*ExplainRequest)(nil),                   // 36: argosy.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 37: argosy.v1.ExplainResponse
+	(*ExplainedReplica)(nil),                 // 38: argosy.v1.ExplainedReplica
+	(*Then)(nil),                             // 39: argosy.v1.Then
+	(*ListMachinesRequest)(nil),              // 40: argosy.v1.ListMachinesRequest
+	(*MachineStatus)(nil),                    // 41: argosy.v1.MachineStatus
+	(*DrainRemaining)(nil),                   // 42: argosy.v1.DrainRemaining
+	(*ListMachinesResponse)(nil),             // 43: argosy.v1.ListMachinesResponse
+	(*LabelMachineRequest)(nil),              // 44: argosy.v1.LabelMachineRequest
+	(*RemoveMachineRequest)(nil),             // 45: argosy.v1.RemoveMachineRequest
+	(*RemoveMachineResponse)(nil),            // 46: argosy.v1.RemoveMachineResponse
+	(*DrainMachineRequest)(nil),              // 47: argosy.v1.DrainMachineRequest
+	(*ActivateMachineRequest)(nil),           // 48: argosy.v1.ActivateMachineRequest
+	(*DeclareLostRequest)(nil),               // 49: argosy.v1.DeclareLostRequest
+	(*DeclareLostResponse)(nil),              // 50: argosy.v1.DeclareLostResponse
+	(*SetSecretRequest)(nil),                 // 51: argosy.v1.SetSecretRequest
+	(*SecretInfo)(nil),                       // 52: argosy.v1.SecretInfo
+	(*ListSecretsRequest)(nil),               // 53: argosy.v1.ListSecretsRequest
+	(*ListSecretsResponse)(nil),              // 54: argosy.v1.ListSecretsResponse
+	(*DeleteSecretRequest)(nil),              // 55: argosy.v1.DeleteSecretRequest
+	(*DeleteSecretResponse)(nil),             // 56: argosy.v1.DeleteSecretResponse
+	(*SetRegistryCredentialRequest)(nil),     // 57: argosy.v1.SetRegistryCredentialRequest
+	(*RegistryCredentialInfo)(nil),           // 58: argosy.v1.RegistryCredentialInfo
+	(*ListRegistryCredentialsRequest)(nil),   // 59: argosy.v1.ListRegistryCredentialsRequest
+	(*ListRegistryCredentialsResponse)(nil),  // 60: argosy.v1.ListRegistryCredentialsResponse
+	(*DeleteRegistryCredentialRequest)(nil),  // 61: argosy.v1.DeleteRegistryCredentialRequest
+	(*DeleteRegistryCredentialResponse)(nil), // 62: argosy.v1.DeleteRegistryCredentialResponse
+	(*GetClusterRequest)(nil),                // 63: argosy.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),               // 64: argosy.v1.GetClusterResponse
+	(*CreateTokenRequest)(nil),               // 65: argosy.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),              // 66: argosy.v1.CreateTokenResponse
+	(*TokenInfo)(nil),                        // 67: argosy.v1.TokenInfo
+	(*ListTokensRequest)(nil),                // 68: argosy.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),               // 69: argosy.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),               // 70: argosy.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),              // 71: argosy.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),                // 72: argosy.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),               // 73: argosy.v1.ListEventsResponse
+	(*ListUsageRequest)(nil),                 // 74: argosy.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),                // 75: argosy.v1.ListUsageResponse
+	(*WatchUsageRequest)(nil),                // 76: argosy.v1.WatchUsageRequest
+	(*ReplicaUsage)(nil),                     // 77: argosy.v1.ReplicaUsage
+	(*MachineReport)(nil),                    // 78: argosy.v1.MachineReport
+	(*WatchUsageResponse)(nil),               // 79: argosy.v1.WatchUsageResponse
+	(*LogsRequest)(nil),                      // 80: argosy.v1.LogsRequest
+	(*LogsResponse)(nil),                     // 81: argosy.v1.LogsResponse
+	(*ExecRequest)(nil),                      // 82: argosy.v1.ExecRequest
+	(*ExecResponse)(nil),                     // 83: argosy.v1.ExecResponse
+	(*PortForwardRequest)(nil),               // 84: argosy.v1.PortForwardRequest
+	(*PortForwardStart)(nil),                 // 85: argosy.v1.PortForwardStart
+	(*PortForwardResponse)(nil),              // 86: argosy.v1.PortForwardResponse
+	(*PortForwardOpened)(nil),                // 87: argosy.v1.PortForwardOpened
+	(*CopyRequest)(nil),                      // 88: argosy.v1.CopyRequest
+	(*CopyResponse)(nil),                     // 89: argosy.v1.CopyResponse
+	nil,                                      // 90: argosy.v1.Remedy.SetLabelsEntry
+	nil,                                      // 91: argosy.v1.ScaleRequest.CountsEntry
+	nil,                                      // 92: argosy.v1.ExplainResponse.MachineNamesEntry
+	nil,                                      // 93: argosy.v1.LabelMachineRequest.SetEntry
+	nil,                                      // 94: argosy.v1.ListUsageResponse.MachinesEntry
+	(*AppSpec)(nil),                          // 95: argosy.v1.AppSpec
+	(*ReplicaKey)(nil),                       // 96: argosy.v1.ReplicaKey
+	(*Reason)(nil),                           // 97: argosy.v1.Reason
+	(*App)(nil),                              // 98: argosy.v1.App
+	(*Revision)(nil),                         // 99: argosy.v1.Revision
 	(*timestamppb.Timestamp)(nil),            // 100: google.protobuf.Timestamp
-	(*MachineVerdict)(nil),                   // 101: argosy.v1.MachineVerdict
-	(*Volume)(nil),                           // 102: argosy.v1.Volume
-	(*Transition)(nil),                       // 103: argosy.v1.Transition
-	(*Machine)(nil),                          // 104: argosy.v1.Machine
-	(MachineCondition)(0),                    // 105: argosy.v1.MachineCondition
-	(*MachineUsage)(nil),                     // 106: argosy.v1.MachineUsage
-	(*ClusterSettings)(nil),                  // 107: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 108: argosy.v1.MemberUsage
-	(*Traffic)(nil),                          // 109: argosy.v1.Traffic
-	(*LogLine)(nil),                          // 110: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 111: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 112: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 113: argosy.v1.WorkEnd
-	(*Flow)(nil),                             // 114: argosy.v1.Flow
-	(*CopyWork)(nil),                         // 115: argosy.v1.CopyWork
-	(*FileStat)(nil),                         // 116: argosy.v1.FileStat
+	(*Replica)(nil),                          // 101: argosy.v1.Replica
+	(*ReplicaObservation)(nil),               // 102: argosy.v1.ReplicaObservation
+	(*durationpb.Duration)(nil),              // 103: google.protobuf.Duration
+	(ReplicaState)(0),                        // 104: argosy.v1.ReplicaState
+	(*MachineVerdict)(nil),                   // 105: argosy.v1.MachineVerdict
+	(*Volume)(nil),                           // 106: argosy.v1.Volume
+	(*Transition)(nil),                       // 107: argosy.v1.Transition
+	(*Machine)(nil),                          // 108: argosy.v1.Machine
+	(MachineCondition)(0),                    // 109: argosy.v1.MachineCondition
+	(*MachineUsage)(nil),                     // 110: argosy.v1.MachineUsage
+	(*ClusterSettings)(nil),                  // 111: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 112: argosy.v1.MemberUsage
+	(*Traffic)(nil),                          // 113: argosy.v1.Traffic
+	(*LogLine)(nil),                          // 114: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 115: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 116: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 117: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 118: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 119: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 120: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
-	91,  // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
+	95,  // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
 	0,   // 1: argosy.v1.Change.kind:type_name -> argosy.v1.ChangeKind
-	92,  // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
-	93,  // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
+	96,  // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
+	97,  // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
 	4,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
 	6,   // 5: argosy.v1.PlanResponse.forecast:type_name -> argosy.v1.Forecast
 	7,   // 6: argosy.v1.Forecast.shortfalls:type_name -> argosy.v1.Shortfall
@@ -6634,168 +7028,178 @@ var file_argosy_v1_cluster_proto_depIdxs = []int32{
 	9,   // 11: argosy.v1.Shortfall.nearest:type_name -> argosy.v1.Nearest
 	10,  // 12: argosy.v1.Shortfall.remedies:type_name -> argosy.v1.Remedy
 	1,   // 13: argosy.v1.Remedy.kind:type_name -> argosy.v1.RemedyKind
-	86,  // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
-	92,  // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
+	90,  // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
+	96,  // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
 	12,  // 16: argosy.v1.Loss.stacks:type_name -> argosy.v1.StackLoss
 	12,  // 17: argosy.v1.Survival.stack_loss:type_name -> argosy.v1.StackLoss
 	8,   // 18: argosy.v1.Headroom.rules:type_name -> argosy.v1.RuleCount
-	91,  // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
-	94,  // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
-	94,  // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
+	95,  // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
+	98,  // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
+	98,  // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
 	19,  // 22: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
 	18,  // 23: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
 	18,  // 24: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
-	95,  // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
-	87,  // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
-	96,  // 27: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
-	97,  // 28: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
-	98,  // 29: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
-	99,  // 30: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
-	29,  // 31: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	29,  // 32: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	92,  // 33: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
-	92,  // 34: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
-	91,  // 35: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
-	100, // 36: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
-	29,  // 37: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
-	93,  // 38: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
-	101, // 39: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
-	102, // 40: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
-	103, // 41: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
-	34,  // 42: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
-	37,  // 43: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
-	4,   // 44: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
-	35,  // 45: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
-	88,  // 46: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
-	29,  // 47: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
-	93,  // 48: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
-	100, // 49: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
-	103, // 50: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
-	103, // 51: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
-	100, // 52: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
-	104, // 53: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
-	105, // 54: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
-	98,  // 55: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
-	106, // 56: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
-	38,  // 57: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
-	92,  // 58: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
-	37,  // 59: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	89,  // 60: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	98,  // 61: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
-	37,  // 62: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
-	100, // 63: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
-	48,  // 64: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
-	54,  // 65: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	107, // 66: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
-	2,   // 67: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	98,  // 68: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	63,  // 69: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
-	2,   // 70: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	100, // 71: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	100, // 72: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	63,  // 73: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	92,  // 74: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	100, // 75: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	103, // 76: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	108, // 77: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	90,  // 78: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	98,  // 79: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	92,  // 80: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	109, // 81: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	108, // 82: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	106, // 83: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	98,  // 84: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	74,  // 85: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	73,  // 86: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	100, // 87: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	110, // 88: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	111, // 89: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	112, // 90: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	113, // 91: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	81,  // 92: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	114, // 93: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	92,  // 94: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	83,  // 95: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	114, // 96: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	113, // 97: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	92,  // 98: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	115, // 99: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	114, // 100: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	116, // 101: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	114, // 102: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	113, // 103: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	106, // 104: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	3,   // 105: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	15,  // 106: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	17,  // 107: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	21,  // 108: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	23,  // 109: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	24,  // 110: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	26,  // 111: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	28,  // 112: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	28,  // 113: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	32,  // 114: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	36,  // 115: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	40,  // 116: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	41,  // 117: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	43,  // 118: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
-	44,  // 119: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
-	45,  // 120: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
-	47,  // 121: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	49,  // 122: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	51,  // 123: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	53,  // 124: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	55,  // 125: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	57,  // 126: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	59,  // 127: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	61,  // 128: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	64,  // 129: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	66,  // 130: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	68,  // 131: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	70,  // 132: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	72,  // 133: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	76,  // 134: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	78,  // 135: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	80,  // 136: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	84,  // 137: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	5,   // 138: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	16,  // 139: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	20,  // 140: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	22,  // 141: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	16,  // 142: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	25,  // 143: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	27,  // 144: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	30,  // 145: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	31,  // 146: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	33,  // 147: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	39,  // 148: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	37,  // 149: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	42,  // 150: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	37,  // 151: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
-	37,  // 152: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
-	46,  // 153: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
-	48,  // 154: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	50,  // 155: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	52,  // 156: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	54,  // 157: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	56,  // 158: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	58,  // 159: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	60,  // 160: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	62,  // 161: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	65,  // 162: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	67,  // 163: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	69,  // 164: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	71,  // 165: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	75,  // 166: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	77,  // 167: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	79,  // 168: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	82,  // 169: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	85,  // 170: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	138, // [138:171] is the sub-list for method output_type
-	105, // [105:138] is the sub-list for method input_type
-	105, // [105:105] is the sub-list for extension type_name
-	105, // [105:105] is the sub-list for extension extendee
-	0,   // [0:105] is the sub-list for field type_name
+	99,  // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
+	91,  // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
+	100, // 27: argosy.v1.ListReplicasAtRequest.at:type_name -> google.protobuf.Timestamp
+	32,  // 28: argosy.v1.ListReplicasAtResponse.replicas:type_name -> argosy.v1.PastReplica
+	100, // 29: argosy.v1.ListReplicasAtResponse.known_since:type_name -> google.protobuf.Timestamp
+	96,  // 30: argosy.v1.PastReplica.key:type_name -> argosy.v1.ReplicaKey
+	100, // 31: argosy.v1.PastReplica.since:type_name -> google.protobuf.Timestamp
+	100, // 32: argosy.v1.PastReplica.decided_at:type_name -> google.protobuf.Timestamp
+	101, // 33: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
+	102, // 34: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
+	103, // 35: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
+	104, // 36: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
+	33,  // 37: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	33,  // 38: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	96,  // 39: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
+	96,  // 40: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
+	95,  // 41: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
+	100, // 42: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
+	33,  // 43: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
+	97,  // 44: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
+	105, // 45: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
+	106, // 46: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
+	107, // 47: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
+	38,  // 48: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
+	41,  // 49: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
+	4,   // 50: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
+	39,  // 51: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
+	92,  // 52: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
+	33,  // 53: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
+	97,  // 54: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
+	100, // 55: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
+	107, // 56: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
+	107, // 57: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
+	100, // 58: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
+	108, // 59: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
+	109, // 60: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
+	103, // 61: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
+	110, // 62: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
+	42,  // 63: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
+	96,  // 64: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
+	41,  // 65: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
+	93,  // 66: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	103, // 67: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
+	41,  // 68: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
+	100, // 69: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	52,  // 70: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
+	58,  // 71: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
+	111, // 72: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	2,   // 73: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
+	103, // 74: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	67,  // 75: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	2,   // 76: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
+	100, // 77: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	100, // 78: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	67,  // 79: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	96,  // 80: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	100, // 81: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	107, // 82: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	112, // 83: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	94,  // 84: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	103, // 85: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	96,  // 86: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	113, // 87: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	112, // 88: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	110, // 89: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	103, // 90: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	78,  // 91: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	77,  // 92: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	100, // 93: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	114, // 94: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	115, // 95: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	116, // 96: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	117, // 97: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	85,  // 98: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	118, // 99: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	96,  // 100: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	87,  // 101: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	118, // 102: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	117, // 103: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	96,  // 104: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	119, // 105: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	118, // 106: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	120, // 107: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	118, // 108: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	117, // 109: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	110, // 110: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	3,   // 111: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	15,  // 112: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	17,  // 113: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	21,  // 114: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	23,  // 115: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	24,  // 116: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
+	25,  // 117: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	27,  // 118: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	29,  // 119: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	30,  // 120: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
+	29,  // 121: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	36,  // 122: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	40,  // 123: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	44,  // 124: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	45,  // 125: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	47,  // 126: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
+	48,  // 127: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
+	49,  // 128: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
+	51,  // 129: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	53,  // 130: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	55,  // 131: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	57,  // 132: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	59,  // 133: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	61,  // 134: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	63,  // 135: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	65,  // 136: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	68,  // 137: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	70,  // 138: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	72,  // 139: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	74,  // 140: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	76,  // 141: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	80,  // 142: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	82,  // 143: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	84,  // 144: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	88,  // 145: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	5,   // 146: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	16,  // 147: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	20,  // 148: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	22,  // 149: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	16,  // 150: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	16,  // 151: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
+	26,  // 152: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	28,  // 153: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	34,  // 154: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	31,  // 155: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
+	35,  // 156: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	37,  // 157: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	43,  // 158: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	41,  // 159: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	46,  // 160: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	41,  // 161: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
+	41,  // 162: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
+	50,  // 163: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
+	52,  // 164: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	54,  // 165: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	56,  // 166: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	58,  // 167: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	60,  // 168: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	62,  // 169: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	64,  // 170: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	66,  // 171: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	69,  // 172: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	71,  // 173: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	73,  // 174: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	75,  // 175: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	79,  // 176: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	81,  // 177: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	83,  // 178: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	86,  // 179: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	89,  // 180: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	146, // [146:181] is the sub-list for method output_type
+	111, // [111:146] is the sub-list for method input_type
+	111, // [111:111] is the sub-list for extension type_name
+	111, // [111:111] is the sub-list for extension extendee
+	0,   // [0:111] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
@@ -6806,22 +7210,22 @@ func file_argosy_v1_cluster_proto_init() {
 	file_argosy_v1_machine_proto_init()
 	file_argosy_v1_spec_proto_init()
 	file_argosy_v1_state_proto_init()
-	file_argosy_v1_cluster_proto_msgTypes[75].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[79].OneofWrappers = []any{
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClosed)(nil),
 		(*ExecRequest_Resize)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[76].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[80].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_End)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[79].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[83].OneofWrappers = []any{
 		(*PortForwardResponse_Opened)(nil),
 		(*PortForwardResponse_Flow)(nil),
 		(*PortForwardResponse_End)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[82].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[86].OneofWrappers = []any{
 		(*CopyResponse_Stat)(nil),
 		(*CopyResponse_Flow)(nil),
 		(*CopyResponse_End)(nil),
@@ -6832,7 +7236,7 @@ func file_argosy_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_cluster_proto_rawDesc), len(file_argosy_v1_cluster_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   88,
+			NumMessages:   92,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -53,12 +53,17 @@ const (
 	AppServiceGetAppProcedure = "/argosy.v1.AppService/GetApp"
 	// AppServiceScaleProcedure is the fully-qualified name of the AppService's Scale RPC.
 	AppServiceScaleProcedure = "/argosy.v1.AppService/Scale"
+	// AppServiceRollbackProcedure is the fully-qualified name of the AppService's Rollback RPC.
+	AppServiceRollbackProcedure = "/argosy.v1.AppService/Rollback"
 	// AppServiceRestartProcedure is the fully-qualified name of the AppService's Restart RPC.
 	AppServiceRestartProcedure = "/argosy.v1.AppService/Restart"
 	// AppServiceDeleteAppProcedure is the fully-qualified name of the AppService's DeleteApp RPC.
 	AppServiceDeleteAppProcedure = "/argosy.v1.AppService/DeleteApp"
 	// AppServiceListReplicasProcedure is the fully-qualified name of the AppService's ListReplicas RPC.
 	AppServiceListReplicasProcedure = "/argosy.v1.AppService/ListReplicas"
+	// AppServiceListReplicasAtProcedure is the fully-qualified name of the AppService's ListReplicasAt
+	// RPC.
+	AppServiceListReplicasAtProcedure = "/argosy.v1.AppService/ListReplicasAt"
 	// AppServiceWatchReplicasProcedure is the fully-qualified name of the AppService's WatchReplicas
 	// RPC.
 	AppServiceWatchReplicasProcedure = "/argosy.v1.AppService/WatchReplicas"
@@ -141,9 +146,13 @@ type AppServiceClient interface {
 	GetApp(context.Context, *connect.Request[v1.GetAppRequest]) (*connect.Response[v1.GetAppResponse], error)
 	// Scale writes a revision that differs only in a count.
 	Scale(context.Context, *connect.Request[v1.ScaleRequest]) (*connect.Response[v1.ApplyResponse], error)
+	// Rollback makes an earlier revision's spec the next revision, images as they were pinned then.
+	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.ApplyResponse], error)
 	Restart(context.Context, *connect.Request[v1.RestartRequest]) (*connect.Response[v1.RestartResponse], error)
 	DeleteApp(context.Context, *connect.Request[v1.DeleteAppRequest]) (*connect.Response[v1.DeleteAppResponse], error)
 	ListReplicas(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error)
+	// ListReplicasAt says, from history, what ran where at some time.
+	ListReplicasAt(context.Context, *connect.Request[v1.ListReplicasAtRequest]) (*connect.Response[v1.ListReplicasAtResponse], error)
 	// WatchReplicas sends the whole list once, then what changes.
 	WatchReplicas(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.ServerStreamForClient[v1.WatchReplicasResponse], error)
 	// Explain says why a replica is where it is, or nowhere: per machine, with numbers.
@@ -191,6 +200,12 @@ func NewAppServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(appServiceMethods.ByName("Scale")),
 			connect.WithClientOptions(opts...),
 		),
+		rollback: connect.NewClient[v1.RollbackRequest, v1.ApplyResponse](
+			httpClient,
+			baseURL+AppServiceRollbackProcedure,
+			connect.WithSchema(appServiceMethods.ByName("Rollback")),
+			connect.WithClientOptions(opts...),
+		),
 		restart: connect.NewClient[v1.RestartRequest, v1.RestartResponse](
 			httpClient,
 			baseURL+AppServiceRestartProcedure,
@@ -207,6 +222,12 @@ func NewAppServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			httpClient,
 			baseURL+AppServiceListReplicasProcedure,
 			connect.WithSchema(appServiceMethods.ByName("ListReplicas")),
+			connect.WithClientOptions(opts...),
+		),
+		listReplicasAt: connect.NewClient[v1.ListReplicasAtRequest, v1.ListReplicasAtResponse](
+			httpClient,
+			baseURL+AppServiceListReplicasAtProcedure,
+			connect.WithSchema(appServiceMethods.ByName("ListReplicasAt")),
 			connect.WithClientOptions(opts...),
 		),
 		watchReplicas: connect.NewClient[v1.ListReplicasRequest, v1.WatchReplicasResponse](
@@ -226,16 +247,18 @@ func NewAppServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 
 // appServiceClient implements AppServiceClient.
 type appServiceClient struct {
-	plan          *connect.Client[v1.PlanRequest, v1.PlanResponse]
-	apply         *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
-	listApps      *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
-	getApp        *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
-	scale         *connect.Client[v1.ScaleRequest, v1.ApplyResponse]
-	restart       *connect.Client[v1.RestartRequest, v1.RestartResponse]
-	deleteApp     *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
-	listReplicas  *connect.Client[v1.ListReplicasRequest, v1.ListReplicasResponse]
-	watchReplicas *connect.Client[v1.ListReplicasRequest, v1.WatchReplicasResponse]
-	explain       *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	plan           *connect.Client[v1.PlanRequest, v1.PlanResponse]
+	apply          *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
+	listApps       *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
+	getApp         *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
+	scale          *connect.Client[v1.ScaleRequest, v1.ApplyResponse]
+	rollback       *connect.Client[v1.RollbackRequest, v1.ApplyResponse]
+	restart        *connect.Client[v1.RestartRequest, v1.RestartResponse]
+	deleteApp      *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
+	listReplicas   *connect.Client[v1.ListReplicasRequest, v1.ListReplicasResponse]
+	listReplicasAt *connect.Client[v1.ListReplicasAtRequest, v1.ListReplicasAtResponse]
+	watchReplicas  *connect.Client[v1.ListReplicasRequest, v1.WatchReplicasResponse]
+	explain        *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
 }
 
 // Plan calls argosy.v1.AppService.Plan.
@@ -263,6 +286,11 @@ func (c *appServiceClient) Scale(ctx context.Context, req *connect.Request[v1.Sc
 	return c.scale.CallUnary(ctx, req)
 }
 
+// Rollback calls argosy.v1.AppService.Rollback.
+func (c *appServiceClient) Rollback(ctx context.Context, req *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.ApplyResponse], error) {
+	return c.rollback.CallUnary(ctx, req)
+}
+
 // Restart calls argosy.v1.AppService.Restart.
 func (c *appServiceClient) Restart(ctx context.Context, req *connect.Request[v1.RestartRequest]) (*connect.Response[v1.RestartResponse], error) {
 	return c.restart.CallUnary(ctx, req)
@@ -276,6 +304,11 @@ func (c *appServiceClient) DeleteApp(ctx context.Context, req *connect.Request[v
 // ListReplicas calls argosy.v1.AppService.ListReplicas.
 func (c *appServiceClient) ListReplicas(ctx context.Context, req *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error) {
 	return c.listReplicas.CallUnary(ctx, req)
+}
+
+// ListReplicasAt calls argosy.v1.AppService.ListReplicasAt.
+func (c *appServiceClient) ListReplicasAt(ctx context.Context, req *connect.Request[v1.ListReplicasAtRequest]) (*connect.Response[v1.ListReplicasAtResponse], error) {
+	return c.listReplicasAt.CallUnary(ctx, req)
 }
 
 // WatchReplicas calls argosy.v1.AppService.WatchReplicas.
@@ -298,9 +331,13 @@ type AppServiceHandler interface {
 	GetApp(context.Context, *connect.Request[v1.GetAppRequest]) (*connect.Response[v1.GetAppResponse], error)
 	// Scale writes a revision that differs only in a count.
 	Scale(context.Context, *connect.Request[v1.ScaleRequest]) (*connect.Response[v1.ApplyResponse], error)
+	// Rollback makes an earlier revision's spec the next revision, images as they were pinned then.
+	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.ApplyResponse], error)
 	Restart(context.Context, *connect.Request[v1.RestartRequest]) (*connect.Response[v1.RestartResponse], error)
 	DeleteApp(context.Context, *connect.Request[v1.DeleteAppRequest]) (*connect.Response[v1.DeleteAppResponse], error)
 	ListReplicas(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error)
+	// ListReplicasAt says, from history, what ran where at some time.
+	ListReplicasAt(context.Context, *connect.Request[v1.ListReplicasAtRequest]) (*connect.Response[v1.ListReplicasAtResponse], error)
 	// WatchReplicas sends the whole list once, then what changes.
 	WatchReplicas(context.Context, *connect.Request[v1.ListReplicasRequest], *connect.ServerStream[v1.WatchReplicasResponse]) error
 	// Explain says why a replica is where it is, or nowhere: per machine, with numbers.
@@ -344,6 +381,12 @@ func NewAppServiceHandler(svc AppServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(appServiceMethods.ByName("Scale")),
 		connect.WithHandlerOptions(opts...),
 	)
+	appServiceRollbackHandler := connect.NewUnaryHandler(
+		AppServiceRollbackProcedure,
+		svc.Rollback,
+		connect.WithSchema(appServiceMethods.ByName("Rollback")),
+		connect.WithHandlerOptions(opts...),
+	)
 	appServiceRestartHandler := connect.NewUnaryHandler(
 		AppServiceRestartProcedure,
 		svc.Restart,
@@ -360,6 +403,12 @@ func NewAppServiceHandler(svc AppServiceHandler, opts ...connect.HandlerOption) 
 		AppServiceListReplicasProcedure,
 		svc.ListReplicas,
 		connect.WithSchema(appServiceMethods.ByName("ListReplicas")),
+		connect.WithHandlerOptions(opts...),
+	)
+	appServiceListReplicasAtHandler := connect.NewUnaryHandler(
+		AppServiceListReplicasAtProcedure,
+		svc.ListReplicasAt,
+		connect.WithSchema(appServiceMethods.ByName("ListReplicasAt")),
 		connect.WithHandlerOptions(opts...),
 	)
 	appServiceWatchReplicasHandler := connect.NewServerStreamHandler(
@@ -386,12 +435,16 @@ func NewAppServiceHandler(svc AppServiceHandler, opts ...connect.HandlerOption) 
 			appServiceGetAppHandler.ServeHTTP(w, r)
 		case AppServiceScaleProcedure:
 			appServiceScaleHandler.ServeHTTP(w, r)
+		case AppServiceRollbackProcedure:
+			appServiceRollbackHandler.ServeHTTP(w, r)
 		case AppServiceRestartProcedure:
 			appServiceRestartHandler.ServeHTTP(w, r)
 		case AppServiceDeleteAppProcedure:
 			appServiceDeleteAppHandler.ServeHTTP(w, r)
 		case AppServiceListReplicasProcedure:
 			appServiceListReplicasHandler.ServeHTTP(w, r)
+		case AppServiceListReplicasAtProcedure:
+			appServiceListReplicasAtHandler.ServeHTTP(w, r)
 		case AppServiceWatchReplicasProcedure:
 			appServiceWatchReplicasHandler.ServeHTTP(w, r)
 		case AppServiceExplainProcedure:
@@ -425,6 +478,10 @@ func (UnimplementedAppServiceHandler) Scale(context.Context, *connect.Request[v1
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.AppService.Scale is not implemented"))
 }
 
+func (UnimplementedAppServiceHandler) Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.ApplyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.AppService.Rollback is not implemented"))
+}
+
 func (UnimplementedAppServiceHandler) Restart(context.Context, *connect.Request[v1.RestartRequest]) (*connect.Response[v1.RestartResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.AppService.Restart is not implemented"))
 }
@@ -435,6 +492,10 @@ func (UnimplementedAppServiceHandler) DeleteApp(context.Context, *connect.Reques
 
 func (UnimplementedAppServiceHandler) ListReplicas(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.AppService.ListReplicas is not implemented"))
+}
+
+func (UnimplementedAppServiceHandler) ListReplicasAt(context.Context, *connect.Request[v1.ListReplicasAtRequest]) (*connect.Response[v1.ListReplicasAtResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.AppService.ListReplicasAt is not implemented"))
 }
 
 func (UnimplementedAppServiceHandler) WatchReplicas(context.Context, *connect.Request[v1.ListReplicasRequest], *connect.ServerStream[v1.WatchReplicasResponse]) error {
