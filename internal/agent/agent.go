@@ -105,7 +105,7 @@ func (a *agent) connect(ctx context.Context) error {
 			}
 			return list
 		},
-		Transport: a.cfg.HTTP.Transport, Log: a.log,
+		Transport: apart(a.cfg.HTTP).Transport, Log: a.log,
 	})
 	network := DefaultNetwork
 	if a.cfg.NoNetwork {

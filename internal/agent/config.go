@@ -64,6 +64,8 @@ type Config struct {
 	// UsageEvery is how often usage is sampled while nobody watches; 0 means 15 s, negative never.
 	UsageEvery time.Duration
 
+	// Greeted is called with each greeting of a server. May be nil.
+	Greeted func(*argosyv1.Welcome)
 	// Ready is called once when the agent watches over its containers. May be nil.
 	Ready func()
 	Log   *slog.Logger

@@ -29,6 +29,9 @@ func (a *agent) Welcomed(server string, w *argosyv1.Welcome) {
 			a.log.Warn("which leader was met could not be kept", "error", err)
 		}
 	}
+	if a.cfg.Greeted != nil {
+		a.cfg.Greeted(w)
+	}
 	if a.net != nil {
 		a.net.set(place{Subnet: w.GetSubnet(), Range: w.GetSettings().GetNetworkRange()})
 	}

@@ -16,12 +16,20 @@ import (
 type Authenticator struct {
 	verifier  *Verifier
 	directory Lookup
+	seen      func(Identity, *x509.Certificate) // nil when nobody wants to know
+	announce  func() string                     // nil when users are not told
 }
 
 // NewAuthenticator puts one together. The directory is a [*Directory].
 func NewAuthenticator(v *Verifier, d Lookup) *Authenticator {
 	return &Authenticator{verifier: v, directory: d}
 }
+
+// Seen has f called with every certificate of somebody that belongs to the cluster, for each request. It must be quick.
+func (a *Authenticator) Seen(f func(Identity, *x509.Certificate)) { a.seen = f }
+
+// Announce tells users with each answer which authorities the cluster goes by, so that they can follow.
+func (a *Authenticator) Announce(c *Cluster) { a.announce = c.announcement }
 
 // caller is what the connection tells about the other end. It is looked into further when it is known what is asked.
 type caller struct {
@@ -49,6 +57,8 @@ func (a *Authenticator) Middleware(next http.Handler) http.Handler {
 		c := a.identify(r)
 		if text := r.Header.Get(callerHeader); text != "" {
 			c = a.vouched(r.Context(), c, text)
+		} else if a.announce != nil && c.identity.Kind == User {
+			w.Header().Set(authoritiesHeader, a.announce())
 		}
 		r.Header.Del(callerHeader)
 		ctx := context.WithValue(r.Context(), callerKey{}, c)
@@ -128,6 +138,9 @@ func (a *Authenticator) complete(ctx context.Context, c caller) (Identity, error
 		return Identity{}, connect.NewError(connect.CodeUnauthenticated, err)
 	case err != nil:
 		return Identity{}, connect.NewError(connect.CodeUnavailable, err)
+	}
+	if a.seen != nil {
+		a.seen(id, c.cert)
 	}
 	return id, nil
 }

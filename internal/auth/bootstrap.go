@@ -3,12 +3,12 @@ package auth
 import (
 	"context"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -19,14 +19,13 @@ import (
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
-// Cluster is what a server holds of its cluster's identity: the CA and the key that secrets are kept under. It does not
-// change while the server runs.
+// Cluster is what a server holds of its cluster's identity: the authorities and the key that secrets are kept under. Only
+// [Cluster.Follow] changes it.
 type Cluster struct {
-	settings *argosyv1.ClusterSettings
-	ca       *CA
+	state    atomic.Pointer[authorities]
+	verifier *Verifier
 	secrets  *Keyring
 	master   Secret // what the key file holds
-	record   []byte // as it is in the store
 }
 
 // NewID makes a random id of 128 bits, in hexadecimal.
@@ -68,10 +67,6 @@ func createCluster(ctx context.Context, s store.Store, keyFile string, settings 
 	if err != nil {
 		return err
 	}
-	caKey, err := x509.MarshalPKCS8PrivateKey(ca.key)
-	if err != nil {
-		return fmt.Errorf("encoding the cluster's key: %w", err)
-	}
 	secretsKey, err := newKey()
 	if err != nil {
 		return err
@@ -84,6 +79,10 @@ func createCluster(ctx context.Context, s store.Store, keyFile string, settings 
 	if err != nil {
 		return err
 	}
+	caKey, err := encryptCAKey(keys, ca, id, 1)
+	if err != nil {
+		return err
+	}
 	own := &argosyv1.ClusterSettings{}
 	if settings != nil {
 		own = proto.CloneOf(settings)
@@ -92,7 +91,7 @@ func createCluster(ctx context.Context, s store.Store, keyFile string, settings 
 	cluster, err := store.Put(store.ClusterKey, &storev1.Cluster{
 		Settings:      own,
 		CaCertificate: ca.cert.Raw,
-		CaKey:         keys.Encrypt(NewSecret(caKey), SecretContext(kindCAKey, "", id, 1)),
+		CaKey:         caKey,
 		SecretsKey:    keys.Encrypt(NewSecret(secretsKey), SecretContext(kindSecretsKey, "", id, 1)),
 		CreatedAt:     timestamppb.New(now),
 	})
@@ -115,8 +114,8 @@ func createCluster(ctx context.Context, s store.Store, keyFile string, settings 
 
 // LoadCluster opens a cluster's record with the servers' key file.
 func LoadCluster(raw []byte, keyFile string) (*Cluster, error) {
-	record := &storev1.Cluster{}
-	if err := store.Decode(store.KV{Key: store.ClusterKey, Value: raw}, record); err != nil {
+	record, err := decodeCluster(raw)
+	if err != nil {
 		return nil, err
 	}
 	id := record.GetSettings().GetClusterId()
@@ -135,23 +134,22 @@ func LoadCluster(raw []byte, keyFile string) (*Cluster, error) {
 	wrong := func(err error) error {
 		return fmt.Errorf("the key file %s does not open cluster %s (%w): copy the right one from another server or a backup", keyFile, id, err)
 	}
-	caKey, err := keys.Decrypt(record.GetCaKey(), SecretContext(kindCAKey, "", id, 1))
-	if err != nil {
-		return nil, wrong(err)
-	}
 	secretsKey, err := keys.Decrypt(record.GetSecretsKey(), SecretContext(kindSecretsKey, "", id, 1))
 	if err != nil {
 		return nil, wrong(err)
 	}
-	ca, err := loadCA(record.GetCaCertificate(), caKey.Reveal())
+	state, err := readAuthorities(record, raw, keys)
 	if err != nil {
-		return nil, err
+		return nil, wrong(err)
 	}
 	secrets, err := newKeyring(secretsKey.Reveal())
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{settings: record.GetSettings(), ca: ca, secrets: secrets, master: NewSecret(master), record: raw}, nil
+	c := &Cluster{verifier: NewVerifier(id, state.issuing.ca.cert, nil), secrets: secrets, master: NewSecret(master)}
+	c.verifier.Trust(state.trusted()...)
+	c.state.Store(state)
+	return c, nil
 }
 
 // RecordPath is where a server keeps the cluster's record beside its store.
@@ -161,7 +159,7 @@ func RecordPath(dir string) string { return filepath.Join(dir, "cluster") }
 func WriteFile(path string, data []byte) error { return writeFile(path, data) }
 
 // Record is the cluster's record as it is in the store: of no use without the key file.
-func (c *Cluster) Record() []byte { return c.record }
+func (c *Cluster) Record() []byte { return c.state.Load().raw }
 
 // SealMaster seals what the servers' key file holds to a new server's sealing key. With it and [Cluster.Record] that
 // server is as much the cluster as this one.
@@ -185,23 +183,33 @@ func KeepMaster(private Secret, sealed []byte, server, keyFile string) error {
 }
 
 // ID is the cluster's id.
-func (c *Cluster) ID() string { return c.settings.GetClusterId() }
+func (c *Cluster) ID() string { return c.state.Load().settings.GetClusterId() }
 
 // Settings are the cluster's settings, a copy.
-func (c *Cluster) Settings() *argosyv1.ClusterSettings { return proto.CloneOf(c.settings) }
+func (c *Cluster) Settings() *argosyv1.ClusterSettings { return proto.CloneOf(c.state.Load().settings) }
 
-// CA is the certificate of the cluster's authority, DER.
-func (c *Cluster) CA() []byte { return c.ca.cert.Raw }
+// CA is the certificate of the authority that issues, DER.
+func (c *Cluster) CA() []byte { return c.state.Load().issuing.ca.cert.Raw }
+
+// ShownCA is the certificate, DER, of the authority that servers show certificates of: while the cluster changes to another,
+// the one from before. Tokens name it.
+func (c *Cluster) ShownCA() []byte { return c.state.Load().shown().ca.cert.Raw }
 
 // Keyring is what secrets are kept under.
 func (c *Cluster) Keyring() *Keyring { return c.secrets }
 
-// Verifier tells this cluster's certificates from others.
-func (c *Cluster) Verifier() *Verifier { return NewVerifier(c.ID(), c.ca.cert, nil) }
+// Verifier tells this cluster's certificates from others, and follows the cluster when its authorities change.
+func (c *Cluster) Verifier() *Verifier { return c.verifier }
 
 // IssueServer makes a server's certificate, DER, from its certificate request. Hosts are its names and addresses.
 func (c *Cluster) IssueServer(csr []byte, id string, hosts []string, now time.Time) ([]byte, error) {
 	return c.issueFor(csr, Server, id, hosts, now)
+}
+
+// IssueShown makes the certificate that a server shows to machines and users, who have perhaps not followed a rotation yet:
+// it is signed by [Cluster.ShownCA].
+func (c *Cluster) IssueShown(csr []byte, id string, hosts []string, now time.Time) ([]byte, error) {
+	return c.issueBy(c.state.Load().shown(), csr, Server, id, hosts, now)
 }
 
 // IssueMachine makes a machine's certificate, DER, from its certificate request.
@@ -215,11 +223,15 @@ func (c *Cluster) IssueUser(csr []byte, name string, now time.Time) ([]byte, err
 }
 
 func (c *Cluster) issueFor(csr []byte, kind Kind, id string, hosts []string, now time.Time) ([]byte, error) {
+	return c.issueBy(c.state.Load().issuing, csr, kind, id, hosts, now)
+}
+
+func (c *Cluster) issueBy(by authority, csr []byte, kind Kind, id string, hosts []string, now time.Time) ([]byte, error) {
 	pub, err := parseCSR(csr)
 	if err != nil {
 		return nil, err
 	}
-	return c.ca.issue(c.ID(), kind, id, pub, hosts, now)
+	return by.ca.issue(c.ID(), kind, id, pub, hosts, now)
 }
 
 // Renew makes a new certificate, DER, with the name and key of the caller's present one, which may have expired. The key
@@ -236,5 +248,5 @@ func (c *Cluster) Renew(ctx context.Context, csr []byte, now time.Time) ([]byte,
 	if !sameKey(pub, present.PublicKey) {
 		return nil, errors.New("a certificate is renewed with the key it has: this request is for another key")
 	}
-	return c.ca.issue(c.ID(), id.Kind, id.ID, pub, nil, now)
+	return c.state.Load().issuing.ca.issue(c.ID(), id.Kind, id.ID, pub, nil, now)
 }

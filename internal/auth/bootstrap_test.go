@@ -64,7 +64,7 @@ func TestStoreHoldsNoKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, err := c.ca.key.(interface{ Bytes() ([]byte, error) }).Bytes()
+	private, err := c.state.Load().issuing.ca.key.(interface{ Bytes() ([]byte, error) }).Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}

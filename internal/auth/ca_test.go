@@ -125,11 +125,11 @@ func TestIdentify(t *testing.T) {
 			t.Fatal(err)
 		}
 		template := &x509.Certificate{
-			SerialNumber: c.ca.cert.SerialNumber, URIs: []*url.URL{uri}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+			SerialNumber: c.state.Load().issuing.ca.cert.SerialNumber, URIs: []*url.URL{uri}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		}
 		change(template)
-		der, err := x509.CreateCertificate(rand.Reader, template, c.ca.cert, key.Public(), c.ca.key)
+		der, err := x509.CreateCertificate(rand.Reader, template, c.state.Load().issuing.ca.cert, key.Public(), c.state.Load().issuing.ca.key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +152,7 @@ func TestIdentify(t *testing.T) {
 		{"two names", signed(func(x *x509.Certificate) { x.URIs = append(x.URIs, x.URIs[0]) }), Identity{}, "2 identities"},
 		{"a strange name", signed(func(x *x509.Certificate) { x.URIs[0].Path = "/local/root" }), Identity{}, "does not name"},
 		{"not for clients", signed(func(x *x509.Certificate) { x.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning} }), Identity{}, "not signed by this cluster"},
-		{"the CA itself", c.ca.cert, Identity{}, "does not name"},
+		{"the CA itself", c.state.Load().issuing.ca.cert, Identity{}, "does not name"},
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			id, err := v.Identify(k.cert)

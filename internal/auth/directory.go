@@ -30,6 +30,7 @@ type Directory struct {
 type holder struct {
 	digest       []byte
 	tenant, role string
+	authority    uint32
 }
 
 // NewDirectory reads the records of a store.
@@ -43,14 +44,14 @@ func readHolder(key string, value []byte) (holder, error) {
 	if strings.HasPrefix(key, store.Users) {
 		u := &storev1.User{}
 		err := store.Decode(kv, u)
-		return holder{digest: u.GetKeyDigest(), tenant: u.GetTenant(), role: u.GetRole()}, err
+		return holder{digest: u.GetKeyDigest(), tenant: u.GetTenant(), role: u.GetRole(), authority: max(1, u.GetAuthority())}, err
 	}
 	if strings.HasPrefix(key, store.Servers) {
 		return holder{}, store.Decode(kv, &storev1.Server{})
 	}
 	m := &argosyv1.Machine{}
 	err := store.Decode(kv, m)
-	return holder{digest: m.GetKeyDigest()}, err
+	return holder{digest: m.GetKeyDigest(), authority: max(1, m.GetAuthority())}, err
 }
 
 // UnknownError says that the holder of a good certificate is not, or no longer, who it names.
@@ -107,6 +108,18 @@ func replaced(id Identity) error {
 		return &UnknownError{fmt.Sprintf("machine %s joined again with another key: this certificate is no longer its own", id.ID)}
 	}
 	return &UnknownError{fmt.Sprintf("user %s logged in again elsewhere, which ended this login: run `argosy login` with a new token", id.ID)}
+}
+
+// Authority is the number of the latest authority whose certificate a machine or user has shown, as far as is remembered.
+func (d *Directory) Authority(id Identity) (number uint32, ok bool) {
+	var h holder
+	switch id.Kind {
+	case Machine:
+		h, ok = d.remembered(store.MachineKey(id.ID))
+	case User:
+		h, ok = d.remembered(store.UserKey(id.ID))
+	}
+	return h.authority, ok
 }
 
 func (d *Directory) remembered(key string) (holder, bool) {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -12,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Credential is a key with its certificate, and the CA that signed it.
@@ -19,11 +21,16 @@ type Credential struct {
 	Key         crypto.Signer
 	Certificate *x509.Certificate
 	CA          *x509.Certificate
+	// Also are CAs that servers' certificates may be of, too, while the cluster changes from one to another.
+	Also []*x509.Certificate
 }
+
+// maxAlso is more than a cluster ever has beside the CA that issues.
+const maxAlso = 4
 
 // NewCredential puts a credential together from a key and what a server answered, DER. It checks that they belong
 // together.
-func NewCredential(key crypto.Signer, certificate, ca []byte) (*Credential, error) {
+func NewCredential(key crypto.Signer, certificate, ca []byte, also ...[]byte) (*Credential, error) {
 	cert, err := x509.ParseCertificate(certificate)
 	if err != nil {
 		return nil, fmt.Errorf("the certificate cannot be read: %w", err)
@@ -38,7 +45,32 @@ func NewCredential(key crypto.Signer, certificate, ca []byte) (*Credential, erro
 	if err := cert.CheckSignatureFrom(authority); err != nil {
 		return nil, fmt.Errorf("the certificate is not signed by the CA that came with it: %w", err)
 	}
-	return &Credential{Key: key, Certificate: cert, CA: authority}, nil
+	c := &Credential{Key: key, Certificate: cert, CA: authority}
+	if len(also) > maxAlso {
+		return nil, fmt.Errorf("%d other authorities are too many: at most %d are trusted", len(also), maxAlso)
+	}
+	cluster, _, err := c.Identity()
+	if err != nil {
+		return nil, err
+	}
+	for _, der := range also {
+		other, err := x509.ParseCertificate(der)
+		if err != nil || !authorityOf(other, cluster) {
+			return nil, errors.New("what is to be trusted beside the cluster's authority is no authority of this cluster")
+		}
+		c.Also = append(c.Also, other)
+	}
+	return c, nil
+}
+
+// Trusted are the CAs that servers' certificates may be of, the one that signed the own certificate first.
+func (c *Credential) Trusted() []*x509.Certificate {
+	return append([]*x509.Certificate{c.CA}, c.Also...)
+}
+
+// Follows says whether the credential trusts just the authorities with these digests, and was signed by the first.
+func (c *Credential) Follows(digests [][]byte) bool {
+	return slices.EqualFunc(c.Trusted(), digests, func(ca *x509.Certificate, d []byte) bool { return bytes.Equal(digest(ca.Raw), d) })
 }
 
 // Identity is the cluster and the name in the certificate, as it stands there.
@@ -50,13 +82,15 @@ func (c *Credential) Identity() (cluster string, id Identity, err error) {
 	return cluster, Identity{Kind: kind, ID: name}, err
 }
 
-// Verifier trusts the credential's own CA and cluster.
+// Verifier trusts the credential's cluster, and the CAs that it names.
 func (c *Credential) Verifier() (*Verifier, error) {
 	cluster, _, err := c.Identity()
 	if err != nil {
 		return nil, err
 	}
-	return NewVerifier(cluster, c.CA, nil), nil
+	v := NewVerifier(cluster, c.CA, nil)
+	v.Trust(c.Trusted()...)
+	return v, nil
 }
 
 // tlsCertificate sends the CA along, so that a newcomer can compare it with its token.
@@ -76,10 +110,10 @@ type Files struct {
 
 const maxCredential = 64 << 10 // bytes
 
-// Path is the file with key, certificate and CA, PEM.
+// Path is the file with key, certificate, CA and what else is trusted, PEM.
 func (f Files) Path() string { return filepath.Join(f.Dir, "credential.pem") }
 
-// CAPath is a file with the CA's certificate alone, PEM.
+// CAPath is a file with the certificates of the trusted CAs alone, PEM.
 func (f Files) CAPath() string { return filepath.Join(f.Dir, "ca.pem") }
 
 // Save writes the credential.
@@ -88,7 +122,10 @@ func (f Files) Save(c *Credential) error {
 	if err != nil {
 		return fmt.Errorf("encoding the key: %w", err)
 	}
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.CA.Raw})
+	var ca []byte
+	for _, cert := range c.Trusted() {
+		ca = append(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	}
 	all := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
 	all = append(all, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate.Raw})...)
 	all = append(all, ca...)
@@ -133,15 +170,23 @@ func parseCredential(data []byte) (*Credential, error) {
 	if blocks[0].Type != "PRIVATE KEY" {
 		return nil, errors.New("it does not begin with a key")
 	}
+	var also [][]byte
+	for range maxAlso + 1 {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			break
+		}
+		also, data = append(also, block.Bytes), rest
+	}
 	parsed, err := x509.ParsePKCS8PrivateKey(blocks[0].Bytes)
 	if err != nil {
 		return nil, err
 	}
 	switch key := parsed.(type) {
 	case *ecdsa.PrivateKey:
-		return NewCredential(key, blocks[1].Bytes, blocks[2].Bytes)
+		return NewCredential(key, blocks[1].Bytes, blocks[2].Bytes, also...)
 	case ed25519.PrivateKey:
-		return NewCredential(key, blocks[1].Bytes, blocks[2].Bytes)
+		return NewCredential(key, blocks[1].Bytes, blocks[2].Bytes, also...)
 	default:
 		return nil, fmt.Errorf("its key is of a kind that is not used (%T)", parsed)
 	}

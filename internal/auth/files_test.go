@@ -113,12 +113,12 @@ func TestRenewerOverAYear(t *testing.T) {
 		begin, calls, renewals := time.Now(), 0, 0
 		r := &Renewer{
 			Source: source, Files: Files{Dir: t.TempDir()}, Log: slog.New(slog.DiscardHandler),
-			Renew: func(_ context.Context, csr []byte) ([]byte, []byte, error) {
+			Renew: func(_ context.Context, csr []byte) (Issued, error) {
 				if calls++; calls%5 != 0 {
-					return nil, nil, errors.New("no server answers")
+					return Issued{}, errors.New("no server answers")
 				}
 				der, err := c.IssueMachine(csr, "m1", time.Now())
-				return der, c.CA(), err
+				return Issued{Certificate: der, CA: c.CA()}, err
 			},
 			Renewed: func() { renewals++ },
 		}
@@ -170,7 +170,10 @@ func TestRenewerRefuses(t *testing.T) {
 		cred := issue(t, c, Machine, "m1", now)
 		r := &Renewer{
 			Source: NewSource(cred), Files: Files{Dir: t.TempDir()}, Log: slog.New(slog.DiscardHandler),
-			Renew: func(_ context.Context, csr []byte) ([]byte, []byte, error) { return answer(csr) },
+			Renew: func(_ context.Context, csr []byte) (Issued, error) {
+				cert, ca, err := answer(csr)
+				return Issued{Certificate: cert, CA: ca}, err
+			},
 		}
 		if err := r.Once(t.Context()); err == nil || r.Source.Current() != cred {
 			t.Errorf("%s: %v", name, err)

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -26,35 +28,70 @@ func ShouldRenew(now time.Time, cert *x509.Certificate) bool { return !now.Befor
 type Renewer struct {
 	Source *Source
 	Files  Files
-	// Renew answers a certificate request with a certificate and the CA's, DER.
-	Renew func(ctx context.Context, csr []byte) (certificate, ca []byte, err error)
+	// Renew answers a certificate request.
+	Renew func(ctx context.Context, csr []byte) (Issued, error)
+	// Verifier trusts what the credential names, after each renewal; may be nil.
+	Verifier *Verifier
 	// Renewed is called after each renewal; may be nil. Connections made before still show the old certificate.
 	Renewed func()
-	Log     *slog.Logger
+	// Spread is the longest that following another authority is put off, so that not all machines do at once.
+	Spread time.Duration
+	Log    *slog.Logger
+
+	making sync.Once
+	wake   chan struct{}
+}
+
+// Issued is a new certificate, that of the CA that signed it, and those of others that are to be trusted, DER.
+type Issued struct {
+	Certificate, CA []byte
+	Also            [][]byte
 }
 
 const (
 	// A timer does not run while a machine sleeps, and clocks are set, so the clock is looked at often.
 	renewLook  = time.Hour
 	renewRetry = time.Minute // doubled for each failure, up to renewLook
+	// Whoever can do nothing else asks more often: after a long sleep of everything, servers may start a moment later.
+	expiredRetry, expiredLook = time.Second, time.Minute
 )
+
+// Follow has the credential renewed soon if it does not go by the cluster's authorities, of which the digests are given, or
+// if the cluster has not seen that it does.
+func (r *Renewer) Follow(digests [][]byte, unseen bool) {
+	if len(digests) == 0 || !unseen && r.Source.Current().Follows(digests) {
+		return
+	}
+	select {
+	case r.woken() <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Renewer) woken() chan struct{} {
+	r.making.Do(func() { r.wake = make(chan struct{}, 1) })
+	return r.wake
+}
 
 // Run renews the credential whenever it is time, until ctx is done. An expired one is renewed at once.
 func (r *Renewer) Run(ctx context.Context) error {
-	retry := renewRetry
+	failures, follow := 0, false
 	for {
-		wait := min(renewLook, time.Until(RenewAt(r.Source.Current().Certificate)))
-		if wait <= 0 {
-			if err := r.Once(ctx); err != nil {
-				r.Log.WarnContext(ctx, "the certificate could not be renewed yet",
-					"error", err, "ends", r.Source.Current().Certificate.NotAfter, "again in", retry)
-				wait, retry = retry, min(2*retry, renewLook)
-			} else {
-				wait, retry = 0, renewRetry
+		cert := r.Source.Current().Certificate
+		wait := min(renewLook, time.Until(RenewAt(cert)))
+		if wait <= 0 || follow {
+			err := r.Once(ctx)
+			if err == nil {
+				failures, follow = 0, false
+				continue
 			}
+			wait = retryIn(failures, time.Now().After(cert.NotAfter))
+			failures++
+			r.Log.WarnContext(ctx, "the certificate could not be renewed yet", "error", err, "ends", cert.NotAfter, "again in", wait)
 		}
-		if wait <= 0 {
-			continue
+		woken := r.woken()
+		if follow {
+			woken = nil // it is being tried already
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -62,22 +99,56 @@ func (r *Renewer) Run(ctx context.Context) error {
 			timer.Stop()
 			return ctx.Err()
 		case <-timer.C:
+		case <-woken:
+			timer.Stop()
+			follow = true
+			if err := pause(ctx, rand.N(r.Spread+1)); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// Once renews the credential now. The new one is on disk before it is used.
+// retryIn is how long to wait after so many failures before the last one.
+func retryIn(failures int, expired bool) time.Duration {
+	first, most := renewRetry, renewLook
+	if expired {
+		first, most = expiredRetry, expiredLook
+	}
+	return min(first<<min(failures, 12), most)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// Once renews the credential now. The new one is on disk before it is used. One of another authority is shown to the cluster at
+// once, by renewing again: until then the cluster cannot know that it arrived, and does not give up the earlier authority.
 func (r *Renewer) Once(ctx context.Context) error {
 	old := r.Source.Current()
+	if err := r.once(ctx, old); err != nil || r.Source.Current().CA.Equal(old.CA) {
+		return err
+	}
+	return r.once(ctx, r.Source.Current())
+}
+
+func (r *Renewer) once(ctx context.Context, old *Credential) error {
 	csr, err := NewCSR(old.Key)
 	if err != nil {
 		return err
 	}
-	cert, ca, err := r.Renew(ctx, csr)
+	got, err := r.Renew(ctx, csr)
 	if err != nil {
 		return fmt.Errorf("asking for a new certificate: %w", err)
 	}
-	fresh, err := NewCredential(old.Key, cert, ca)
+	fresh, err := NewCredential(old.Key, got.Certificate, got.CA, got.Also...)
 	if err != nil {
 		return fmt.Errorf("the new certificate: %w", err)
 	}
@@ -88,6 +159,9 @@ func (r *Renewer) Once(ctx context.Context) error {
 		return err
 	}
 	r.Source.Set(fresh)
+	if r.Verifier != nil {
+		r.Verifier.Trust(fresh.Trusted()...)
+	}
 	r.Log.InfoContext(ctx, "renewed the certificate", "ends", fresh.Certificate.NotAfter)
 	if r.Renewed != nil {
 		r.Renewed()
@@ -104,11 +178,12 @@ func sameHolder(old, fresh *Credential) error {
 	if err != nil {
 		return err
 	}
-	if cluster != oldCluster || id != oldID || !fresh.CA.Equal(old.CA) {
+	// The authority may be another one: it came from a server with a certificate of one that was trusted.
+	if cluster != oldCluster || id != oldID || !authorityOf(fresh.CA, cluster) {
 		return fmt.Errorf("the new certificate is for %s of cluster %s instead of %s of cluster %s", id, cluster, oldID, oldCluster)
 	}
-	if !fresh.Certificate.NotAfter.After(old.Certificate.NotAfter) {
-		return fmt.Errorf("the new certificate ends on %s, no later than the present one", fresh.Certificate.NotAfter.UTC().Format(time.RFC3339))
+	if fresh.Certificate.NotAfter.Before(old.Certificate.NotAfter) {
+		return fmt.Errorf("the new certificate ends on %s, before the present one", fresh.Certificate.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

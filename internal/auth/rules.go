@@ -78,12 +78,15 @@ var rules = map[string]rule{
 
 	connectv1.ClusterServiceGetClusterProcedure: {access: users},
 	// The tenant in the request is that of the user to be made, and an admin's to choose.
-	connectv1.ClusterServiceCreateTokenProcedure: {access: admins, tenants: []string{"tenant"}},
-	connectv1.ClusterServiceListTokensProcedure:  {access: admins},
-	connectv1.ClusterServiceRevokeTokenProcedure: {access: admins},
-	connectv1.ClusterServiceListEventsProcedure:  {access: viewers, tenants: []string{"tenant", "replica.tenant"}},
-	connectv1.ClusterServiceListUsageProcedure:   {access: viewers, tenants: []string{"tenant"}},
-	connectv1.ClusterServiceWatchUsageProcedure:  {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
+	connectv1.ClusterServiceCreateTokenProcedure:     {access: admins, tenants: []string{"tenant"}},
+	connectv1.ClusterServiceListTokensProcedure:      {access: admins},
+	connectv1.ClusterServiceRevokeTokenProcedure:     {access: admins},
+	connectv1.ClusterServiceGetAuthorityProcedure:    {access: admins},
+	connectv1.ClusterServiceRotateAuthorityProcedure: {access: admins},
+	connectv1.ClusterServiceFinishRotationProcedure:  {access: admins},
+	connectv1.ClusterServiceListEventsProcedure:      {access: viewers, tenants: []string{"tenant", "replica.tenant"}},
+	connectv1.ClusterServiceListUsageProcedure:       {access: viewers, tenants: []string{"tenant"}},
+	connectv1.ClusterServiceWatchUsageProcedure:      {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
 
 	// Whoever has a backup and its key has every secret of the cluster.
 	connectv1.BackupServiceCreateBackupProcedure: {access: admins},

@@ -41,7 +41,6 @@ func ServerTLS(own *Source, v *Verifier) *tls.Config {
 		NextProtos:     []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own.certificate() },
 		ClientAuth:     tls.RequestClientCert,
-		ClientCAs:      v.roots,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			_, err := v.FromTLS(&state)
 			return err

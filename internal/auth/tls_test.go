@@ -64,7 +64,7 @@ func TestHandshakes(t *testing.T) {
 	m1 := issue(t, c, Machine, "m1", now)
 	old := now.Add(-2 * CertificateLife)
 	impostor := issue(t, other, Server, "s1", now)
-	impostor.CA = c.ca.cert // sends the right CA along, and was not signed by it
+	impostor.CA = c.state.Load().issuing.ca.cert // sends the right CA along, and was not signed by it
 	onlyOld := client(c, m1)
 	onlyOld.MinVersion, onlyOld.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 	for _, k := range []struct {
@@ -105,13 +105,13 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
-func renewOver(hc *http.Client, url string) func(context.Context, []byte) ([]byte, []byte, error) {
-	return func(ctx context.Context, csr []byte) ([]byte, []byte, error) {
+func renewOver(hc *http.Client, url string) func(context.Context, []byte) (Issued, error) {
+	return func(ctx context.Context, csr []byte) (Issued, error) {
 		resp, err := argosyv1connect.NewJoinServiceClient(hc, url).Renew(ctx, connect.NewRequest(&argosyv1.RenewRequest{Csr: csr}))
 		if err != nil {
-			return nil, nil, err
+			return Issued{}, err
 		}
-		return resp.Msg.GetCertificate(), resp.Msg.GetCa(), nil
+		return Issued{Certificate: resp.Msg.GetCertificate(), CA: resp.Msg.GetCa(), Also: resp.Msg.GetAlsoTrusted()}, nil
 	}
 }
 
@@ -155,10 +155,10 @@ func TestRenewRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := renewOver(w.client(cred), w.url)(t.Context(), otherCSR); err == nil || !strings.Contains(err.Error(), "with the key it has") {
+	if _, err := renewOver(w.client(cred), w.url)(t.Context(), otherCSR); err == nil || !strings.Contains(err.Error(), "with the key it has") {
 		t.Errorf("another key: %v", err)
 	}
-	if _, _, err := renewOver(w.client(cred), w.url)(t.Context(), []byte("x")); connect.CodeOf(err) != connect.CodeInvalidArgument {
+	if _, err := renewOver(w.client(cred), w.url)(t.Context(), []byte("x")); connect.CodeOf(err) != connect.CodeInvalidArgument {
 		t.Errorf("nonsense: %v", err)
 	}
 	if _, err := c.Renew(t.Context(), otherCSR, time.Now()); err == nil {

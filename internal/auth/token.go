@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -75,7 +76,7 @@ func (c *Cluster) NewToken(r TokenRequest, now time.Time) (Token, *storev1.Token
 	if _, err := rand.Read(secret); err != nil {
 		return Token{}, nil, fmt.Errorf("making a token: %w", err)
 	}
-	t := Token{Purpose: r.Purpose, Cluster: c.ID(), CADigest: sha256.Sum256(c.CA()), Servers: r.Servers, Secret: NewSecret(secret)}
+	t := Token{Purpose: r.Purpose, Cluster: c.ID(), CADigest: sha256.Sum256(c.ShownCA()), Servers: r.Servers, Secret: NewSecret(secret)}
 	if _, err := t.Encode(); err != nil {
 		return Token{}, nil, err
 	}
@@ -125,7 +126,10 @@ func refuse(p TokenProblem, format string, args ...any) error {
 // VerifyToken says whether a token lets its bearer in now. The record is the one kept under the token's id, nil when there
 // is none.
 func (c *Cluster) VerifyToken(record *storev1.Token, t Token, now time.Time) error {
-	if t.Cluster != c.ID() || t.CADigest != sha256.Sum256(c.CA()) {
+	if t.Cluster == c.ID() && !c.trustsDigest(t.CADigest) {
+		return refuse(TokenCluster, "token %s names an authority that this cluster has replaced: make a new one with `argosy token create`", t.ID())
+	}
+	if t.Cluster != c.ID() {
 		return refuse(TokenCluster, "this token is for cluster %s, and this is cluster %s: use the address in the token, or make a token here with `argosy token create`",
 			t.Cluster, c.ID())
 	}
@@ -145,6 +149,10 @@ func (c *Cluster) VerifyToken(record *storev1.Token, t Token, now time.Time) err
 		return refuse(TokenExpired, "token %s expired on %s; %s", t.ID(), end.Format(time.RFC3339), again)
 	}
 	return nil
+}
+
+func (c *Cluster) trustsDigest(d [sha256.Size]byte) bool {
+	return slices.ContainsFunc(c.TrustedCAs(), func(ca []byte) bool { return sha256.Sum256(ca) == d })
 }
 
 // SpendToken marks a record as used. It is written in the transaction that lets the bearer in, which compares the

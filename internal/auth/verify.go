@@ -6,25 +6,40 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 )
 
 // Verifier tells certificates of one cluster from all others.
 type Verifier struct {
 	cluster string
-	ca      *x509.Certificate
-	roots   *x509.CertPool
+	trust   atomic.Pointer[trust]
 	now     func() time.Time
 }
 
-// NewVerifier trusts one CA for one cluster. A nil clock is time.Now.
+type trust struct {
+	roots *x509.CertPool
+	cas   []*x509.Certificate
+}
+
+// NewVerifier trusts one CA for one cluster, until Trust says otherwise. A nil clock is time.Now.
 func NewVerifier(cluster string, ca *x509.Certificate, now func() time.Time) *Verifier {
 	if now == nil {
 		now = time.Now
 	}
+	v := &Verifier{cluster: cluster, now: now}
+	v.Trust(ca)
+	return v
+}
+
+// Trust replaces the CAs that are trusted. Connections that exist are looked at again with each request that servers get.
+func (v *Verifier) Trust(cas ...*x509.Certificate) {
 	roots := x509.NewCertPool()
-	roots.AddCert(ca)
-	return &Verifier{cluster: cluster, ca: ca, roots: roots, now: now}
+	for _, ca := range cas {
+		roots.AddCert(ca)
+	}
+	v.trust.Store(&trust{roots, cas})
 }
 
 // FromTLS says who is at the other end of a connection. Without a certificate that is [Nobody]. An expired certificate is
@@ -48,7 +63,7 @@ func (v *Verifier) Identify(cert *x509.Certificate) (Identity, error) {
 		at, expired = cert.NotAfter, true
 	}
 	if _, err := cert.Verify(x509.VerifyOptions{
-		Roots:       v.roots,
+		Roots:       v.trust.Load().roots,
 		CurrentTime: at,
 		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {
@@ -93,6 +108,15 @@ func (e *WrongServerError) Error() string {
 
 func (e *WrongServerError) Unwrap() error { return e.Cause }
 
+// successor says whether a certificate calls itself an authority of the cluster, and is not one that is trusted.
+func (v *Verifier) successor(cert *x509.Certificate) bool {
+	return authorityOf(cert, v.cluster) && !slices.ContainsFunc(v.trust.Load().cas, cert.Equal)
+}
+
+// errRotated is the harmless explanation. Whether it is the right one cannot be told from here: the authority that this host
+// trusts may be the one that was given up because others had its key.
+var errRotated = errors.New("if the cluster's authority was rotated while this host was away, join it, or log in, again with a new token")
+
 // checkServer refuses everyone but a server of this cluster with a certificate that is good now.
 func (v *Verifier) checkServer(state tls.ConnectionState) error {
 	id, err := v.FromTLS(&state)
@@ -100,6 +124,8 @@ func (v *Verifier) checkServer(state tls.ConnectionState) error {
 	switch {
 	case errors.As(err, &clock): // nothing says that it is of another cluster
 		return err
+	case err != nil && len(state.PeerCertificates) > 1 && v.successor(state.PeerCertificates[1]):
+		return &WrongServerError{v.cluster, fmt.Errorf("it has a certificate of another authority, which calls itself this cluster's: %w", errRotated)}
 	case err != nil:
 		return &WrongServerError{v.cluster, err}
 	case id.Kind != Server:
@@ -117,6 +143,11 @@ func checkPinned(cluster string, digest [sha256.Size]byte, now func() time.Time,
 	for i, cert := range state.PeerCertificates {
 		if i > 0 && sha256.Sum256(cert.Raw) == digest && cert.IsCA {
 			return NewVerifier(cluster, cert, now).checkServer(state)
+		}
+	}
+	for i, cert := range state.PeerCertificates {
+		if i > 0 && authorityOf(cert, cluster) {
+			return &WrongServerError{cluster, errors.New("its certificate authority is not the one in the token; if the cluster's authority was rotated since, ask for a new token")}
 		}
 	}
 	return &WrongServerError{cluster, errors.New("its certificate authority is not the one in the token")}

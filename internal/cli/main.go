@@ -208,7 +208,7 @@ func newRoot(sys IO) (*cobra.Command, *app) {
 	for group, commands := range map[string][]*cobra.Command{
 		"apps":    {a.validateCmd(), a.schemaCmd(), a.lspCmd(), a.importCmd(), a.planCmd(), a.diffCmd(), a.applyCmd(), a.renderCmd(), a.waitCmd(), a.scaleCmd(), a.rollbackCmd(), a.restartCmd(), a.deleteCmd(), a.secretCmd(), a.imageCmd(), a.registryCmd()},
 		"look":    {a.psCmd(), a.topCmd(), a.appsCmd(), a.explainCmd(), a.logsCmd(), a.execCmd(), a.portForwardCmd(), a.copyCmd(), a.eventsCmd(), a.revisionsCmd()},
-		"cluster": {a.machinesCmd(), a.serversCmd(), a.tokenCmd(), a.loginCmd(), a.statusCmd(), a.backupCmd(), a.localClusterCmd()},
+		"cluster": {a.machinesCmd(), a.serversCmd(), a.tokenCmd(), a.loginCmd(), a.caCmd(), a.statusCmd(), a.backupCmd(), a.localClusterCmd()},
 		"run":     {a.serverCmd(), a.agentCmd(), a.joinCmd(), a.leaveCmd()},
 	} {
 		for _, c := range commands {

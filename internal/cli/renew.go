@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/argosy-cluster/argosy/internal/auth"
@@ -23,6 +24,24 @@ type login struct {
 	files   auth.Files
 	hc      *http.Client
 	servers []string
+	// verifier decides which servers are the cluster's.
+	verifier *auth.Verifier
+	// behind is set when a server said that the cluster goes by other authorities than the login.
+	behind atomic.Bool
+}
+
+// listening reads from servers' answers which authorities the cluster goes by.
+type listening struct {
+	*http.Transport
+	l *login
+}
+
+func (t listening) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := t.Transport.RoundTrip(r)
+	if err == nil && !auth.Followed(t.l.source.Current(), res.Header) {
+		t.l.behind.Store(true)
+	}
+	return res, err
 }
 
 func openLogin(dir string, m *join.Membership) (*login, error) {
@@ -38,7 +57,7 @@ func openLogin(dir string, m *join.Membership) (*login, error) {
 	l.source = auth.NewSource(cred)
 	transport := join.NewTransport(auth.ClientTLS(l.source, verifier))
 	transport.DialTLSContext = firstOf(l.servers, transport.TLSClientConfig, serverTime)
-	l.hc = &http.Client{Transport: transport}
+	l.verifier, l.hc = verifier, &http.Client{Transport: listening{transport, l}}
 	return l, nil
 }
 
@@ -46,11 +65,12 @@ func (l *login) connection() *connection {
 	return newConnection(l.hc, "https://"+l.servers[0], l.servers[0])
 }
 
-// renewLogin renews the certificate of the login that a command used, when it is time, without a word: when it fails,
+// renewLogin renews the certificate of the login that a command used, when it is time or the cluster has
+// changed to another authority, without a word: when it fails,
 // the next command tries again, and there is a month for it.
 func (a *app) renewLogin(ctx context.Context) {
 	l := a.login
-	if l == nil || !auth.ShouldRenew(time.Now(), l.source.Current().Certificate) {
+	if l == nil || !l.behind.Load() && !auth.ShouldRenew(time.Now(), l.source.Current().Certificate) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewTime)
@@ -59,7 +79,7 @@ func (a *app) renewLogin(ctx context.Context) {
 }
 
 func (l *login) renew(ctx context.Context) error {
-	r := auth.Renewer{Source: l.source, Files: l.files, Log: quiet(), Renew: func(ctx context.Context, csr []byte) (cert, ca []byte, err error) {
+	r := auth.Renewer{Source: l.source, Files: l.files, Verifier: l.verifier, Renewed: l.hc.CloseIdleConnections, Log: quiet(), Renew: func(ctx context.Context, csr []byte) (auth.Issued, error) {
 		return join.Renew(ctx, l.hc, l.servers[:1], csr) // the transport tries them all
 	}}
 	return r.Once(ctx)

@@ -173,6 +173,9 @@ A server that has no leader to ask says so and what it knows itself; the exit co
 			if away == nil {
 				line("Leader", "%s since term %d, generation %d", m.Leader, m.Term, m.Generation)
 				line("Machines", "%d", m.Machines)
+				if m.Rotation != "" {
+					line("", "%s", oneLine(m.Rotation))
+				}
 				if m.Paused != "" {
 					line("", "%s", oneLine(m.Paused))
 				}

@@ -145,7 +145,7 @@ func spend(ctx context.Context, token auth.Token, dir string, request func(csr [
 			return res.Msg, nil, nil // servers make their certificates themselves
 		}
 		if err == nil {
-			cred, err := auth.NewCredential(key, res.Msg.Certificate, res.Msg.Ca)
+			cred, err := auth.NewCredential(key, res.Msg.Certificate, res.Msg.Ca, res.Msg.AlsoTrusted...)
 			return res.Msg, cred, err
 		}
 		// A server that was reached has decided; another would say the same.

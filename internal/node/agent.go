@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent"
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/cli"
@@ -16,6 +21,12 @@ import (
 	"github.com/argosy-cluster/argosy/internal/network"
 	"github.com/argosy-cluster/argosy/internal/version"
 )
+
+// followSpread is the longest that a machine puts off following another authority.
+const followSpread = 10 * time.Second
+
+// maxServers is more than a cluster has.
+const maxServers = 64
 
 // work reads what joining left and runs the agent with a certificate that renews itself.
 func work(ctx context.Context, o cli.AgentOptions) error {
@@ -56,12 +67,58 @@ func work(ctx context.Context, o cli.AgentOptions) error {
 	cfg.Ready = func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) } // fails only where no systemd waits for it
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	renewer := &auth.Renewer{Source: source, Files: files, Log: cfg.Log, Renewed: transport.CloseIdleConnections,
-		Renew: func(ctx context.Context, csr []byte) (cert, ca []byte, err error) {
-			return join.Renew(ctx, cfg.HTTP, m.Servers, csr)
+	known := &servers{dir: cfg.DataDir, m: m, log: cfg.Log}
+	// Renewing has connections of its own, so that the one after a renewal shows the new certificate.
+	asking := join.NewTransport(auth.ClientTLS(source, verifier))
+	renewer := &auth.Renewer{Source: source, Files: files, Verifier: verifier, Log: cfg.Log, Spread: followSpread,
+		Renewed: func() {
+			transport.CloseIdleConnections()
+			asking.CloseIdleConnections()
+		},
+		Renew: func(ctx context.Context, csr []byte) (auth.Issued, error) {
+			return join.Renew(ctx, &http.Client{Transport: asking}, known.list(), csr)
 		}}
+	cfg.Greeted = func(w *argosyv1.Welcome) {
+		renewer.Follow(w.GetAuthorities(), w.GetShowCertificate())
+		known.keep(w.GetServers())
+	}
 	go func() { _ = renewer.Run(ctx) }() // ends with ctx only
 	return agent.Run(ctx, cfg)
+}
+
+// servers are those that a machine asks for new certificates: what it was told when it joined, and since. When it is told that
+// there are others, it keeps that beside its certificate, so that it finds them after any sleep.
+type servers struct {
+	dir string
+	log *slog.Logger
+
+	mu sync.Mutex
+	m  *join.Membership
+}
+
+func (s *servers) list() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.m.Servers)
+}
+
+func (s *servers) keep(told []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(told) == 0 || len(told) > maxServers || sameSet(told, s.m.Servers) {
+		return
+	}
+	next := *s.m
+	next.Servers = slices.Clone(told)
+	if err := join.Save(s.dir, &next); err != nil {
+		s.log.Warn("the servers' addresses could not be kept", "error", err)
+		return
+	}
+	s.m = &next
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 // routes are what a server has to know of this host's network before it gives it a subnet.

@@ -29,7 +29,7 @@ const (
 var places = map[string]where{
 	connectv1.AgentServiceSessionProcedure:          here,
 	connectv1.AgentServiceAttachProcedure:           here,
-	connectv1.JoinServiceRenewProcedure:             here,
+	connectv1.JoinServiceRenewProcedure:             anywhere,
 	connectv1.ServerServiceProbeProcedure:           here,
 	connectv1.ServerServiceReadHistoryProcedure:     here,
 	connectv1.ServerServiceHoldImageProcedure:       here,

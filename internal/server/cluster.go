@@ -26,11 +26,11 @@ func (s clusterService) GetCluster(context.Context, *connect.Request[argosyv1.Ge
 		res.Settings, res.Servers = s.cluster.Settings(), s.cfg.Advertise
 		return connect.NewResponse(res), nil
 	}
-	err := s.read(func(_ time.Time, v *leader.View) error {
+	err := s.read(func(now time.Time, v *leader.View) error {
 		res.Settings, res.Generation = v.Settings(), v.Generation()
 		res.Term, res.Leader = v.Term().GetNumber(), v.Term().GetServer()
 		res.Machines, res.Paused = uint32(v.MachineCount()), v.Paused()
-		res.Servers = s.addresses(v)
+		res.Servers, res.Rotation = s.addresses(v), s.rotationText(v, now)
 		for _, srv := range v.Servers() {
 			if srv.Id == res.Leader {
 				res.Leader = srv.Name

@@ -22,7 +22,7 @@ const (
 	scrubEvery = 7 * 24 * time.Hour
 )
 
-// housekeeping forgets what is no longer needed: outcomes, images, and its own certificate before it expires.
+// housekeeping forgets what is no longer needed: outcomes and images.
 func (s *Server) housekeeping(ctx context.Context) error {
 	tick := time.NewTicker(housekeepingEvery)
 	defer tick.Stop()
@@ -31,14 +31,6 @@ func (s *Server) housekeeping(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		}
-		if auth.ShouldRenew(time.Now(), s.source.Current().Certificate) {
-			fresh, err := s.ownCertificate()
-			if err != nil {
-				s.log.Error("the server's certificate cannot be renewed", "error", err)
-			} else {
-				s.source.Set(fresh.Current())
-			}
 		}
 		if err := s.scrubImages(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			s.log.Warn("the images are not read through yet", "error", err)

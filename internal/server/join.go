@@ -43,9 +43,9 @@ func (s joinService) Join(ctx context.Context, r *connect.Request[argosyv1.JoinR
 			return nil, rpcError(err)
 		}
 	}
-	res := &argosyv1.JoinResponse{Ca: s.cluster.CA(), Settings: s.cluster.Settings()}
+	res := &argosyv1.JoinResponse{Settings: s.cluster.Settings()}
 	err = s.leader.Propose(ctx, func(now time.Time, v *leader.View) (leader.Proposal, error) {
-		res.Servers = s.addresses(v)
+		res.Servers, res.Ca, res.AlsoTrusted = s.addresses(v), s.cluster.CA(), s.cluster.AlsoTrusted()
 		kept := v.Token(token.ID())
 		if err := s.cluster.VerifyToken(kept, token, now); err != nil {
 			if again, issueErr := s.joinedAlready(v, err, r.Msg, digest, res, now); again {
@@ -103,7 +103,8 @@ func (s *Server) joinUser(v *leader.View, kept *storev1.Token, r *argosyv1.JoinR
 		created = old.CreatedAt
 	}
 	ops, err := puts(
-		record{store.UserKey(info.User), &storev1.User{Name: info.User, Tenant: info.Tenant, Role: info.Role, KeyDigest: digest, CreatedAt: created}},
+		record{store.UserKey(info.User), &storev1.User{Name: info.User, Tenant: info.Tenant, Role: info.Role, KeyDigest: digest, CreatedAt: created,
+			Authority: s.cluster.Trusts()[0]}},
 		record{store.TokenKey(info.Id), auth.SpendToken(kept, "user "+info.User, now)})
 	return leader.Proposal{Ops: ops, Transitions: []*argosyv1.Transition{{Kind: argosyv1.TransitionKind_TRANSITION_KIND_SECURITY,
 		Tenant: info.Tenant, To: "user " + info.User + " logged in", Cause: "token " + info.Id, Actor: info.User}}}, err
@@ -123,7 +124,7 @@ func (s *Server) joinMachine(v *leader.View, kept *storev1.Token, r *argosyv1.Jo
 		return leader.Proposal{}, connect.NewError(connect.CodeInvalidArgument, err)
 	}
 	m := &argosyv1.Machine{Id: id, Name: r.Name, Labels: r.Labels, Capacity: r.Capacity, Subnet: subnet.String(), Address: r.Address,
-		JoinedAt: timestamppb.New(now), BootId: r.BootId, KeyDigest: digest, SealingKey: r.SealingKey,
+		JoinedAt: timestamppb.New(now), BootId: r.BootId, KeyDigest: digest, SealingKey: r.SealingKey, Authority: s.cluster.Trusts()[0],
 		Condition: argosyv1.MachineCondition_MACHINE_CONDITION_UNREACHABLE}
 	res.Certificate, res.MachineId, res.Subnet = cert, id, m.Subnet
 	ops, err := puts(record{store.MachineKey(id), m}, record{store.TokenKey(kept.Info.Id), auth.SpendToken(kept, "machine "+r.Name, now)})
@@ -202,5 +203,5 @@ func (s joinService) Renew(ctx context.Context, r *connect.Request[argosyv1.Rene
 	if err != nil {
 		return nil, connect.NewError(connect.CodePermissionDenied, err)
 	}
-	return connect.NewResponse(&argosyv1.RenewResponse{Certificate: cert, Ca: s.cluster.CA()}), nil
+	return connect.NewResponse(&argosyv1.RenewResponse{Certificate: cert, Ca: s.cluster.CA(), AlsoTrusted: s.cluster.AlsoTrusted()}), nil
 }

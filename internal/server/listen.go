@@ -67,6 +67,8 @@ func (s *Server) httpServers() (secure, local *http.Server) {
 
 func (s *Server) handler() http.Handler {
 	authn := auth.NewAuthenticator(s.cluster.Verifier(), s.directory)
+	authn.Seen(s.seen)
+	authn.Announce(s.cluster)
 	opts := []connect.HandlerOption{connect.WithInterceptors(s.metrics.Interceptor(), authn.Interceptor(), tracer{s.tracer}), connect.WithReadMaxBytes(maxMessage), connect.WithRecover(s.recovered),
 		connect.WithCompression("gzip", newGunzip, newGzip), connect.WithCompressMinBytes(compressFrom),
 		connect.WithConditionalHandlerOptions(asItIs)}

@@ -29,7 +29,6 @@ import (
 	"github.com/argosy-cluster/argosy/internal/history"
 	"github.com/argosy-cluster/argosy/internal/image/blobs"
 	"github.com/argosy-cluster/argosy/internal/image/remote"
-	"github.com/argosy-cluster/argosy/internal/join"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/manifest"
 	"github.com/argosy-cluster/argosy/internal/pattern"
@@ -92,7 +91,11 @@ type Server struct {
 	store       store.Store
 	cluster     *auth.Cluster
 	directory   *auth.Directory
-	source      *auth.Source
+	source      *auth.Source // what machines and users are shown
+	inner       *auth.Source // what other servers are shown
+	making      sync.Mutex   // held while they are made
+	storeTrusts []uint32     // the authorities that were there when the store was opened; nil when it listens for nobody
+	noting      sync.Map     // who is just being noted to have renewed
 	leader      *leader.Leader
 	history     *history.DB
 	images      *blobs.Store
@@ -102,7 +105,7 @@ type Server struct {
 	forwards    forwards
 	member      *embedded.Member
 	book        *peers.Book
-	transport   *http.Transport // to other servers
+	transport   *peers.Transport // to other servers
 	probes      probes
 	metrics     *metrics.Set
 	tracer      *tracing.Tracer
@@ -290,7 +293,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.book = peers.NewBook(s.store)
-	s.transport = join.NewTransport(auth.ClientTLS(s.source, s.cluster.Verifier()))
+	s.transport = s.toServers()
 	s.directory = auth.NewDirectory(s.store)
 	if s.history, err = history.Open(filepath.Join(s.cfg.DataDir, "history.db")); err != nil {
 		return err
@@ -299,26 +302,6 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return errors.Join(err, s.history.Close())
 	}
 	return nil
-}
-
-// ownCertificate makes the server's certificate anew at each start: its addresses may have changed, and it costs nothing.
-func (s *Server) ownCertificate() (*auth.Source, error) {
-	key, csr, err := auth.NewKey()
-	if err != nil {
-		return nil, err
-	}
-	der, err := s.cluster.IssueServer(csr, s.id, s.hosts(), time.Now())
-	if err != nil {
-		return nil, err
-	}
-	cred, err := auth.NewCredential(key, der, s.cluster.CA())
-	if err != nil {
-		return nil, err
-	}
-	if err := (auth.Files{Dir: s.cfg.DataDir}).Save(cred); err != nil { // the store reads it from there
-		return nil, err
-	}
-	return auth.NewSource(cred), nil
 }
 
 func (s *Server) hosts() []string {
@@ -366,6 +349,9 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	g.Go(func() error { return ignoreDone(ctx, s.directory.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.book.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.keepMembers(ctx)) })
+	g.Go(func() error { return s.followCluster(ctx) })
+	g.Go(func() error { return s.keepCertificates(ctx) })
+	g.Go(func() error { return s.keepAuthority(ctx) })
 	g.Go(func() error { return ignoreDone(ctx, s.keepImageNames(ctx)) })
 	g.Go(func() error { return s.tendStore(ctx) })
 	g.Go(func() error { return ignoreDone(ctx, s.history.Follow(ctx, s.store, s.fillHistory, s.log)) })

@@ -310,7 +310,10 @@ func (s *Server) stepDown(ctx context.Context, members []embedded.Info) error {
 	return refused("this server leads and no other with a vote answers: it cannot be removed now")
 }
 
-func (s serverService) Probe(context.Context, *connect.Request[argosyv1.ProbeRequest]) (*connect.Response[argosyv1.ServerHealth], error) {
+func (s serverService) Probe(_ context.Context, r *connect.Request[argosyv1.ProbeRequest]) (*connect.Response[argosyv1.ServerHealth], error) {
+	if r.Msg.ReopenStore {
+		s.reopenStore()
+	}
 	return connect.NewResponse(s.health()), nil
 }
 
@@ -320,5 +323,6 @@ func (s *Server) health() *argosyv1.ServerHealth {
 	space := s.member.Space()
 	return &argosyv1.ServerHealth{StoreInUse: space.InUse, StoreQuota: space.Quota, StoreFull: space.Full,
 		Id: s.id, Version: version.Version, Applied: s.member.Applied(), StoreSize: space.Size,
-		Leader: s.member.Leader(), History: last, Machines: uint32(s.leader.Machines())}
+		Leader: s.member.Leader(), History: last, Machines: uint32(s.leader.Machines()),
+		Trusts: s.cluster.Trusts(), StoreTrusts: s.trustsOfStore()}
 }

@@ -122,12 +122,13 @@ func (s *Server) recall(ctx context.Context) (*embedded.Peers, error) {
 	if s.cluster, err = auth.LoadCluster(raw, s.keyFile()); err != nil {
 		return nil, err
 	}
-	if s.source, err = s.ownCertificate(); err != nil {
+	if err = s.makeCertificates(); err != nil {
 		return nil, err
 	}
 	if !s.shared() {
 		return nil, nil
 	}
+	s.storeTrusts = s.cluster.Trusts()
 	files := auth.Files{Dir: s.cfg.DataDir}
 	p := &embedded.Peers{Listen: s.cfg.PeerListen, Advertise: s.cfg.PeerAdvertise, Initial: map[string]string{s.id: s.cfg.PeerAdvertise},
 		CertFile: files.Path(), KeyFile: files.Path(), CAFile: files.CAPath(), ServerName: auth.ServerName}
@@ -153,7 +154,7 @@ func (s *Server) enterFresh(ctx context.Context) (map[string]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, enterPatience)
 	defer cancel()
-	transport := join.NewTransport(auth.ClientTLS(s.source, s.cluster.Verifier()))
+	transport := s.toServers()
 	defer transport.CloseIdleConnections()
 	req := &argosyv1.EnterRequest{Name: s.cfg.Name, Addresses: s.cfg.Advertise, PeerAddress: s.cfg.PeerAdvertise, Fresh: true}
 	said := ""
@@ -194,9 +195,8 @@ func (s *Server) keepCluster() error {
 			return fmt.Errorf("keeping which cluster this is: %w", err)
 		}
 	}
-	var err error
-	s.source, err = s.ownCertificate()
-	return err
+	s.source, s.inner = nil, nil
+	return s.makeCertificates()
 }
 
 // openToOthers has the store listen for other members. It fails with an error that says to ask again, unless it does so
@@ -232,7 +232,7 @@ func (s *Server) openToOthers(ctx context.Context) error {
 
 // greet is what a machine is told while another server leads.
 func (s *Server) greet(machine string) *argosyv1.Welcome {
-	w := &argosyv1.Welcome{Settings: s.cluster.Settings(), MachineId: machine}
+	w := &argosyv1.Welcome{Settings: s.cluster.Settings(), MachineId: machine, Authorities: s.cluster.AuthorityDigests()}
 	for _, srv := range s.book.All() {
 		w.Servers = append(w.Servers, srv.GetAddresses()...)
 	}

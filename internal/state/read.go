@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,20 @@ const (
 
 // Cluster is the cluster's record, nil before it was made.
 func (s *State) Cluster() *storev1.Cluster { return s.cluster }
+
+// Authorities is the SHA-256 of each authority that machines are to trust, the one that issues first.
+func (s *State) Authorities() [][]byte {
+	if s.cluster == nil {
+		return nil
+	}
+	first := sha256.Sum256(s.cluster.CaCertificate)
+	out := [][]byte{first[:]}
+	if o := s.cluster.Other; o != nil && o.Number < s.cluster.CaNumber {
+		second := sha256.Sum256(o.Certificate)
+		out = append(out, second[:])
+	}
+	return out
+}
 
 // Settings are the cluster's, with defaults for what they do not say. The caller owns the message.
 func (s *State) Settings() *argosyv1.ClusterSettings {

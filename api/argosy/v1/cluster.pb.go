@@ -215,6 +215,61 @@ func (TokenPurpose) EnumDescriptor() ([]byte, []int) {
 	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{2}
 }
 
+type RotationPhase int32
+
+const (
+	RotationPhase_ROTATION_PHASE_UNSPECIFIED RotationPhase = 0
+	// No rotation is under way.
+	RotationPhase_ROTATION_PHASE_NONE RotationPhase = 1
+	// The servers learn the new authority, one after another; nobody else notices.
+	RotationPhase_ROTATION_PHASE_SPREADING RotationPhase = 2
+	// The new one issues; machines and people renew. Both are trusted.
+	RotationPhase_ROTATION_PHASE_RENEWING RotationPhase = 3
+)
+
+// Enum value maps for RotationPhase.
+var (
+	RotationPhase_name = map[int32]string{
+		0: "ROTATION_PHASE_UNSPECIFIED",
+		1: "ROTATION_PHASE_NONE",
+		2: "ROTATION_PHASE_SPREADING",
+		3: "ROTATION_PHASE_RENEWING",
+	}
+	RotationPhase_value = map[string]int32{
+		"ROTATION_PHASE_UNSPECIFIED": 0,
+		"ROTATION_PHASE_NONE":        1,
+		"ROTATION_PHASE_SPREADING":   2,
+		"ROTATION_PHASE_RENEWING":    3,
+	}
+)
+
+func (x RotationPhase) Enum() *RotationPhase {
+	p := new(RotationPhase)
+	*p = x
+	return p
+}
+
+func (x RotationPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RotationPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_argosy_v1_cluster_proto_enumTypes[3].Descriptor()
+}
+
+func (RotationPhase) Type() protoreflect.EnumType {
+	return &file_argosy_v1_cluster_proto_enumTypes[3]
+}
+
+func (x RotationPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RotationPhase.Descriptor instead.
+func (RotationPhase) EnumDescriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{3}
+}
+
 type PlanRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
@@ -4433,9 +4488,11 @@ type GetClusterResponse struct {
 	Paused string `protobuf:"bytes,9,opt,name=paused" json:"paused,omitempty"`
 	// Of the server that answers: the size of its store's file, the most that it may be, in bytes, and that the store takes no
 	// changes since it is full.
-	StoreSize     int64 `protobuf:"varint,10,opt,name=store_size,json=storeSize" json:"store_size,omitempty"`
-	StoreQuota    int64 `protobuf:"varint,11,opt,name=store_quota,json=storeQuota" json:"store_quota,omitempty"`
-	StoreFull     bool  `protobuf:"varint,12,opt,name=store_full,json=storeFull" json:"store_full,omitempty"`
+	StoreSize  int64 `protobuf:"varint,10,opt,name=store_size,json=storeSize" json:"store_size,omitempty"`
+	StoreQuota int64 `protobuf:"varint,11,opt,name=store_quota,json=storeQuota" json:"store_quota,omitempty"`
+	StoreFull  bool  `protobuf:"varint,12,opt,name=store_full,json=storeFull" json:"store_full,omitempty"`
+	// How far the change to another certificate authority is, a plain sentence; empty while none is under way.
+	Rotation      string `protobuf:"bytes,13,opt,name=rotation" json:"rotation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4552,6 +4609,13 @@ func (x *GetClusterResponse) GetStoreFull() bool {
 		return x.StoreFull
 	}
 	return false
+}
+
+func (x *GetClusterResponse) GetRotation() string {
+	if x != nil {
+		return x.Rotation
+	}
+	return ""
 }
 
 type CreateTokenRequest struct {
@@ -6325,6 +6389,395 @@ func (*CopyResponse_Flow) isCopyResponse_Data() {}
 
 func (*CopyResponse_End) isCopyResponse_Data() {}
 
+type GetAuthorityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAuthorityRequest) Reset() {
+	*x = GetAuthorityRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAuthorityRequest) ProtoMessage() {}
+
+func (x *GetAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*GetAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{87}
+}
+
+type AuthorityInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counted since the cluster was made, from 1.
+	Number uint32 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
+	// SHA-256 of its certificate, as in tokens.
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest" json:"digest,omitempty"`
+	Ends          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=ends" json:"ends,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorityInfo) Reset() {
+	*x = AuthorityInfo{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorityInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorityInfo) ProtoMessage() {}
+
+func (x *AuthorityInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorityInfo.ProtoReflect.Descriptor instead.
+func (*AuthorityInfo) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *AuthorityInfo) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *AuthorityInfo) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *AuthorityInfo) GetEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+// Follower is a server, machine or user that a rotation waits for.
+type Follower struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `server`, `machine` or `user`.
+	Kind string `protobuf:"bytes,1,opt,name=kind" json:"kind,omitempty"`
+	Name string `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
+	// What it lacks, and what would help: a plain sentence.
+	Message       string `protobuf:"bytes,3,opt,name=message" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Follower) Reset() {
+	*x = Follower{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Follower) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Follower) ProtoMessage() {}
+
+func (x *Follower) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Follower.ProtoReflect.Descriptor instead.
+func (*Follower) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{89}
+}
+
+func (x *Follower) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Follower) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Follower) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type AuthorityStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Signs what is issued now.
+	Current *AuthorityInfo `protobuf:"bytes,1,opt,name=current" json:"current,omitempty"`
+	Phase   RotationPhase  `protobuf:"varint,2,opt,name=phase,enum=argosy.v1.RotationPhase" json:"phase,omitempty"`
+	// While a rotation is under way: the one that is to issue (SPREADING), or that did until now (RENEWING).
+	Other *AuthorityInfo `protobuf:"bytes,3,opt,name=other" json:"other,omitempty"`
+	// Whom it waits for, servers first, by name.
+	Waiting []*Follower            `protobuf:"bytes,4,rep,name=waiting" json:"waiting,omitempty"`
+	Since   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since" json:"since,omitempty"`
+	By      string                 `protobuf:"bytes,6,opt,name=by" json:"by,omitempty"`
+	// By when everybody should have followed.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=deadline" json:"deadline,omitempty"`
+	// The deadline passed before everybody had.
+	Overdue bool `protobuf:"varint,8,opt,name=overdue" json:"overdue,omitempty"`
+	// How many machines and users there are, and how many have shown a certificate of the newest authority.
+	Holders       uint32 `protobuf:"varint,9,opt,name=holders" json:"holders,omitempty"`
+	Followed      uint32 `protobuf:"varint,10,opt,name=followed" json:"followed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorityStatus) Reset() {
+	*x = AuthorityStatus{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorityStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorityStatus) ProtoMessage() {}
+
+func (x *AuthorityStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorityStatus.ProtoReflect.Descriptor instead.
+func (*AuthorityStatus) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *AuthorityStatus) GetCurrent() *AuthorityInfo {
+	if x != nil {
+		return x.Current
+	}
+	return nil
+}
+
+func (x *AuthorityStatus) GetPhase() RotationPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return RotationPhase_ROTATION_PHASE_UNSPECIFIED
+}
+
+func (x *AuthorityStatus) GetOther() *AuthorityInfo {
+	if x != nil {
+		return x.Other
+	}
+	return nil
+}
+
+func (x *AuthorityStatus) GetWaiting() []*Follower {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *AuthorityStatus) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *AuthorityStatus) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *AuthorityStatus) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *AuthorityStatus) GetOverdue() bool {
+	if x != nil {
+		return x.Overdue
+	}
+	return false
+}
+
+func (x *AuthorityStatus) GetHolders() uint32 {
+	if x != nil {
+		return x.Holders
+	}
+	return 0
+}
+
+func (x *AuthorityStatus) GetFollowed() uint32 {
+	if x != nil {
+		return x.Followed
+	}
+	return 0
+}
+
+type RotateAuthorityRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// After which what has not followed is told clearly; absent means 30 days.
+	Deadline       *durationpb.Duration `protobuf:"bytes,1,opt,name=deadline" json:"deadline,omitempty"`
+	IdempotencyKey string               `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RotateAuthorityRequest) Reset() {
+	*x = RotateAuthorityRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthorityRequest) ProtoMessage() {}
+
+func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *RotateAuthorityRequest) GetDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *RotateAuthorityRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type FinishRotationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Although machines and users need the old one: they have to join, or log in, again. Servers are never left behind.
+	Force          bool   `protobuf:"varint,1,opt,name=force" json:"force,omitempty"`
+	IdempotencyKey string `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *FinishRotationRequest) Reset() {
+	*x = FinishRotationRequest{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishRotationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishRotationRequest) ProtoMessage() {}
+
+func (x *FinishRotationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishRotationRequest.ProtoReflect.Descriptor instead.
+func (*FinishRotationRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *FinishRotationRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *FinishRotationRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
 var File_argosy_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_cluster_proto_rawDesc = "" +
@@ -6660,7 +7113,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\bregistry\x18\x02 \x01(\tR\bregistry\x12'\n" +
 	"\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\"\"\n" +
 	" DeleteRegistryCredentialResponse\"\x13\n" +
-	"\x11GetClusterRequest\"\xf3\x02\n" +
+	"\x11GetClusterRequest\"\x8f\x03\n" +
 	"\x12GetClusterResponse\x126\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -6679,7 +7132,8 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\vstore_quota\x18\v \x01(\x03R\n" +
 	"storeQuota\x12\x1d\n" +
 	"\n" +
-	"store_full\x18\f \x01(\bR\tstoreFull\"\xea\x01\n" +
+	"store_full\x18\f \x01(\bR\tstoreFull\x12\x1a\n" +
+	"\brotation\x18\r \x01(\tR\brotation\"\xea\x01\n" +
 	"\x12CreateTokenRequest\x121\n" +
 	"\apurpose\x18\x01 \x01(\x0e2\x17.argosy.v1.TokenPurposeR\apurpose\x128\n" +
 	"\n" +
@@ -6804,7 +7258,34 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x04stat\x18\x01 \x01(\v2\x13.argosy.v1.FileStatH\x00R\x04stat\x12%\n" +
 	"\x04flow\x18\x02 \x01(\v2\x0f.argosy.v1.FlowH\x00R\x04flow\x12&\n" +
 	"\x03end\x18\x03 \x01(\v2\x12.argosy.v1.WorkEndH\x00R\x03endB\x06\n" +
-	"\x04data*\xb3\x01\n" +
+	"\x04data\"\x15\n" +
+	"\x13GetAuthorityRequest\"o\n" +
+	"\rAuthorityInfo\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\x12.\n" +
+	"\x04ends\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04ends\"L\n" +
+	"\bFollower\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x9e\x03\n" +
+	"\x0fAuthorityStatus\x122\n" +
+	"\acurrent\x18\x01 \x01(\v2\x18.argosy.v1.AuthorityInfoR\acurrent\x12.\n" +
+	"\x05phase\x18\x02 \x01(\x0e2\x18.argosy.v1.RotationPhaseR\x05phase\x12.\n" +
+	"\x05other\x18\x03 \x01(\v2\x18.argosy.v1.AuthorityInfoR\x05other\x12-\n" +
+	"\awaiting\x18\x04 \x03(\v2\x13.argosy.v1.FollowerR\awaiting\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x0e\n" +
+	"\x02by\x18\x06 \x01(\tR\x02by\x126\n" +
+	"\bdeadline\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x18\n" +
+	"\aoverdue\x18\b \x01(\bR\aoverdue\x12\x18\n" +
+	"\aholders\x18\t \x01(\rR\aholders\x12\x1a\n" +
+	"\bfollowed\x18\n" +
+	" \x01(\rR\bfollowed\"x\n" +
+	"\x16RotateAuthorityRequest\x125\n" +
+	"\bdeadline\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x12'\n" +
+	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\"V\n" +
+	"\x15FinishRotationRequest\x12\x14\n" +
+	"\x05force\x18\x01 \x01(\bR\x05force\x12'\n" +
+	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey*\xb3\x01\n" +
 	"\n" +
 	"ChangeKind\x12\x1b\n" +
 	"\x17CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -6829,7 +7310,12 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x19TOKEN_PURPOSE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15TOKEN_PURPOSE_MACHINE\x10\x01\x12\x16\n" +
 	"\x12TOKEN_PURPOSE_USER\x10\x02\x12\x18\n" +
-	"\x14TOKEN_PURPOSE_SERVER\x10\x032\xcc\x06\n" +
+	"\x14TOKEN_PURPOSE_SERVER\x10\x03*\x83\x01\n" +
+	"\rRotationPhase\x12\x1e\n" +
+	"\x1aROTATION_PHASE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13ROTATION_PHASE_NONE\x10\x01\x12\x1c\n" +
+	"\x18ROTATION_PHASE_SPREADING\x10\x02\x12\x1b\n" +
+	"\x17ROTATION_PHASE_RENEWING\x10\x032\xcc\x06\n" +
 	"\n" +
 	"AppService\x127\n" +
 	"\x04Plan\x12\x16.argosy.v1.PlanRequest\x1a\x17.argosy.v1.PlanResponse\x12:\n" +
@@ -6857,14 +7343,17 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\fDeleteSecret\x12\x1e.argosy.v1.DeleteSecretRequest\x1a\x1f.argosy.v1.DeleteSecretResponse\x12c\n" +
 	"\x15SetRegistryCredential\x12'.argosy.v1.SetRegistryCredentialRequest\x1a!.argosy.v1.RegistryCredentialInfo\x12p\n" +
 	"\x17ListRegistryCredentials\x12).argosy.v1.ListRegistryCredentialsRequest\x1a*.argosy.v1.ListRegistryCredentialsResponse\x12s\n" +
-	"\x18DeleteRegistryCredential\x12*.argosy.v1.DeleteRegistryCredentialRequest\x1a+.argosy.v1.DeleteRegistryCredentialResponse2\xa4\x04\n" +
+	"\x18DeleteRegistryCredential\x12*.argosy.v1.DeleteRegistryCredentialRequest\x1a+.argosy.v1.DeleteRegistryCredentialResponse2\x92\x06\n" +
 	"\x0eClusterService\x12I\n" +
 	"\n" +
 	"GetCluster\x12\x1c.argosy.v1.GetClusterRequest\x1a\x1d.argosy.v1.GetClusterResponse\x12L\n" +
 	"\vCreateToken\x12\x1d.argosy.v1.CreateTokenRequest\x1a\x1e.argosy.v1.CreateTokenResponse\x12I\n" +
 	"\n" +
 	"ListTokens\x12\x1c.argosy.v1.ListTokensRequest\x1a\x1d.argosy.v1.ListTokensResponse\x12L\n" +
-	"\vRevokeToken\x12\x1d.argosy.v1.RevokeTokenRequest\x1a\x1e.argosy.v1.RevokeTokenResponse\x12K\n" +
+	"\vRevokeToken\x12\x1d.argosy.v1.RevokeTokenRequest\x1a\x1e.argosy.v1.RevokeTokenResponse\x12J\n" +
+	"\fGetAuthority\x12\x1e.argosy.v1.GetAuthorityRequest\x1a\x1a.argosy.v1.AuthorityStatus\x12P\n" +
+	"\x0fRotateAuthority\x12!.argosy.v1.RotateAuthorityRequest\x1a\x1a.argosy.v1.AuthorityStatus\x12N\n" +
+	"\x0eFinishRotation\x12 .argosy.v1.FinishRotationRequest\x1a\x1a.argosy.v1.AuthorityStatus\x12K\n" +
 	"\n" +
 	"ListEvents\x12\x1c.argosy.v1.ListEventsRequest\x1a\x1d.argosy.v1.ListEventsResponse0\x01\x12F\n" +
 	"\tListUsage\x12\x1b.argosy.v1.ListUsageRequest\x1a\x1c.argosy.v1.ListUsageResponse\x12K\n" +
@@ -6888,318 +7377,339 @@ func file_argosy_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_argosy_v1_cluster_proto_rawDescData
 }
 
-var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
+var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 98)
 var file_argosy_v1_cluster_proto_goTypes = []any{
 	(ChangeKind)(0),                          // 0: argosy.v1.ChangeKind
 	(RemedyKind)(0),                          // 1: argosy.v1.RemedyKind
 	(TokenPurpose)(0),                        // 2: argosy.v1.TokenPurpose
-	(*PlanRequest)(nil),                      // 3: argosy.v1.PlanRequest
-	(*Change)(nil),                           // 4: argosy.v1.Change
-	(*PlanResponse)(nil),                     // 5: argosy.v1.PlanResponse
-	(*Forecast)(nil),                         // 6: argosy.v1.Forecast
-	(*Shortfall)(nil),                        // 7: argosy.v1.Shortfall
-	(*RuleCount)(nil),                        // 8: argosy.v1.RuleCount
-	(*Nearest)(nil),                          // 9: argosy.v1.Nearest
-	(*Remedy)(nil),                           // 10: argosy.v1.Remedy
-	(*Loss)(nil),                             // 11: argosy.v1.Loss
-	(*StackLoss)(nil),                        // 12: argosy.v1.StackLoss
-	(*Survival)(nil),                         // 13: argosy.v1.Survival
-	(*Headroom)(nil),                         // 14: argosy.v1.Headroom
-	(*ApplyRequest)(nil),                     // 15: argosy.v1.ApplyRequest
-	(*ApplyResponse)(nil),                    // 16: argosy.v1.ApplyResponse
-	(*ListAppsRequest)(nil),                  // 17: argosy.v1.ListAppsRequest
-	(*AppStatus)(nil),                        // 18: argosy.v1.AppStatus
-	(*StackStatus)(nil),                      // 19: argosy.v1.StackStatus
-	(*ListAppsResponse)(nil),                 // 20: argosy.v1.ListAppsResponse
-	(*GetAppRequest)(nil),                    // 21: argosy.v1.GetAppRequest
-	(*GetAppResponse)(nil),                   // 22: argosy.v1.GetAppResponse
-	(*ScaleRequest)(nil),                     // 23: argosy.v1.ScaleRequest
-	(*RollbackRequest)(nil),                  // 24: argosy.v1.RollbackRequest
-	(*RestartRequest)(nil),                   // 25: argosy.v1.RestartRequest
-	(*RestartResponse)(nil),                  // 26: argosy.v1.RestartResponse
-	(*DeleteAppRequest)(nil),                 // 27: argosy.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),                // 28: argosy.v1.DeleteAppResponse
-	(*ListReplicasRequest)(nil),              // 29: argosy.v1.ListReplicasRequest
-	(*ListReplicasAtRequest)(nil),            // 30: argosy.v1.ListReplicasAtRequest
-	(*ListReplicasAtResponse)(nil),           // 31: argosy.v1.ListReplicasAtResponse
-	(*PastReplica)(nil),                      // 32: argosy.v1.PastReplica
-	(*ReplicaStatus)(nil),                    // 33: argosy.v1.ReplicaStatus
-	(*ListReplicasResponse)(nil),             // 34: argosy.v1.ListReplicasResponse
-	(*WatchReplicasResponse)(nil),            // 35: argosy.v1.WatchReplicasResponse
-	(*ExplainRequest)(nil),                   // 36: argosy.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 37: argosy.v1.ExplainResponse
-	(*ExplainedReplica)(nil),                 // 38: argosy.v1.ExplainedReplica
-	(*Then)(nil),                             // 39: argosy.v1.Then
-	(*ListMachinesRequest)(nil),              // 40: argosy.v1.ListMachinesRequest
-	(*MachineStatus)(nil),                    // 41: argosy.v1.MachineStatus
-	(*DrainRemaining)(nil),                   // 42: argosy.v1.DrainRemaining
-	(*ListMachinesResponse)(nil),             // 43: argosy.v1.ListMachinesResponse
-	(*LabelMachineRequest)(nil),              // 44: argosy.v1.LabelMachineRequest
-	(*RemoveMachineRequest)(nil),             // 45: argosy.v1.RemoveMachineRequest
-	(*RemoveMachineResponse)(nil),            // 46: argosy.v1.RemoveMachineResponse
-	(*DrainMachineRequest)(nil),              // 47: argosy.v1.DrainMachineRequest
-	(*ActivateMachineRequest)(nil),           // 48: argosy.v1.ActivateMachineRequest
-	(*DeclareLostRequest)(nil),               // 49: argosy.v1.DeclareLostRequest
-	(*DeclareLostResponse)(nil),              // 50: argosy.v1.DeclareLostResponse
-	(*SetSecretRequest)(nil),                 // 51: argosy.v1.SetSecretRequest
-	(*SecretInfo)(nil),                       // 52: argosy.v1.SecretInfo
-	(*ListSecretsRequest)(nil),               // 53: argosy.v1.ListSecretsRequest
-	(*ListSecretsResponse)(nil),              // 54: argosy.v1.ListSecretsResponse
-	(*DeleteSecretRequest)(nil),              // 55: argosy.v1.DeleteSecretRequest
-	(*DeleteSecretResponse)(nil),             // 56: argosy.v1.DeleteSecretResponse
-	(*SetRegistryCredentialRequest)(nil),     // 57: argosy.v1.SetRegistryCredentialRequest
-	(*RegistryCredentialInfo)(nil),           // 58: argosy.v1.RegistryCredentialInfo
-	(*ListRegistryCredentialsRequest)(nil),   // 59: argosy.v1.ListRegistryCredentialsRequest
-	(*ListRegistryCredentialsResponse)(nil),  // 60: argosy.v1.ListRegistryCredentialsResponse
-	(*DeleteRegistryCredentialRequest)(nil),  // 61: argosy.v1.DeleteRegistryCredentialRequest
-	(*DeleteRegistryCredentialResponse)(nil), // 62: argosy.v1.DeleteRegistryCredentialResponse
-	(*GetClusterRequest)(nil),                // 63: argosy.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),               // 64: argosy.v1.GetClusterResponse
-	(*CreateTokenRequest)(nil),               // 65: argosy.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),              // 66: argosy.v1.CreateTokenResponse
-	(*TokenInfo)(nil),                        // 67: argosy.v1.TokenInfo
-	(*ListTokensRequest)(nil),                // 68: argosy.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),               // 69: argosy.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),               // 70: argosy.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),              // 71: argosy.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),                // 72: argosy.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),               // 73: argosy.v1.ListEventsResponse
-	(*ListUsageRequest)(nil),                 // 74: argosy.v1.ListUsageRequest
-	(*ListUsageResponse)(nil),                // 75: argosy.v1.ListUsageResponse
-	(*WatchUsageRequest)(nil),                // 76: argosy.v1.WatchUsageRequest
-	(*ReplicaUsage)(nil),                     // 77: argosy.v1.ReplicaUsage
-	(*MachineReport)(nil),                    // 78: argosy.v1.MachineReport
-	(*WatchUsageResponse)(nil),               // 79: argosy.v1.WatchUsageResponse
-	(*LogsRequest)(nil),                      // 80: argosy.v1.LogsRequest
-	(*LogsResponse)(nil),                     // 81: argosy.v1.LogsResponse
-	(*ExecRequest)(nil),                      // 82: argosy.v1.ExecRequest
-	(*ExecResponse)(nil),                     // 83: argosy.v1.ExecResponse
-	(*PortForwardRequest)(nil),               // 84: argosy.v1.PortForwardRequest
-	(*PortForwardStart)(nil),                 // 85: argosy.v1.PortForwardStart
-	(*PortForwardResponse)(nil),              // 86: argosy.v1.PortForwardResponse
-	(*PortForwardOpened)(nil),                // 87: argosy.v1.PortForwardOpened
-	(*CopyRequest)(nil),                      // 88: argosy.v1.CopyRequest
-	(*CopyResponse)(nil),                     // 89: argosy.v1.CopyResponse
-	nil,                                      // 90: argosy.v1.Remedy.SetLabelsEntry
-	nil,                                      // 91: argosy.v1.ScaleRequest.CountsEntry
-	nil,                                      // 92: argosy.v1.ExplainResponse.MachineNamesEntry
-	nil,                                      // 93: argosy.v1.LabelMachineRequest.SetEntry
-	nil,                                      // 94: argosy.v1.ListUsageResponse.MachinesEntry
-	(*AppSpec)(nil),                          // 95: argosy.v1.AppSpec
-	(*ReplicaKey)(nil),                       // 96: argosy.v1.ReplicaKey
-	(*Reason)(nil),                           // 97: argosy.v1.Reason
-	(*App)(nil),                              // 98: argosy.v1.App
-	(*Revision)(nil),                         // 99: argosy.v1.Revision
-	(*timestamppb.Timestamp)(nil),            // 100: google.protobuf.Timestamp
-	(*Replica)(nil),                          // 101: argosy.v1.Replica
-	(*ReplicaObservation)(nil),               // 102: argosy.v1.ReplicaObservation
-	(*durationpb.Duration)(nil),              // 103: google.protobuf.Duration
-	(ReplicaState)(0),                        // 104: argosy.v1.ReplicaState
-	(*MachineVerdict)(nil),                   // 105: argosy.v1.MachineVerdict
-	(*Volume)(nil),                           // 106: argosy.v1.Volume
-	(*Transition)(nil),                       // 107: argosy.v1.Transition
-	(*Machine)(nil),                          // 108: argosy.v1.Machine
-	(MachineCondition)(0),                    // 109: argosy.v1.MachineCondition
-	(*MachineUsage)(nil),                     // 110: argosy.v1.MachineUsage
-	(*ClusterSettings)(nil),                  // 111: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 112: argosy.v1.MemberUsage
-	(*Traffic)(nil),                          // 113: argosy.v1.Traffic
-	(*LogLine)(nil),                          // 114: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 115: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 116: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 117: argosy.v1.WorkEnd
-	(*Flow)(nil),                             // 118: argosy.v1.Flow
-	(*CopyWork)(nil),                         // 119: argosy.v1.CopyWork
-	(*FileStat)(nil),                         // 120: argosy.v1.FileStat
+	(RotationPhase)(0),                       // 3: argosy.v1.RotationPhase
+	(*PlanRequest)(nil),                      // 4: argosy.v1.PlanRequest
+	(*Change)(nil),                           // 5: argosy.v1.Change
+	(*PlanResponse)(nil),                     // 6: argosy.v1.PlanResponse
+	(*Forecast)(nil),                         // 7: argosy.v1.Forecast
+	(*Shortfall)(nil),                        // 8: argosy.v1.Shortfall
+	(*RuleCount)(nil),                        // 9: argosy.v1.RuleCount
+	(*Nearest)(nil),                          // 10: argosy.v1.Nearest
+	(*Remedy)(nil),                           // 11: argosy.v1.Remedy
+	(*Loss)(nil),                             // 12: argosy.v1.Loss
+	(*StackLoss)(nil),                        // 13: argosy.v1.StackLoss
+	(*Survival)(nil),                         // 14: argosy.v1.Survival
+	(*Headroom)(nil),                         // 15: argosy.v1.Headroom
+	(*ApplyRequest)(nil),                     // 16: argosy.v1.ApplyRequest
+	(*ApplyResponse)(nil),                    // 17: argosy.v1.ApplyResponse
+	(*ListAppsRequest)(nil),                  // 18: argosy.v1.ListAppsRequest
+	(*AppStatus)(nil),                        // 19: argosy.v1.AppStatus
+	(*StackStatus)(nil),                      // 20: argosy.v1.StackStatus
+	(*ListAppsResponse)(nil),                 // 21: argosy.v1.ListAppsResponse
+	(*GetAppRequest)(nil),                    // 22: argosy.v1.GetAppRequest
+	(*GetAppResponse)(nil),                   // 23: argosy.v1.GetAppResponse
+	(*ScaleRequest)(nil),                     // 24: argosy.v1.ScaleRequest
+	(*RollbackRequest)(nil),                  // 25: argosy.v1.RollbackRequest
+	(*RestartRequest)(nil),                   // 26: argosy.v1.RestartRequest
+	(*RestartResponse)(nil),                  // 27: argosy.v1.RestartResponse
+	(*DeleteAppRequest)(nil),                 // 28: argosy.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),                // 29: argosy.v1.DeleteAppResponse
+	(*ListReplicasRequest)(nil),              // 30: argosy.v1.ListReplicasRequest
+	(*ListReplicasAtRequest)(nil),            // 31: argosy.v1.ListReplicasAtRequest
+	(*ListReplicasAtResponse)(nil),           // 32: argosy.v1.ListReplicasAtResponse
+	(*PastReplica)(nil),                      // 33: argosy.v1.PastReplica
+	(*ReplicaStatus)(nil),                    // 34: argosy.v1.ReplicaStatus
+	(*ListReplicasResponse)(nil),             // 35: argosy.v1.ListReplicasResponse
+	(*WatchReplicasResponse)(nil),            // 36: argosy.v1.WatchReplicasResponse
+	(*ExplainRequest)(nil),                   // 37: argosy.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 38: argosy.v1.ExplainResponse
+	(*ExplainedReplica)(nil),                 // 39: argosy.v1.ExplainedReplica
+	(*Then)(nil),                             // 40: argosy.v1.Then
+	(*ListMachinesRequest)(nil),              // 41: argosy.v1.ListMachinesRequest
+	(*MachineStatus)(nil),                    // 42: argosy.v1.MachineStatus
+	(*DrainRemaining)(nil),                   // 43: argosy.v1.DrainRemaining
+	(*ListMachinesResponse)(nil),             // 44: argosy.v1.ListMachinesResponse
+	(*LabelMachineRequest)(nil),              // 45: argosy.v1.LabelMachineRequest
+	(*RemoveMachineRequest)(nil),             // 46: argosy.v1.RemoveMachineRequest
+	(*RemoveMachineResponse)(nil),            // 47: argosy.v1.RemoveMachineResponse
+	(*DrainMachineRequest)(nil),              // 48: argosy.v1.DrainMachineRequest
+	(*ActivateMachineRequest)(nil),           // 49: argosy.v1.ActivateMachineRequest
+	(*DeclareLostRequest)(nil),               // 50: argosy.v1.DeclareLostRequest
+	(*DeclareLostResponse)(nil),              // 51: argosy.v1.DeclareLostResponse
+	(*SetSecretRequest)(nil),                 // 52: argosy.v1.SetSecretRequest
+	(*SecretInfo)(nil),                       // 53: argosy.v1.SecretInfo
+	(*ListSecretsRequest)(nil),               // 54: argosy.v1.ListSecretsRequest
+	(*ListSecretsResponse)(nil),              // 55: argosy.v1.ListSecretsResponse
+	(*DeleteSecretRequest)(nil),              // 56: argosy.v1.DeleteSecretRequest
+	(*DeleteSecretResponse)(nil),             // 57: argosy.v1.DeleteSecretResponse
+	(*SetRegistryCredentialRequest)(nil),     // 58: argosy.v1.SetRegistryCredentialRequest
+	(*RegistryCredentialInfo)(nil),           // 59: argosy.v1.RegistryCredentialInfo
+	(*ListRegistryCredentialsRequest)(nil),   // 60: argosy.v1.ListRegistryCredentialsRequest
+	(*ListRegistryCredentialsResponse)(nil),  // 61: argosy.v1.ListRegistryCredentialsResponse
+	(*DeleteRegistryCredentialRequest)(nil),  // 62: argosy.v1.DeleteRegistryCredentialRequest
+	(*DeleteRegistryCredentialResponse)(nil), // 63: argosy.v1.DeleteRegistryCredentialResponse
+	(*GetClusterRequest)(nil),                // 64: argosy.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),               // 65: argosy.v1.GetClusterResponse
+	(*CreateTokenRequest)(nil),               // 66: argosy.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),              // 67: argosy.v1.CreateTokenResponse
+	(*TokenInfo)(nil),                        // 68: argosy.v1.TokenInfo
+	(*ListTokensRequest)(nil),                // 69: argosy.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),               // 70: argosy.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),               // 71: argosy.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),              // 72: argosy.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),                // 73: argosy.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),               // 74: argosy.v1.ListEventsResponse
+	(*ListUsageRequest)(nil),                 // 75: argosy.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),                // 76: argosy.v1.ListUsageResponse
+	(*WatchUsageRequest)(nil),                // 77: argosy.v1.WatchUsageRequest
+	(*ReplicaUsage)(nil),                     // 78: argosy.v1.ReplicaUsage
+	(*MachineReport)(nil),                    // 79: argosy.v1.MachineReport
+	(*WatchUsageResponse)(nil),               // 80: argosy.v1.WatchUsageResponse
+	(*LogsRequest)(nil),                      // 81: argosy.v1.LogsRequest
+	(*LogsResponse)(nil),                     // 82: argosy.v1.LogsResponse
+	(*ExecRequest)(nil),                      // 83: argosy.v1.ExecRequest
+	(*ExecResponse)(nil),                     // 84: argosy.v1.ExecResponse
+	(*PortForwardRequest)(nil),               // 85: argosy.v1.PortForwardRequest
+	(*PortForwardStart)(nil),                 // 86: argosy.v1.PortForwardStart
+	(*PortForwardResponse)(nil),              // 87: argosy.v1.PortForwardResponse
+	(*PortForwardOpened)(nil),                // 88: argosy.v1.PortForwardOpened
+	(*CopyRequest)(nil),                      // 89: argosy.v1.CopyRequest
+	(*CopyResponse)(nil),                     // 90: argosy.v1.CopyResponse
+	(*GetAuthorityRequest)(nil),              // 91: argosy.v1.GetAuthorityRequest
+	(*AuthorityInfo)(nil),                    // 92: argosy.v1.AuthorityInfo
+	(*Follower)(nil),                         // 93: argosy.v1.Follower
+	(*AuthorityStatus)(nil),                  // 94: argosy.v1.AuthorityStatus
+	(*RotateAuthorityRequest)(nil),           // 95: argosy.v1.RotateAuthorityRequest
+	(*FinishRotationRequest)(nil),            // 96: argosy.v1.FinishRotationRequest
+	nil,                                      // 97: argosy.v1.Remedy.SetLabelsEntry
+	nil,                                      // 98: argosy.v1.ScaleRequest.CountsEntry
+	nil,                                      // 99: argosy.v1.ExplainResponse.MachineNamesEntry
+	nil,                                      // 100: argosy.v1.LabelMachineRequest.SetEntry
+	nil,                                      // 101: argosy.v1.ListUsageResponse.MachinesEntry
+	(*AppSpec)(nil),                          // 102: argosy.v1.AppSpec
+	(*ReplicaKey)(nil),                       // 103: argosy.v1.ReplicaKey
+	(*Reason)(nil),                           // 104: argosy.v1.Reason
+	(*App)(nil),                              // 105: argosy.v1.App
+	(*Revision)(nil),                         // 106: argosy.v1.Revision
+	(*timestamppb.Timestamp)(nil),            // 107: google.protobuf.Timestamp
+	(*Replica)(nil),                          // 108: argosy.v1.Replica
+	(*ReplicaObservation)(nil),               // 109: argosy.v1.ReplicaObservation
+	(*durationpb.Duration)(nil),              // 110: google.protobuf.Duration
+	(ReplicaState)(0),                        // 111: argosy.v1.ReplicaState
+	(*MachineVerdict)(nil),                   // 112: argosy.v1.MachineVerdict
+	(*Volume)(nil),                           // 113: argosy.v1.Volume
+	(*Transition)(nil),                       // 114: argosy.v1.Transition
+	(*Machine)(nil),                          // 115: argosy.v1.Machine
+	(MachineCondition)(0),                    // 116: argosy.v1.MachineCondition
+	(*MachineUsage)(nil),                     // 117: argosy.v1.MachineUsage
+	(*ClusterSettings)(nil),                  // 118: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 119: argosy.v1.MemberUsage
+	(*Traffic)(nil),                          // 120: argosy.v1.Traffic
+	(*LogLine)(nil),                          // 121: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 122: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 123: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 124: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 125: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 126: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 127: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
-	95,  // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
+	102, // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
 	0,   // 1: argosy.v1.Change.kind:type_name -> argosy.v1.ChangeKind
-	96,  // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
-	97,  // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
-	4,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
-	6,   // 5: argosy.v1.PlanResponse.forecast:type_name -> argosy.v1.Forecast
-	7,   // 6: argosy.v1.Forecast.shortfalls:type_name -> argosy.v1.Shortfall
-	13,  // 7: argosy.v1.Forecast.survival:type_name -> argosy.v1.Survival
-	11,  // 8: argosy.v1.Forecast.losses:type_name -> argosy.v1.Loss
-	14,  // 9: argosy.v1.Forecast.headroom:type_name -> argosy.v1.Headroom
-	8,   // 10: argosy.v1.Shortfall.rules:type_name -> argosy.v1.RuleCount
-	9,   // 11: argosy.v1.Shortfall.nearest:type_name -> argosy.v1.Nearest
-	10,  // 12: argosy.v1.Shortfall.remedies:type_name -> argosy.v1.Remedy
+	103, // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
+	104, // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
+	5,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
+	7,   // 5: argosy.v1.PlanResponse.forecast:type_name -> argosy.v1.Forecast
+	8,   // 6: argosy.v1.Forecast.shortfalls:type_name -> argosy.v1.Shortfall
+	14,  // 7: argosy.v1.Forecast.survival:type_name -> argosy.v1.Survival
+	12,  // 8: argosy.v1.Forecast.losses:type_name -> argosy.v1.Loss
+	15,  // 9: argosy.v1.Forecast.headroom:type_name -> argosy.v1.Headroom
+	9,   // 10: argosy.v1.Shortfall.rules:type_name -> argosy.v1.RuleCount
+	10,  // 11: argosy.v1.Shortfall.nearest:type_name -> argosy.v1.Nearest
+	11,  // 12: argosy.v1.Shortfall.remedies:type_name -> argosy.v1.Remedy
 	1,   // 13: argosy.v1.Remedy.kind:type_name -> argosy.v1.RemedyKind
-	90,  // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
-	96,  // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
-	12,  // 16: argosy.v1.Loss.stacks:type_name -> argosy.v1.StackLoss
-	12,  // 17: argosy.v1.Survival.stack_loss:type_name -> argosy.v1.StackLoss
-	8,   // 18: argosy.v1.Headroom.rules:type_name -> argosy.v1.RuleCount
-	95,  // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
-	98,  // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
-	98,  // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
-	19,  // 22: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
-	18,  // 23: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
-	18,  // 24: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
-	99,  // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
-	91,  // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
-	100, // 27: argosy.v1.ListReplicasAtRequest.at:type_name -> google.protobuf.Timestamp
-	32,  // 28: argosy.v1.ListReplicasAtResponse.replicas:type_name -> argosy.v1.PastReplica
-	100, // 29: argosy.v1.ListReplicasAtResponse.known_since:type_name -> google.protobuf.Timestamp
-	96,  // 30: argosy.v1.PastReplica.key:type_name -> argosy.v1.ReplicaKey
-	100, // 31: argosy.v1.PastReplica.since:type_name -> google.protobuf.Timestamp
-	100, // 32: argosy.v1.PastReplica.decided_at:type_name -> google.protobuf.Timestamp
-	101, // 33: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
-	102, // 34: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
-	103, // 35: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
-	104, // 36: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
-	33,  // 37: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	33,  // 38: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	96,  // 39: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
-	96,  // 40: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
-	95,  // 41: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
-	100, // 42: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
-	33,  // 43: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
-	97,  // 44: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
-	105, // 45: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
-	106, // 46: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
-	107, // 47: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
-	38,  // 48: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
-	41,  // 49: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
-	4,   // 50: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
-	39,  // 51: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
-	92,  // 52: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
-	33,  // 53: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
-	97,  // 54: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
-	100, // 55: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
-	107, // 56: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
-	107, // 57: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
-	100, // 58: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
-	108, // 59: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
-	109, // 60: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
-	103, // 61: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
-	110, // 62: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
-	42,  // 63: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
-	96,  // 64: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
-	41,  // 65: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	93,  // 66: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	103, // 67: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
-	41,  // 68: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
-	100, // 69: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
-	52,  // 70: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
-	58,  // 71: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	111, // 72: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	97,  // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
+	103, // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
+	13,  // 16: argosy.v1.Loss.stacks:type_name -> argosy.v1.StackLoss
+	13,  // 17: argosy.v1.Survival.stack_loss:type_name -> argosy.v1.StackLoss
+	9,   // 18: argosy.v1.Headroom.rules:type_name -> argosy.v1.RuleCount
+	102, // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
+	105, // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
+	105, // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
+	20,  // 22: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
+	19,  // 23: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
+	19,  // 24: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
+	106, // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
+	98,  // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
+	107, // 27: argosy.v1.ListReplicasAtRequest.at:type_name -> google.protobuf.Timestamp
+	33,  // 28: argosy.v1.ListReplicasAtResponse.replicas:type_name -> argosy.v1.PastReplica
+	107, // 29: argosy.v1.ListReplicasAtResponse.known_since:type_name -> google.protobuf.Timestamp
+	103, // 30: argosy.v1.PastReplica.key:type_name -> argosy.v1.ReplicaKey
+	107, // 31: argosy.v1.PastReplica.since:type_name -> google.protobuf.Timestamp
+	107, // 32: argosy.v1.PastReplica.decided_at:type_name -> google.protobuf.Timestamp
+	108, // 33: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
+	109, // 34: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
+	110, // 35: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
+	111, // 36: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
+	34,  // 37: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	34,  // 38: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	103, // 39: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
+	103, // 40: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
+	102, // 41: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
+	107, // 42: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
+	34,  // 43: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
+	104, // 44: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
+	112, // 45: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
+	113, // 46: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
+	114, // 47: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
+	39,  // 48: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
+	42,  // 49: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
+	5,   // 50: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
+	40,  // 51: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
+	99,  // 52: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
+	34,  // 53: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
+	104, // 54: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
+	107, // 55: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
+	114, // 56: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
+	114, // 57: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
+	107, // 58: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
+	115, // 59: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
+	116, // 60: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
+	110, // 61: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
+	117, // 62: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
+	43,  // 63: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
+	103, // 64: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
+	42,  // 65: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
+	100, // 66: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	110, // 67: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
+	42,  // 68: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
+	107, // 69: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	53,  // 70: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
+	59,  // 71: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
+	118, // 72: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
 	2,   // 73: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	103, // 74: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	67,  // 75: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	110, // 74: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	68,  // 75: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
 	2,   // 76: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	100, // 77: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	100, // 78: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	67,  // 79: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	96,  // 80: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	100, // 81: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	107, // 82: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	112, // 83: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	94,  // 84: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	103, // 85: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	96,  // 86: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	113, // 87: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	112, // 88: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	110, // 89: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	103, // 90: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	78,  // 91: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	77,  // 92: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	100, // 93: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	114, // 94: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	115, // 95: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	116, // 96: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	117, // 97: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	85,  // 98: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	118, // 99: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	96,  // 100: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	87,  // 101: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	118, // 102: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	117, // 103: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	96,  // 104: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	119, // 105: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	118, // 106: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	120, // 107: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	118, // 108: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	117, // 109: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	110, // 110: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	3,   // 111: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	15,  // 112: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	17,  // 113: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	21,  // 114: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	23,  // 115: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	24,  // 116: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
-	25,  // 117: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	27,  // 118: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	29,  // 119: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	30,  // 120: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
-	29,  // 121: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	36,  // 122: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	40,  // 123: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	44,  // 124: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	45,  // 125: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	47,  // 126: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
-	48,  // 127: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
-	49,  // 128: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
-	51,  // 129: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	53,  // 130: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	55,  // 131: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	57,  // 132: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	59,  // 133: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	61,  // 134: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	63,  // 135: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	65,  // 136: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	68,  // 137: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	70,  // 138: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	72,  // 139: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	74,  // 140: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	76,  // 141: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	80,  // 142: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	82,  // 143: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	84,  // 144: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	88,  // 145: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	5,   // 146: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	16,  // 147: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	20,  // 148: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	22,  // 149: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	16,  // 150: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	16,  // 151: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
-	26,  // 152: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	28,  // 153: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	34,  // 154: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	31,  // 155: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
-	35,  // 156: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	37,  // 157: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	43,  // 158: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	41,  // 159: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	46,  // 160: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	41,  // 161: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
-	41,  // 162: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
-	50,  // 163: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
-	52,  // 164: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	54,  // 165: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	56,  // 166: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	58,  // 167: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	60,  // 168: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	62,  // 169: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	64,  // 170: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	66,  // 171: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	69,  // 172: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	71,  // 173: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	73,  // 174: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	75,  // 175: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	79,  // 176: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	81,  // 177: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	83,  // 178: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	86,  // 179: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	89,  // 180: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	146, // [146:181] is the sub-list for method output_type
-	111, // [111:146] is the sub-list for method input_type
-	111, // [111:111] is the sub-list for extension type_name
-	111, // [111:111] is the sub-list for extension extendee
-	0,   // [0:111] is the sub-list for field type_name
+	107, // 77: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	107, // 78: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	68,  // 79: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	103, // 80: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	107, // 81: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	114, // 82: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	119, // 83: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	101, // 84: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	110, // 85: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	103, // 86: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	120, // 87: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	119, // 88: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	117, // 89: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	110, // 90: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	79,  // 91: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	78,  // 92: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	107, // 93: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	121, // 94: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	122, // 95: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	123, // 96: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	124, // 97: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	86,  // 98: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	125, // 99: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	103, // 100: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	88,  // 101: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	125, // 102: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	124, // 103: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	103, // 104: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	126, // 105: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	125, // 106: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	127, // 107: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	125, // 108: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	124, // 109: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	107, // 110: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
+	92,  // 111: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
+	3,   // 112: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
+	92,  // 113: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
+	93,  // 114: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
+	107, // 115: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
+	107, // 116: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
+	110, // 117: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
+	117, // 118: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	4,   // 119: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	16,  // 120: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	18,  // 121: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	22,  // 122: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	24,  // 123: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	25,  // 124: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
+	26,  // 125: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	28,  // 126: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	30,  // 127: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	31,  // 128: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
+	30,  // 129: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	37,  // 130: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	41,  // 131: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	45,  // 132: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	46,  // 133: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	48,  // 134: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
+	49,  // 135: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
+	50,  // 136: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
+	52,  // 137: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	54,  // 138: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	56,  // 139: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	58,  // 140: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	60,  // 141: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	62,  // 142: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	64,  // 143: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	66,  // 144: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	69,  // 145: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	71,  // 146: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	91,  // 147: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
+	95,  // 148: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
+	96,  // 149: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
+	73,  // 150: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	75,  // 151: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	77,  // 152: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	81,  // 153: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	83,  // 154: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	85,  // 155: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	89,  // 156: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	6,   // 157: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	17,  // 158: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	21,  // 159: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	23,  // 160: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	17,  // 161: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	17,  // 162: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
+	27,  // 163: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	29,  // 164: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	35,  // 165: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	32,  // 166: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
+	36,  // 167: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	38,  // 168: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	44,  // 169: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	42,  // 170: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	47,  // 171: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	42,  // 172: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
+	42,  // 173: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
+	51,  // 174: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
+	53,  // 175: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	55,  // 176: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	57,  // 177: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	59,  // 178: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	61,  // 179: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	63,  // 180: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	65,  // 181: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	67,  // 182: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	70,  // 183: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	72,  // 184: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	94,  // 185: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
+	94,  // 186: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
+	94,  // 187: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
+	74,  // 188: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	76,  // 189: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	80,  // 190: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	82,  // 191: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	84,  // 192: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	87,  // 193: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	90,  // 194: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	157, // [157:195] is the sub-list for method output_type
+	119, // [119:157] is the sub-list for method input_type
+	119, // [119:119] is the sub-list for extension type_name
+	119, // [119:119] is the sub-list for extension extendee
+	0,   // [0:119] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
@@ -7235,8 +7745,8 @@ func file_argosy_v1_cluster_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_cluster_proto_rawDesc), len(file_argosy_v1_cluster_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   92,
+			NumEnums:      4,
+			NumMessages:   98,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

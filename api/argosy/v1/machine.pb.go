@@ -216,6 +216,8 @@ type JoinResponse struct {
 	ServerId      string `protobuf:"bytes,9,opt,name=server_id,json=serverId" json:"server_id,omitempty"`
 	ClusterRecord []byte `protobuf:"bytes,10,opt,name=cluster_record,json=clusterRecord" json:"cluster_record,omitempty"`
 	SealedKey     []byte `protobuf:"bytes,11,opt,name=sealed_key,json=sealedKey" json:"sealed_key,omitempty"`
+	// Other authorities that are to be trusted beside ca, DER.
+	AlsoTrusted   [][]byte `protobuf:"bytes,12,rep,name=also_trusted,json=alsoTrusted" json:"also_trusted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -327,6 +329,13 @@ func (x *JoinResponse) GetSealedKey() []byte {
 	return nil
 }
 
+func (x *JoinResponse) GetAlsoTrusted() [][]byte {
+	if x != nil {
+		return x.AlsoTrusted
+	}
+	return nil
+}
+
 type RenewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Csr           []byte                 `protobuf:"bytes,1,opt,name=csr" json:"csr,omitempty"`
@@ -372,9 +381,11 @@ func (x *RenewRequest) GetCsr() []byte {
 }
 
 type RenewResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Certificate   []byte                 `protobuf:"bytes,1,opt,name=certificate" json:"certificate,omitempty"`
-	Ca            []byte                 `protobuf:"bytes,2,opt,name=ca" json:"ca,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Certificate []byte                 `protobuf:"bytes,1,opt,name=certificate" json:"certificate,omitempty"`
+	Ca          []byte                 `protobuf:"bytes,2,opt,name=ca" json:"ca,omitempty"`
+	// Other authorities that are to be trusted beside ca, DER. What is in neither is to be trusted no longer.
+	AlsoTrusted   [][]byte `protobuf:"bytes,3,rep,name=also_trusted,json=alsoTrusted" json:"also_trusted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -419,6 +430,13 @@ func (x *RenewResponse) GetCertificate() []byte {
 func (x *RenewResponse) GetCa() []byte {
 	if x != nil {
 		return x.Ca
+	}
+	return nil
+}
+
+func (x *RenewResponse) GetAlsoTrusted() [][]byte {
+	if x != nil {
+		return x.AlsoTrusted
 	}
 	return nil
 }
@@ -1336,9 +1354,13 @@ type Welcome struct {
 	Generation uint64                 `protobuf:"varint,7,opt,name=generation" json:"generation,omitempty"`
 	// Which leader, counted since the cluster was made. A machine that has met a later one, of the same generation or a later
 	// one, takes nothing from an earlier.
-	Term          uint64 `protobuf:"varint,8,opt,name=term" json:"term,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Term uint64 `protobuf:"varint,8,opt,name=term" json:"term,omitempty"`
+	// SHA-256 of each authority that is trusted now, the one that issues first. A machine whose own differ renews.
+	Authorities [][]byte `protobuf:"bytes,9,rep,name=authorities" json:"authorities,omitempty"`
+	// Of the leader: the latest authority whose certificate the machine has shown is not the one that issues.
+	ShowCertificate bool `protobuf:"varint,10,opt,name=show_certificate,json=showCertificate" json:"show_certificate,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -1425,6 +1447,20 @@ func (x *Welcome) GetTerm() uint64 {
 		return x.Term
 	}
 	return 0
+}
+
+func (x *Welcome) GetAuthorities() [][]byte {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
+func (x *Welcome) GetShowCertificate() bool {
+	if x != nil {
+		return x.ShowCertificate
+	}
+	return false
 }
 
 // Refusal ends a session that may not be (unknown machine, a second session with the same id).
@@ -2863,7 +2899,7 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	" \x01(\tR\areplace\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd4\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf7\x02\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
 	"\x02ca\x18\x02 \x01(\fR\x02ca\x12\x1d\n" +
@@ -2878,12 +2914,14 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\x0ecluster_record\x18\n" +
 	" \x01(\fR\rclusterRecord\x12\x1d\n" +
 	"\n" +
-	"sealed_key\x18\v \x01(\fR\tsealedKey\" \n" +
+	"sealed_key\x18\v \x01(\fR\tsealedKey\x12!\n" +
+	"\falso_trusted\x18\f \x03(\fR\valsoTrusted\" \n" +
 	"\fRenewRequest\x12\x10\n" +
-	"\x03csr\x18\x01 \x01(\fR\x03csr\"A\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\"d\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"\xa4\x01\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\x12!\n" +
+	"\falso_trusted\x18\x03 \x03(\fR\valsoTrusted\"\xa4\x01\n" +
 	"\fLeaveRequest\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x125\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x12(\n" +
@@ -2942,7 +2980,7 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\arefusal\x18\x06 \x01(\v2\x12.argosy.v1.RefusalH\x00R\arefusal\x125\n" +
 	"\n" +
 	"usage_pace\x18\a \x01(\v2\x14.argosy.v1.UsagePaceH\x00R\tusagePaceB\t\n" +
-	"\amessage\"\xf2\x01\n" +
+	"\amessage\"\xbf\x02\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\bR\x06leader\x126\n" +
 	"\bsettings\x18\x02 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12\x1d\n" +
@@ -2954,7 +2992,10 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\a \x01(\x04R\n" +
 	"generation\x12\x12\n" +
-	"\x04term\x18\b \x01(\x04R\x04term\"7\n" +
+	"\x04term\x18\b \x01(\x04R\x04term\x12 \n" +
+	"\vauthorities\x18\t \x03(\fR\vauthorities\x12)\n" +
+	"\x10show_certificate\x18\n" +
+	" \x01(\bR\x0fshowCertificate\"7\n" +
 	"\aRefusal\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05final\x18\x02 \x01(\bR\x05final\"{\n" +

@@ -327,7 +327,11 @@ type ServerHealth struct {
 	StoreInUse int64 `protobuf:"varint,8,opt,name=store_in_use,json=storeInUse" json:"store_in_use,omitempty"`
 	StoreQuota int64 `protobuf:"varint,9,opt,name=store_quota,json=storeQuota" json:"store_quota,omitempty"`
 	// The store takes no changes: this or another server was beyond its quota.
-	StoreFull     bool `protobuf:"varint,10,opt,name=store_full,json=storeFull" json:"store_full,omitempty"`
+	StoreFull bool `protobuf:"varint,10,opt,name=store_full,json=storeFull" json:"store_full,omitempty"`
+	// Numbers of the authorities that it trusts: itself, and its store, which reads them only when it is opened. Of a server
+	// alone the store trusts what the server does.
+	Trusts        []uint32 `protobuf:"varint,11,rep,packed,name=trusts" json:"trusts,omitempty"`
+	StoreTrusts   []uint32 `protobuf:"varint,12,rep,packed,name=store_trusts,json=storeTrusts" json:"store_trusts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +434,20 @@ func (x *ServerHealth) GetStoreFull() bool {
 		return x.StoreFull
 	}
 	return false
+}
+
+func (x *ServerHealth) GetTrusts() []uint32 {
+	if x != nil {
+		return x.Trusts
+	}
+	return nil
+}
+
+func (x *ServerHealth) GetStoreTrusts() []uint32 {
+	if x != nil {
+		return x.StoreTrusts
+	}
+	return nil
 }
 
 type RemoveServerRequest struct {
@@ -655,7 +673,9 @@ func (x *EnterResponse) GetMembers() map[string]string {
 }
 
 type ProbeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The store does not trust what it should, and it is this server's turn to open it anew.
+	ReopenStore   bool `protobuf:"varint,1,opt,name=reopen_store,json=reopenStore" json:"reopen_store,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -688,6 +708,13 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
 	return file_argosy_v1_server_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ProbeRequest) GetReopenStore() bool {
+	if x != nil {
+		return x.ReopenStore
+	}
+	return false
 }
 
 type ReadHistoryRequest struct {
@@ -985,7 +1012,7 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06health\x18\t \x01(\v2\x17.argosy.v1.ServerHealthR\x06health\x12\x10\n" +
 	"\x03lag\x18\n" +
 	" \x01(\x04R\x03lag\x121\n" +
-	"\x06silent\x18\v \x01(\v2\x19.google.protobuf.DurationR\x06silent\"\xa1\x02\n" +
+	"\x06silent\x18\v \x01(\v2\x19.google.protobuf.DurationR\x06silent\"\xdc\x02\n" +
 	"\fServerHealth\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
@@ -1001,7 +1028,9 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"storeQuota\x12\x1d\n" +
 	"\n" +
 	"store_full\x18\n" +
-	" \x01(\bR\tstoreFull\"l\n" +
+	" \x01(\bR\tstoreFull\x12\x16\n" +
+	"\x06trusts\x18\v \x03(\rR\x06trusts\x12!\n" +
+	"\fstore_trusts\x18\f \x03(\rR\vstoreTrusts\"l\n" +
 	"\x13RemoveServerRequest\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12'\n" +
@@ -1017,8 +1046,9 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2%.argosy.v1.EnterResponse.MembersEntryR\amembers\x1a:\n" +
 	"\fMembersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x0e\n" +
-	"\fProbeRequest\"@\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"1\n" +
+	"\fProbeRequest\x12!\n" +
+	"\freopen_store\x18\x01 \x01(\bR\vreopenStore\"@\n" +
 	"\x12ReadHistoryRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"f\n" +

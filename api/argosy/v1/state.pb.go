@@ -1178,7 +1178,9 @@ type Machine struct {
 	// X25519 public key that secrets for this machine are sealed to.
 	SealingKey []byte `protobuf:"bytes,13,opt,name=sealing_key,json=sealingKey" json:"sealing_key,omitempty"`
 	// Present while it is to have nothing to run.
-	Drain         *Drain `protobuf:"bytes,14,opt,name=drain" json:"drain,omitempty"`
+	Drain *Drain `protobuf:"bytes,14,opt,name=drain" json:"drain,omitempty"`
+	// The latest of the cluster's authorities whose certificate the machine has shown; 0 is the first.
+	Authority     uint32 `protobuf:"varint,15,opt,name=authority" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1309,6 +1311,13 @@ func (x *Machine) GetDrain() *Drain {
 		return x.Drain
 	}
 	return nil
+}
+
+func (x *Machine) GetAuthority() uint32 {
+	if x != nil {
+		return x.Authority
+	}
+	return 0
 }
 
 // Drain is somebody's wish that a machine has nothing to run. It holds whatever happens to the machine, until it is taken back.
@@ -2736,7 +2745,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\amachine\x18\x04 \x01(\tR\amachine\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x129\n" +
 	"\n" +
-	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xc4\x04\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xe2\x04\n" +
 	"\aMachine\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x126\n" +
@@ -2754,7 +2763,8 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"key_digest\x18\f \x01(\fR\tkeyDigest\x12\x1f\n" +
 	"\vsealing_key\x18\r \x01(\fR\n" +
 	"sealingKey\x12&\n" +
-	"\x05drain\x18\x0e \x01(\v2\x10.argosy.v1.DrainR\x05drain\x1a9\n" +
+	"\x05drain\x18\x0e \x01(\v2\x10.argosy.v1.DrainR\x05drain\x12\x1c\n" +
+	"\tauthority\x18\x0f \x01(\rR\tauthority\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\x02\n" +

@@ -266,6 +266,9 @@ func (c *Client) keep(ctx context.Context, server string) {
 		if ctx.Err() != nil {
 			return
 		}
+		if idle, ok := c.cfg.HTTP.(interface{ CloseIdleConnections() }); ok && connect.CodeOf(err) == connect.CodeUnauthenticated {
+			idle.CloseIdleConnections() // a connection shows for ever the certificate that it was made with
+		}
 		if s.welcomed && time.Since(began) > reconnectMost {
 			delay, quiet = reconnectFirst, false
 		}

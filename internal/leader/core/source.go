@@ -33,7 +33,8 @@ func (c *Core) Welcome(id string) *argosyv1.Welcome {
 		return nil
 	}
 	w := &argosyv1.Welcome{Leader: true, Settings: c.st.Settings(), MachineId: id, Subnet: m.GetSubnet(), Name: m.GetName(),
-		Generation: c.st.Generation(), Term: c.cfg.Number}
+		Generation: c.st.Generation(), Term: c.cfg.Number, Authorities: c.st.Authorities(),
+		ShowCertificate: max(1, m.GetAuthority()) < c.st.Cluster().GetCaNumber()}
 	for _, s := range c.st.Servers() {
 		w.Servers = append(w.Servers, s.GetAddresses()...)
 	}

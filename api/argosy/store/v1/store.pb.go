@@ -31,9 +31,16 @@ type Cluster struct {
 	Settings      *v1.ClusterSettings    `protobuf:"bytes,1,opt,name=settings" json:"settings,omitempty"`
 	CaCertificate []byte                 `protobuf:"bytes,2,opt,name=ca_certificate,json=caCertificate" json:"ca_certificate,omitempty"` // DER
 	// The CA's private key and the key that secrets are encrypted with, both encrypted with the servers' key file.
-	CaKey         []byte                 `protobuf:"bytes,3,opt,name=ca_key,json=caKey" json:"ca_key,omitempty"`
-	SecretsKey    []byte                 `protobuf:"bytes,4,opt,name=secrets_key,json=secretsKey" json:"secrets_key,omitempty"`
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	CaKey      []byte                 `protobuf:"bytes,3,opt,name=ca_key,json=caKey" json:"ca_key,omitempty"`
+	SecretsKey []byte                 `protobuf:"bytes,4,opt,name=secrets_key,json=secretsKey" json:"secrets_key,omitempty"`
+	CreatedAt  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	// Which of the cluster's authorities issues: the one above. They are counted from 1, which 0 means too.
+	CaNumber uint32 `protobuf:"varint,6,opt,name=ca_number,json=caNumber" json:"ca_number,omitempty"`
+	// The second authority that is trusted while the cluster changes from one to the other; absent otherwise. One with a higher
+	// number is to issue once all servers know it, one with a lower number did until then.
+	Other *Authority `protobuf:"bytes,7,opt,name=other" json:"other,omitempty"`
+	// Present as long as other is.
+	Rotation      *Rotation `protobuf:"bytes,8,opt,name=rotation" json:"rotation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -103,6 +110,168 @@ func (x *Cluster) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Cluster) GetCaNumber() uint32 {
+	if x != nil {
+		return x.CaNumber
+	}
+	return 0
+}
+
+func (x *Cluster) GetOther() *Authority {
+	if x != nil {
+		return x.Other
+	}
+	return nil
+}
+
+func (x *Cluster) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+// Authority is a CA of a cluster.
+type Authority struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
+	Certificate   []byte                 `protobuf:"bytes,2,opt,name=certificate" json:"certificate,omitempty"` // DER
+	Key           []byte                 `protobuf:"bytes,3,opt,name=key" json:"key,omitempty"`                 // private, encrypted with the servers' key file
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Authority) Reset() {
+	*x = Authority{}
+	mi := &file_argosy_store_v1_store_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Authority) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Authority) ProtoMessage() {}
+
+func (x *Authority) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_store_v1_store_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Authority.ProtoReflect.Descriptor instead.
+func (*Authority) Descriptor() ([]byte, []int) {
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Authority) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Authority) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *Authority) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// Rotation is the change from one authority to the next.
+type Rotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since" json:"since,omitempty"`
+	By    string                 `protobuf:"bytes,2,opt,name=by" json:"by,omitempty"`
+	// By when everybody should have followed. What has not is told then; nothing else happens.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=deadline" json:"deadline,omitempty"`
+	// When the new one began to issue; absent until then.
+	IssuingSince *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=issuing_since,json=issuingSince" json:"issuing_since,omitempty"`
+	// Written when the deadline passed and somebody had not followed.
+	Overdue       bool `protobuf:"varint,5,opt,name=overdue" json:"overdue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rotation) Reset() {
+	*x = Rotation{}
+	mi := &file_argosy_store_v1_store_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rotation) ProtoMessage() {}
+
+func (x *Rotation) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_store_v1_store_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rotation.ProtoReflect.Descriptor instead.
+func (*Rotation) Descriptor() ([]byte, []int) {
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Rotation) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Rotation) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Rotation) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *Rotation) GetIssuingSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.IssuingSince
+	}
+	return nil
+}
+
+func (x *Rotation) GetOverdue() bool {
+	if x != nil {
+		return x.Overdue
+	}
+	return false
+}
+
 // Generation grows with every restore, so that tokens given before it can be told from later ones. A store that was restored
 // may lack what was given out since: its next number is the time in seconds, which nothing that went before it reached.
 type Generation struct {
@@ -117,7 +286,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[1]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -129,7 +298,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[1]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -142,7 +311,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{1}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Generation) GetNumber() uint64 {
@@ -178,7 +347,7 @@ type Term struct {
 
 func (x *Term) Reset() {
 	*x = Term{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[2]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -190,7 +359,7 @@ func (x *Term) String() string {
 func (*Term) ProtoMessage() {}
 
 func (x *Term) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[2]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -203,7 +372,7 @@ func (x *Term) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Term.ProtoReflect.Descriptor instead.
 func (*Term) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Term) GetNumber() uint64 {
@@ -246,7 +415,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[3]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -258,7 +427,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[3]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -271,7 +440,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Server) GetId() string {
@@ -334,7 +503,7 @@ type ImageName struct {
 
 func (x *ImageName) Reset() {
 	*x = ImageName{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +515,7 @@ func (x *ImageName) String() string {
 func (*ImageName) ProtoMessage() {}
 
 func (x *ImageName) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +528,7 @@ func (x *ImageName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageName.ProtoReflect.Descriptor instead.
 func (*ImageName) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ImageName) GetDigest() string {
@@ -392,7 +561,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +573,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +586,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Secret) GetTenant() string {
@@ -473,7 +642,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +654,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +667,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Token) GetInfo() *v1.TokenInfo {
@@ -517,19 +686,21 @@ func (x *Token) GetHash() []byte {
 
 // User is somebody who logged in.
 type User struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
-	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant" json:"tenant,omitempty"`
-	Role          string                 `protobuf:"bytes,3,opt,name=role" json:"role,omitempty"`
-	KeyDigest     []byte                 `protobuf:"bytes,4,opt,name=key_digest,json=keyDigest" json:"key_digest,omitempty"`
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Tenant    string                 `protobuf:"bytes,2,opt,name=tenant" json:"tenant,omitempty"`
+	Role      string                 `protobuf:"bytes,3,opt,name=role" json:"role,omitempty"`
+	KeyDigest []byte                 `protobuf:"bytes,4,opt,name=key_digest,json=keyDigest" json:"key_digest,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	// The latest of the cluster's authorities whose certificate this user has shown; 0 is the first.
+	Authority     uint32 `protobuf:"varint,6,opt,name=authority" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +712,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +725,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *User) GetName() string {
@@ -592,6 +763,13 @@ func (x *User) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *User) GetAuthority() uint32 {
+	if x != nil {
+		return x.Authority
+	}
+	return 0
+}
+
 // Outcome of an RPC that changed something, kept for a while under its idempotency key.
 type Outcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -605,7 +783,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +795,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +808,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Outcome) GetRpc() string {
@@ -665,7 +843,7 @@ var File_argosy_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1bargosy/store/v1/store.proto\x12\x0fargosy.store.v1\x1a\x17argosy/v1/cluster.proto\x1a\x15argosy/v1/state.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x01\n" +
+	"\x1bargosy/store/v1/store.proto\x12\x0fargosy.store.v1\x1a\x17argosy/v1/cluster.proto\x1a\x15argosy/v1/state.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x02\n" +
 	"\aCluster\x126\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12%\n" +
 	"\x0eca_certificate\x18\x02 \x01(\fR\rcaCertificate\x12\x15\n" +
@@ -673,7 +851,20 @@ const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\vsecrets_key\x18\x04 \x01(\fR\n" +
 	"secretsKey\x129\n" +
 	"\n" +
-	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"P\n" +
+	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1b\n" +
+	"\tca_number\x18\x06 \x01(\rR\bcaNumber\x120\n" +
+	"\x05other\x18\a \x01(\v2\x1a.argosy.store.v1.AuthorityR\x05other\x125\n" +
+	"\brotation\x18\b \x01(\v2\x19.argosy.store.v1.RotationR\brotation\"W\n" +
+	"\tAuthority\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12 \n" +
+	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\xdf\x01\n" +
+	"\bRotation\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x126\n" +
+	"\bdeadline\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12?\n" +
+	"\rissuing_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fissuingSince\x12\x18\n" +
+	"\aoverdue\x18\x05 \x01(\bR\aoverdue\"P\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
@@ -706,7 +897,7 @@ const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\busername\x18\x06 \x01(\tR\busername\"E\n" +
 	"\x05Token\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.argosy.v1.TokenInfoR\x04info\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\fR\x04hash\"\xa0\x01\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"\xbe\x01\n" +
 	"\x04User\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n" +
@@ -714,7 +905,8 @@ const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"key_digest\x18\x04 \x01(\fR\tkeyDigest\x129\n" +
 	"\n" +
-	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\x8a\x01\n" +
+	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1c\n" +
+	"\tauthority\x18\x06 \x01(\rR\tauthority\"\x8a\x01\n" +
 	"\aOutcome\x12\x10\n" +
 	"\x03rpc\x18\x01 \x01(\tR\x03rpc\x12%\n" +
 	"\x0erequest_digest\x18\x02 \x01(\fR\rrequestDigest\x12\x1a\n" +
@@ -733,36 +925,43 @@ func file_argosy_store_v1_store_proto_rawDescGZIP() []byte {
 	return file_argosy_store_v1_store_proto_rawDescData
 }
 
-var file_argosy_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_argosy_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_argosy_store_v1_store_proto_goTypes = []any{
 	(*Cluster)(nil),               // 0: argosy.store.v1.Cluster
-	(*Generation)(nil),            // 1: argosy.store.v1.Generation
-	(*Term)(nil),                  // 2: argosy.store.v1.Term
-	(*Server)(nil),                // 3: argosy.store.v1.Server
-	(*ImageName)(nil),             // 4: argosy.store.v1.ImageName
-	(*Secret)(nil),                // 5: argosy.store.v1.Secret
-	(*Token)(nil),                 // 6: argosy.store.v1.Token
-	(*User)(nil),                  // 7: argosy.store.v1.User
-	(*Outcome)(nil),               // 8: argosy.store.v1.Outcome
-	(*v1.ClusterSettings)(nil),    // 9: argosy.v1.ClusterSettings
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*v1.TokenInfo)(nil),          // 11: argosy.v1.TokenInfo
+	(*Authority)(nil),             // 1: argosy.store.v1.Authority
+	(*Rotation)(nil),              // 2: argosy.store.v1.Rotation
+	(*Generation)(nil),            // 3: argosy.store.v1.Generation
+	(*Term)(nil),                  // 4: argosy.store.v1.Term
+	(*Server)(nil),                // 5: argosy.store.v1.Server
+	(*ImageName)(nil),             // 6: argosy.store.v1.ImageName
+	(*Secret)(nil),                // 7: argosy.store.v1.Secret
+	(*Token)(nil),                 // 8: argosy.store.v1.Token
+	(*User)(nil),                  // 9: argosy.store.v1.User
+	(*Outcome)(nil),               // 10: argosy.store.v1.Outcome
+	(*v1.ClusterSettings)(nil),    // 11: argosy.v1.ClusterSettings
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*v1.TokenInfo)(nil),          // 13: argosy.v1.TokenInfo
 }
 var file_argosy_store_v1_store_proto_depIdxs = []int32{
-	9,  // 0: argosy.store.v1.Cluster.settings:type_name -> argosy.v1.ClusterSettings
-	10, // 1: argosy.store.v1.Cluster.created_at:type_name -> google.protobuf.Timestamp
-	10, // 2: argosy.store.v1.Term.since:type_name -> google.protobuf.Timestamp
-	10, // 3: argosy.store.v1.Server.joined_at:type_name -> google.protobuf.Timestamp
-	10, // 4: argosy.store.v1.ImageName.changed_at:type_name -> google.protobuf.Timestamp
-	10, // 5: argosy.store.v1.Secret.changed_at:type_name -> google.protobuf.Timestamp
-	11, // 6: argosy.store.v1.Token.info:type_name -> argosy.v1.TokenInfo
-	10, // 7: argosy.store.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	10, // 8: argosy.store.v1.Outcome.at:type_name -> google.protobuf.Timestamp
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	11, // 0: argosy.store.v1.Cluster.settings:type_name -> argosy.v1.ClusterSettings
+	12, // 1: argosy.store.v1.Cluster.created_at:type_name -> google.protobuf.Timestamp
+	1,  // 2: argosy.store.v1.Cluster.other:type_name -> argosy.store.v1.Authority
+	2,  // 3: argosy.store.v1.Cluster.rotation:type_name -> argosy.store.v1.Rotation
+	12, // 4: argosy.store.v1.Rotation.since:type_name -> google.protobuf.Timestamp
+	12, // 5: argosy.store.v1.Rotation.deadline:type_name -> google.protobuf.Timestamp
+	12, // 6: argosy.store.v1.Rotation.issuing_since:type_name -> google.protobuf.Timestamp
+	12, // 7: argosy.store.v1.Term.since:type_name -> google.protobuf.Timestamp
+	12, // 8: argosy.store.v1.Server.joined_at:type_name -> google.protobuf.Timestamp
+	12, // 9: argosy.store.v1.ImageName.changed_at:type_name -> google.protobuf.Timestamp
+	12, // 10: argosy.store.v1.Secret.changed_at:type_name -> google.protobuf.Timestamp
+	13, // 11: argosy.store.v1.Token.info:type_name -> argosy.v1.TokenInfo
+	12, // 12: argosy.store.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	12, // 13: argosy.store.v1.Outcome.at:type_name -> google.protobuf.Timestamp
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_argosy_store_v1_store_proto_init() }
@@ -776,7 +975,7 @@ func file_argosy_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_store_v1_store_proto_rawDesc), len(file_argosy_store_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -116,6 +116,15 @@ const (
 	// ClusterServiceRevokeTokenProcedure is the fully-qualified name of the ClusterService's
 	// RevokeToken RPC.
 	ClusterServiceRevokeTokenProcedure = "/argosy.v1.ClusterService/RevokeToken"
+	// ClusterServiceGetAuthorityProcedure is the fully-qualified name of the ClusterService's
+	// GetAuthority RPC.
+	ClusterServiceGetAuthorityProcedure = "/argosy.v1.ClusterService/GetAuthority"
+	// ClusterServiceRotateAuthorityProcedure is the fully-qualified name of the ClusterService's
+	// RotateAuthority RPC.
+	ClusterServiceRotateAuthorityProcedure = "/argosy.v1.ClusterService/RotateAuthority"
+	// ClusterServiceFinishRotationProcedure is the fully-qualified name of the ClusterService's
+	// FinishRotation RPC.
+	ClusterServiceFinishRotationProcedure = "/argosy.v1.ClusterService/FinishRotation"
 	// ClusterServiceListEventsProcedure is the fully-qualified name of the ClusterService's ListEvents
 	// RPC.
 	ClusterServiceListEventsProcedure = "/argosy.v1.ClusterService/ListEvents"
@@ -926,6 +935,13 @@ type ClusterServiceClient interface {
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
+	// GetAuthority says which authority signs the cluster's certificates, and how far a change to another is.
+	GetAuthority(context.Context, *connect.Request[v1.GetAuthorityRequest]) (*connect.Response[v1.AuthorityStatus], error)
+	// RotateAuthority makes a new authority and begins to change to it; everybody follows without more. Asked again while that goes
+	// on, it changes the deadline.
+	RotateAuthority(context.Context, *connect.Request[v1.RotateAuthorityRequest]) (*connect.Response[v1.AuthorityStatus], error)
+	// FinishRotation gives up the authority from before. FAILED_PRECONDITION, with names, while somebody needs it.
+	FinishRotation(context.Context, *connect.Request[v1.FinishRotationRequest]) (*connect.Response[v1.AuthorityStatus], error)
 	// ListEvents reads history, oldest first; with follow it goes on with what happens.
 	ListEvents(context.Context, *connect.Request[v1.ListEventsRequest]) (*connect.ServerStreamForClient[v1.ListEventsResponse], error)
 	ListUsage(context.Context, *connect.Request[v1.ListUsageRequest]) (*connect.Response[v1.ListUsageResponse], error)
@@ -970,6 +986,24 @@ func NewClusterServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(clusterServiceMethods.ByName("RevokeToken")),
 			connect.WithClientOptions(opts...),
 		),
+		getAuthority: connect.NewClient[v1.GetAuthorityRequest, v1.AuthorityStatus](
+			httpClient,
+			baseURL+ClusterServiceGetAuthorityProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("GetAuthority")),
+			connect.WithClientOptions(opts...),
+		),
+		rotateAuthority: connect.NewClient[v1.RotateAuthorityRequest, v1.AuthorityStatus](
+			httpClient,
+			baseURL+ClusterServiceRotateAuthorityProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("RotateAuthority")),
+			connect.WithClientOptions(opts...),
+		),
+		finishRotation: connect.NewClient[v1.FinishRotationRequest, v1.AuthorityStatus](
+			httpClient,
+			baseURL+ClusterServiceFinishRotationProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("FinishRotation")),
+			connect.WithClientOptions(opts...),
+		),
 		listEvents: connect.NewClient[v1.ListEventsRequest, v1.ListEventsResponse](
 			httpClient,
 			baseURL+ClusterServiceListEventsProcedure,
@@ -993,13 +1027,16 @@ func NewClusterServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 
 // clusterServiceClient implements ClusterServiceClient.
 type clusterServiceClient struct {
-	getCluster  *connect.Client[v1.GetClusterRequest, v1.GetClusterResponse]
-	createToken *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
-	listTokens  *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
-	revokeToken *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
-	listEvents  *connect.Client[v1.ListEventsRequest, v1.ListEventsResponse]
-	listUsage   *connect.Client[v1.ListUsageRequest, v1.ListUsageResponse]
-	watchUsage  *connect.Client[v1.WatchUsageRequest, v1.WatchUsageResponse]
+	getCluster      *connect.Client[v1.GetClusterRequest, v1.GetClusterResponse]
+	createToken     *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
+	listTokens      *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
+	revokeToken     *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	getAuthority    *connect.Client[v1.GetAuthorityRequest, v1.AuthorityStatus]
+	rotateAuthority *connect.Client[v1.RotateAuthorityRequest, v1.AuthorityStatus]
+	finishRotation  *connect.Client[v1.FinishRotationRequest, v1.AuthorityStatus]
+	listEvents      *connect.Client[v1.ListEventsRequest, v1.ListEventsResponse]
+	listUsage       *connect.Client[v1.ListUsageRequest, v1.ListUsageResponse]
+	watchUsage      *connect.Client[v1.WatchUsageRequest, v1.WatchUsageResponse]
 }
 
 // GetCluster calls argosy.v1.ClusterService.GetCluster.
@@ -1020,6 +1057,21 @@ func (c *clusterServiceClient) ListTokens(ctx context.Context, req *connect.Requ
 // RevokeToken calls argosy.v1.ClusterService.RevokeToken.
 func (c *clusterServiceClient) RevokeToken(ctx context.Context, req *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error) {
 	return c.revokeToken.CallUnary(ctx, req)
+}
+
+// GetAuthority calls argosy.v1.ClusterService.GetAuthority.
+func (c *clusterServiceClient) GetAuthority(ctx context.Context, req *connect.Request[v1.GetAuthorityRequest]) (*connect.Response[v1.AuthorityStatus], error) {
+	return c.getAuthority.CallUnary(ctx, req)
+}
+
+// RotateAuthority calls argosy.v1.ClusterService.RotateAuthority.
+func (c *clusterServiceClient) RotateAuthority(ctx context.Context, req *connect.Request[v1.RotateAuthorityRequest]) (*connect.Response[v1.AuthorityStatus], error) {
+	return c.rotateAuthority.CallUnary(ctx, req)
+}
+
+// FinishRotation calls argosy.v1.ClusterService.FinishRotation.
+func (c *clusterServiceClient) FinishRotation(ctx context.Context, req *connect.Request[v1.FinishRotationRequest]) (*connect.Response[v1.AuthorityStatus], error) {
+	return c.finishRotation.CallUnary(ctx, req)
 }
 
 // ListEvents calls argosy.v1.ClusterService.ListEvents.
@@ -1043,6 +1095,13 @@ type ClusterServiceHandler interface {
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
+	// GetAuthority says which authority signs the cluster's certificates, and how far a change to another is.
+	GetAuthority(context.Context, *connect.Request[v1.GetAuthorityRequest]) (*connect.Response[v1.AuthorityStatus], error)
+	// RotateAuthority makes a new authority and begins to change to it; everybody follows without more. Asked again while that goes
+	// on, it changes the deadline.
+	RotateAuthority(context.Context, *connect.Request[v1.RotateAuthorityRequest]) (*connect.Response[v1.AuthorityStatus], error)
+	// FinishRotation gives up the authority from before. FAILED_PRECONDITION, with names, while somebody needs it.
+	FinishRotation(context.Context, *connect.Request[v1.FinishRotationRequest]) (*connect.Response[v1.AuthorityStatus], error)
 	// ListEvents reads history, oldest first; with follow it goes on with what happens.
 	ListEvents(context.Context, *connect.Request[v1.ListEventsRequest], *connect.ServerStream[v1.ListEventsResponse]) error
 	ListUsage(context.Context, *connect.Request[v1.ListUsageRequest]) (*connect.Response[v1.ListUsageResponse], error)
@@ -1083,6 +1142,24 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 		connect.WithSchema(clusterServiceMethods.ByName("RevokeToken")),
 		connect.WithHandlerOptions(opts...),
 	)
+	clusterServiceGetAuthorityHandler := connect.NewUnaryHandler(
+		ClusterServiceGetAuthorityProcedure,
+		svc.GetAuthority,
+		connect.WithSchema(clusterServiceMethods.ByName("GetAuthority")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceRotateAuthorityHandler := connect.NewUnaryHandler(
+		ClusterServiceRotateAuthorityProcedure,
+		svc.RotateAuthority,
+		connect.WithSchema(clusterServiceMethods.ByName("RotateAuthority")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceFinishRotationHandler := connect.NewUnaryHandler(
+		ClusterServiceFinishRotationProcedure,
+		svc.FinishRotation,
+		connect.WithSchema(clusterServiceMethods.ByName("FinishRotation")),
+		connect.WithHandlerOptions(opts...),
+	)
 	clusterServiceListEventsHandler := connect.NewServerStreamHandler(
 		ClusterServiceListEventsProcedure,
 		svc.ListEvents,
@@ -1111,6 +1188,12 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 			clusterServiceListTokensHandler.ServeHTTP(w, r)
 		case ClusterServiceRevokeTokenProcedure:
 			clusterServiceRevokeTokenHandler.ServeHTTP(w, r)
+		case ClusterServiceGetAuthorityProcedure:
+			clusterServiceGetAuthorityHandler.ServeHTTP(w, r)
+		case ClusterServiceRotateAuthorityProcedure:
+			clusterServiceRotateAuthorityHandler.ServeHTTP(w, r)
+		case ClusterServiceFinishRotationProcedure:
+			clusterServiceFinishRotationHandler.ServeHTTP(w, r)
 		case ClusterServiceListEventsProcedure:
 			clusterServiceListEventsHandler.ServeHTTP(w, r)
 		case ClusterServiceListUsageProcedure:
@@ -1140,6 +1223,18 @@ func (UnimplementedClusterServiceHandler) ListTokens(context.Context, *connect.R
 
 func (UnimplementedClusterServiceHandler) RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.ClusterService.RevokeToken is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) GetAuthority(context.Context, *connect.Request[v1.GetAuthorityRequest]) (*connect.Response[v1.AuthorityStatus], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.ClusterService.GetAuthority is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) RotateAuthority(context.Context, *connect.Request[v1.RotateAuthorityRequest]) (*connect.Response[v1.AuthorityStatus], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.ClusterService.RotateAuthority is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) FinishRotation(context.Context, *connect.Request[v1.FinishRotationRequest]) (*connect.Response[v1.AuthorityStatus], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.ClusterService.FinishRotation is not implemented"))
 }
 
 func (UnimplementedClusterServiceHandler) ListEvents(context.Context, *connect.Request[v1.ListEventsRequest], *connect.ServerStream[v1.ListEventsResponse]) error {
