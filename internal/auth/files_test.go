@@ -141,6 +141,31 @@ func TestRenewerOverAYear(t *testing.T) {
 	})
 }
 
+// After a long sleep of everything, servers may start a little later than machines: those do not wait long to ask again.
+func TestExpiredRenewerAsksOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memory.New())
+		source := NewSource(issue(t, c, Machine, "m1", time.Now().Add(-200*24*time.Hour)))
+		begin := time.Now()
+		r := &Renewer{Source: source, Files: Files{Dir: t.TempDir()}, Log: slog.New(slog.DiscardHandler),
+			Renew: func(_ context.Context, csr []byte) (Issued, error) {
+				if time.Since(begin) < 10*time.Minute {
+					return Issued{}, errors.New("no server answers")
+				}
+				der, err := c.IssueMachine(csr, "m1", time.Now())
+				return Issued{Certificate: der, CA: c.CA()}, err
+			}}
+		ctx, cancel := context.WithTimeout(t.Context(), 11*time.Minute)
+		defer cancel()
+		if err := r.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if time.Now().After(source.Current().Certificate.NotAfter) {
+			t.Error("a minute after servers answer again it has not renewed")
+		}
+	})
+}
+
 func TestRenewerRefuses(t *testing.T) {
 	c, other := newCluster(t, memory.New()), newCluster(t, memory.New())
 	now := time.Now()

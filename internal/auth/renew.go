@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -38,8 +39,9 @@ type Renewer struct {
 	Spread time.Duration
 	Log    *slog.Logger
 
-	making sync.Once
-	wake   chan struct{}
+	mu     sync.Mutex
+	wanted [][]byte      // digests of the authorities that the cluster said it goes by, nil when it has said nothing
+	wake   chan struct{} // made by woken
 }
 
 // Issued is a new certificate, that of the CA that signed it, and those of others that are to be trusted, DER.
@@ -52,14 +54,21 @@ const (
 	// A timer does not run while a machine sleeps, and clocks are set, so the clock is looked at often.
 	renewLook  = time.Hour
 	renewRetry = time.Minute // doubled for each failure, up to renewLook
-	// Whoever can do nothing else asks more often: after a long sleep of everything, servers may start a moment later.
-	expiredRetry, expiredLook = time.Second, time.Minute
+	// Whoever can do nothing else asks more often: after a long sleep of everything, servers may start a moment later. So does
+	// who follows another authority.
+	urgentRetry, urgentLook = time.Second, time.Minute
 )
 
 // Follow has the credential renewed soon if it does not go by the cluster's authorities, of which the digests are given, or
 // if the cluster has not seen that it does.
 func (r *Renewer) Follow(digests [][]byte, unseen bool) {
-	if len(digests) == 0 || !unseen && r.Source.Current().Follows(digests) {
+	if len(digests) == 0 {
+		return
+	}
+	r.mu.Lock()
+	r.wanted = digests
+	r.mu.Unlock()
+	if !unseen && r.follows() {
 		return
 	}
 	select {
@@ -68,8 +77,19 @@ func (r *Renewer) Follow(digests [][]byte, unseen bool) {
 	}
 }
 
+// follows says whether the credential goes by the authorities that the cluster said it goes by.
+func (r *Renewer) follows() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.wanted == nil || r.Source.Current().Follows(r.wanted)
+}
+
 func (r *Renewer) woken() chan struct{} {
-	r.making.Do(func() { r.wake = make(chan struct{}, 1) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.wake == nil {
+		r.wake = make(chan struct{}, 1)
+	}
 	return r.wake
 }
 
@@ -81,18 +101,18 @@ func (r *Renewer) Run(ctx context.Context) error {
 		wait := min(renewLook, time.Until(RenewAt(cert)))
 		if wait <= 0 || follow {
 			err := r.Once(ctx)
+			if err == nil && follow && !r.follows() {
+				err = errBehind
+			}
 			if err == nil {
 				failures, follow = 0, false
 				continue
 			}
-			wait = retryIn(failures, time.Now().After(cert.NotAfter))
+			wait = retryIn(failures, follow || time.Now().After(cert.NotAfter))
 			failures++
 			r.Log.WarnContext(ctx, "the certificate could not be renewed yet", "error", err, "ends", cert.NotAfter, "again in", wait)
 		}
-		woken := r.woken()
-		if follow {
-			woken = nil // it is being tried already
-		}
+		woken := r.woken() // while it follows, for what was said since
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -101,6 +121,9 @@ func (r *Renewer) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-woken:
 			timer.Stop()
+			if follow {
+				continue
+			}
 			follow = true
 			if err := pause(ctx, rand.N(r.Spread+1)); err != nil {
 				return err
@@ -109,11 +132,14 @@ func (r *Renewer) Run(ctx context.Context) error {
 	}
 }
 
+// errBehind is no fault: the server that answered had yet to hear of what another said.
+var errBehind = errors.New("the server that renewed it does not go by the cluster's new authorities yet")
+
 // retryIn is how long to wait after so many failures before the last one.
-func retryIn(failures int, expired bool) time.Duration {
+func retryIn(failures int, urgent bool) time.Duration {
 	first, most := renewRetry, renewLook
-	if expired {
-		first, most = expiredRetry, expiredLook
+	if urgent {
+		first, most = urgentRetry, urgentLook
 	}
 	return min(first<<min(failures, 12), most)
 }

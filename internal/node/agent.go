@@ -79,7 +79,9 @@ func work(ctx context.Context, o cli.AgentOptions) error {
 			return join.Renew(ctx, &http.Client{Transport: asking}, known.list(), csr)
 		}}
 	cfg.Greeted = func(w *argosyv1.Welcome) {
-		renewer.Follow(w.GetAuthorities(), w.GetShowCertificate())
+		if w.GetLeader() { // what others say may be behind, and they do not say it again
+			renewer.Follow(w.GetAuthorities(), w.GetShowCertificate())
+		}
 		known.keep(w.GetServers())
 	}
 	go func() { _ = renewer.Run(ctx) }() // ends with ctx only

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -37,11 +40,14 @@ func (c *cluster) holder(t *testing.T, dir string, servers []string) *holder {
 		t.Fatal(err)
 	}
 	h := &holder{source: auth.NewSource(cred), servers: servers}
-	transport := join.NewTransport(auth.ClientTLS(h.source, verifier))
-	h.close = transport.CloseIdleConnections
+	transport, asking := join.NewTransport(auth.ClientTLS(h.source, verifier)), join.NewTransport(auth.ClientTLS(h.source, verifier))
+	h.close = func() {
+		transport.CloseIdleConnections()
+		asking.CloseIdleConnections()
+	}
 	t.Cleanup(h.close)
-	hc := &http.Client{Transport: transport}
-	h.clients = newClients(hc, "https://"+c.addr)
+	hc := &http.Client{Transport: asking}
+	h.clients = newClients(&http.Client{Transport: transport}, "https://"+c.addr)
 	h.renewer = &auth.Renewer{Source: h.source, Files: files, Verifier: verifier, Renewed: h.close, Log: slog.New(slog.DiscardHandler),
 		Renew: func(ctx context.Context, csr []byte) (auth.Issued, error) { return join.Renew(ctx, hc, h.servers, csr) }}
 	return h
@@ -178,6 +184,157 @@ func TestRotation(t *testing.T) {
 	}
 	_, err = join.Machine(t.Context(), before, facts(), t.TempDir())
 	wantSentence(t, err, "ask for a new token")
+}
+
+// A machine that is connected hears of it in its session, and follows by itself; the session that it has goes on.
+func TestConnectedMachinesFollow(t *testing.T) {
+	c := own(t, shortDir(t), nil)
+	h, m := c.heldMachine(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { _ = h.renewer.Run(ctx) }() // ends with ctx only
+	stream := h.agents.Session(ctx)
+	for _, say := range []*argosyv1.SessionRequest{
+		{Message: &argosyv1.SessionRequest_Hello{Hello: &argosyv1.Hello{BootId: "boot", SessionId: "s", ClusterId: m.Cluster, Address: m.Address,
+			Capacity: &argosyv1.Capacity{CpuMilli: 4000, Memory: 8 << 30}}}},
+		{Message: &argosyv1.SessionRequest_Report{Report: &argosyv1.Report{Full: true}}},
+	} {
+		if err := stream.Send(say); err != nil {
+			t.Fatal(err)
+		}
+	}
+	greetings := make(chan [][]byte, 16)
+	go func() {
+		defer close(greetings)
+		for {
+			res, err := stream.Receive()
+			if err != nil {
+				return
+			}
+			if w := res.GetWelcome(); w != nil {
+				h.renewer.Follow(w.Authorities, w.ShowCertificate)
+				greetings <- w.Authorities
+			}
+		}
+	}()
+	if first := <-greetings; len(first) != 1 || !h.source.Current().Follows(first) {
+		t.Fatalf("greeted with %x", first)
+	}
+	before := h.source.Current()
+	c.rotate(t)
+	if st := c.phase(t, argosyv1.RotationPhase_ROTATION_PHASE_NONE); st.Current.Number != 2 {
+		t.Fatalf("got %v", st)
+	}
+	until(t, "the machine trusts the new one alone", func(context.Context) error {
+		if now := h.source.Current(); now.CA.Equal(before.CA) || len(now.Also) > 0 {
+			return fmt.Errorf("it trusts %d, and the old one: %v", 1+len(now.Also), now.CA.Equal(before.CA))
+		}
+		return nil
+	})
+	if err := stream.Send(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: &argosyv1.Report{}}}); err != nil {
+		t.Errorf("the session has ended: %v", err)
+	}
+	if _, open := <-greetings; !open {
+		t.Error("the session has ended")
+	}
+}
+
+// A cluster slept for a year: every certificate has expired, of servers, machine and user. All servers wake at once, make their own
+// anew before their stores need them, and let the others renew.
+func TestAYearAsleep(t *testing.T) {
+	now := time.Now()
+	s := threeSince(t, now.Add(-600*24*time.Hour))
+	machine, m := s.servers[0].heldMachine(t)
+	ana := s.servers[0].heldUser(t, "ana")
+	past := now.Add(-365 * 24 * time.Hour)
+	dirs := map[string]string{}
+	for _, c := range slices.Clone(s.servers) {
+		name, server := c.server.cfg.Name, c.server
+		dirs[name] = c.dir
+		aged(t, server.inner.Current(), auth.Files{Dir: server.cfg.DataDir}, func(csr []byte) ([]byte, error) {
+			return server.cluster.IssueServer(csr, server.id, server.hosts(), past)
+		})
+		c.stop()
+		s.drop(c)
+	}
+	clusterWas := machine.source.Current()
+	last := func(h *holder, issue func(csr []byte) ([]byte, error)) {
+		h.close()
+		h.source.Set(aged(t, h.source.Current(), h.renewer.Files, issue))
+	}
+	issuer := s.issuer(t, dirs)
+	last(machine, func(csr []byte) ([]byte, error) { return issuer.IssueMachine(csr, m.MachineID, past) })
+	last(ana, func(csr []byte) ([]byte, error) { return issuer.IssueUser(csr, "ana", past) })
+
+	s.startAll(dirs)
+	s.votes(3)
+	for name, h := range map[string]*holder{"the machine": machine, "ana": ana} {
+		for i, c := range s.servers {
+			if i == 0 {
+				h.clients, h.servers = newClients(h.hc, "https://"+c.addr), nil
+			}
+			h.servers = append(h.servers, c.addr)
+		}
+		if name == "ana" {
+			wantError(t, h.works(t.Context()), connect.CodeUnauthenticated, "ended on")
+		}
+		if err := h.renewer.Once(t.Context()); err != nil {
+			t.Fatalf("%s cannot renew: %v", name, err)
+		}
+		if !h.source.Current().CA.Equal(clusterWas.CA) || time.Until(h.source.Current().Certificate.NotAfter) < auth.CertificateLife/2 {
+			t.Errorf("%s has %v", name, h.source.Current().Certificate.NotAfter)
+		}
+	}
+	if err := ana.works(t.Context()); err != nil {
+		t.Error(err)
+	}
+	(&fakeAgent{clients: machine.clients, m: m, work: make(chan *argosyv1.Work, 64), given: make(chan *argosyv1.Assignment, 256), pace: make(chan time.Duration, 64)}).connect(t)
+	s.servers[0].apply(t, spec("awake", 1))
+	if where := s.servers[0].assigned(t, "awake"); where == "" {
+		t.Error("nothing is placed")
+	}
+}
+
+// aged replaces a credential by one that was issued long ago.
+func aged(t *testing.T, c *auth.Credential, files auth.Files, issue func(csr []byte) ([]byte, error)) *auth.Credential {
+	t.Helper()
+	csr, err := auth.NewCSR(c.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := issue(csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := auth.NewCredential(c.Key, der, c.CA.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := files.Save(old); err != nil {
+		t.Fatal(err)
+	}
+	if time.Now().Before(old.Certificate.NotAfter) {
+		t.Fatal("it has not expired")
+	}
+	return old
+}
+
+// issuer is the cluster, as it is on the disk of a server that does not run.
+func (s *several) issuer(t *testing.T, dirs map[string]string) *auth.Cluster {
+	t.Helper()
+	for _, dir := range dirs {
+		data := filepath.Join(dir, "data")
+		raw, err := os.ReadFile(auth.RecordPath(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := auth.LoadCluster(raw, filepath.Join(data, "keys"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	return nil
 }
 
 // Whoever is left behind by force is told what to do, and is told so by servers that it does not trust.

@@ -68,6 +68,8 @@ type Config struct {
 	Ready func()
 	Log   *slog.Logger
 
+	// made is when a cluster that is made now was made, zero for now: tests have old ones.
+	made time.Time
 	// opened, when not nil, is called with the server before it serves: tests change what nobody else may.
 	opened func(*Server)
 }
@@ -171,6 +173,13 @@ func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 		cfg.opened(s)
 	}
 	return s.serve(ctx, s.member.Failed())
+}
+
+func (c Config) born() time.Time {
+	if c.made.IsZero() {
+		return time.Now()
+	}
+	return c.made
 }
 
 func (c Config) complete() (Config, error) {
@@ -286,7 +295,7 @@ func serverID(path string) (string, error) {
 
 // open makes or loads what the server keeps beside the store.
 func (s *Server) open(ctx context.Context) (err error) {
-	if s.cluster, err = auth.Bootstrap(ctx, s.store, s.keyFile(), s.cfg.Settings, time.Now()); err != nil {
+	if s.cluster, err = auth.Bootstrap(ctx, s.store, s.keyFile(), s.cfg.Settings, s.cfg.born()); err != nil {
 		return err
 	}
 	if err := s.keepCluster(); err != nil {

@@ -23,6 +23,7 @@ import (
 type several struct {
 	t       *testing.T
 	servers []*cluster
+	made    time.Time // when the cluster was made; zero for now
 }
 
 func freePort(t testing.TB) string {
@@ -38,7 +39,13 @@ func freePort(t testing.TB) string {
 // threeServers starts one server and has two join it; it returns when all have a vote.
 func threeServers(t *testing.T) *several {
 	t.Helper()
-	s := &several{t: t}
+	return threeSince(t, time.Time{})
+}
+
+// threeSince are three servers of a cluster that was made a while ago.
+func threeSince(t *testing.T, made time.Time) *several {
+	t.Helper()
+	s := &several{t: t, made: made}
 	s.start(shortDir(t), "s1")
 	for _, name := range []string{"s2", "s3"} {
 		s.join(name, "")
@@ -60,7 +67,7 @@ func (s *several) start(dir, name string) *cluster {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	c := own(s.t, dir, func(c *Config) { c.Name, c.PeerListen, c.PeerAdvertise = name, ":"+port, peer })
+	c := own(s.t, dir, func(c *Config) { c.Name, c.PeerListen, c.PeerAdvertise, c.made = name, ":"+port, peer, s.made })
 	s.servers = append(s.servers, c)
 	return c
 }
