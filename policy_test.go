@@ -153,6 +153,7 @@ var only = map[string][]string{
 	"sigs.k8s.io/knftables":          {"internal/network"},
 	"github.com/moby/moby/client":    {"internal/agent", "internal/image", "internal/localcluster", "internal/network", "internal/node"},
 	"github.com/prometheus/":         {"internal/server"},
+	"github.com/minio/minio-go/":     {"internal/backup/target"},
 	"go.opentelemetry.io/":           {"internal/tracing"},
 	"github.com/coreos/go-systemd/":  {"internal/agent", "internal/node", "internal/server"},
 	"connectrpc.com/connect":         {"api", "internal/agent", "internal/auth", "internal/cli", "internal/server", "internal/dispatcher", "internal/join", "internal/peers"},

@@ -90,6 +90,8 @@ var rules = map[string]rule{
 
 	// Whoever has a backup and its key has every secret of the cluster.
 	connectv1.BackupServiceCreateBackupProcedure: {access: admins},
+	connectv1.BackupServiceSetScheduleProcedure:  {access: admins},
+	connectv1.BackupServiceGetScheduleProcedure:  {access: admins},
 
 	connectv1.ServerServiceListServersProcedure:     {access: viewers},
 	connectv1.ServerServiceRemoveServerProcedure:    {access: admins},

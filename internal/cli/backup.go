@@ -31,11 +31,12 @@ Volumes' data is not in it. 'argosy server recover --from' makes a server out of
 		Example: `  argosy backup create cluster.backup                        # asks for a passphrase
   argosy backup key backup.key                               # or make a key once, and keep it elsewhere
   argosy backup create cluster.backup --for age1…
-  argosy backup verify cluster.backup --key backup.key`,
+  argosy backup verify cluster.backup --key backup.key
+  argosy backup schedule --every 6h --to /mnt/backups --for age1…`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.backupCreateCmd(), a.backupVerifyCmd(), a.backupKeyCmd())
+	cmd.AddCommand(a.backupCreateCmd(), a.backupVerifyCmd(), a.backupKeyCmd(), a.backupScheduleCmd(), a.backupListCmd())
 	return cmd
 }
 

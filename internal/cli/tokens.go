@@ -190,6 +190,9 @@ A server that has no leader to ask says so and what it knows itself; the exit co
 				full = ": it is full and takes no changes; see 'argosy servers'"
 			}
 			line("Store", "%s of %s%s", size(m.StoreSize), size(m.StoreQuota), full)
+			if m.BackupEvery != nil {
+				line("Backups", "every %s, %s", span(m.BackupEvery.AsDuration()), backupWord(m))
+			}
 			line("Version", "%s", m.Version)
 			return away
 		},

@@ -29,6 +29,9 @@ func (s clusterService) GetCluster(context.Context, *connect.Request[argosyv1.Ge
 	err := s.read(func(now time.Time, v *leader.View) error {
 		res.Settings, res.Generation = v.Settings(), v.Generation()
 		res.Term, res.Leader = v.Term().GetNumber(), v.Term().GetServer()
+		if sched, st := v.Backups(); sched != nil {
+			res.BackupEvery, res.BackupAt, res.BackupError = sched.GetEvery(), st.GetSucceededAt(), st.GetError()
+		}
 		res.Machines, res.Paused = uint32(v.MachineCount()), v.Paused()
 		res.Servers, res.Rotation = s.addresses(v), s.rotationText(v, now)
 		for _, srv := range v.Servers() {

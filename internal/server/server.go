@@ -111,6 +111,7 @@ type Server struct {
 	probes      probes
 	metrics     *metrics.Set
 	tracer      *tracing.Tracer
+	scheduleSet chan struct{} // receives when the schedule of backups changed
 	reopen      chan struct{} // receives when the store has to be opened for other servers
 }
 
@@ -149,7 +150,7 @@ func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 	if err != nil {
 		return err
 	}
-	s := &Server{cfg: cfg, id: id, log: cfg.Log, tracer: tracer, attachments: attachments{patience: attachTime}, reopen: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, id: id, log: cfg.Log, tracer: tracer, attachments: attachments{patience: attachTime}, reopen: make(chan struct{}, 1), scheduleSet: make(chan struct{}, 1)}
 	if err := s.startStore(ctx); err != nil {
 		return err
 	}
@@ -367,6 +368,7 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	g.Go(func() error { return ignoreClosed(secure.ServeTLS(tcp, "", "")) })
 	g.Go(func() error { return ignoreClosed(local.Serve(unix)) })
 	g.Go(func() error { return s.housekeeping(ctx) })
+	g.Go(func() error { return ignoreDone(ctx, s.keepSchedule(ctx)) })
 	g.Go(func() error {
 		select {
 		case err := <-failed:

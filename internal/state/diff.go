@@ -41,6 +41,12 @@ func (s *State) dump() map[string]proto.Message {
 	if s.term != nil {
 		out["term"] = s.term
 	}
+	if s.schedule != nil {
+		out["backup schedule"] = s.schedule
+	}
+	if s.backup != nil {
+		out["backup state"] = s.backup
+	}
 	add := func(m proto.Message, format string, args ...any) { out[fmt.Sprintf(format, args...)] = m }
 	for k, r := range s.servers {
 		add(r, "server %s", k)

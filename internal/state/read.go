@@ -66,6 +66,12 @@ func (s *State) Generation() uint64 { return s.generation.GetNumber() }
 // earlier life of the cluster can have given.
 func (s *State) Above(n uint64) uint64 { return max(n, s.generation.GetFloor()) + 1 }
 
+// Backups are the schedule by which servers make backups, nil when there is none, and how the last one went, nil when none was
+// tried.
+func (s *State) Backups() (*argosyv1.BackupSchedule, *argosyv1.BackupState) {
+	return s.schedule, s.backup
+}
+
 // Term is the term record as last seen, nil before anybody led.
 func (s *State) Term() *storev1.Term { return s.term }
 

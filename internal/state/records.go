@@ -60,6 +60,16 @@ func (s *State) setGeneration(_ string, value []byte) error {
 	return nil
 }
 
+func (s *State) setSchedule(_ string, value []byte) (err error) {
+	s.schedule, err = decode[argosyv1.BackupSchedule](value)
+	return err
+}
+
+func (s *State) setBackup(_ string, value []byte) (err error) {
+	s.backup, err = decode[argosyv1.BackupState](value)
+	return err
+}
+
 func (s *State) setTerm(_ string, value []byte) error {
 	t, err := decode[storev1.Term](value)
 	if err != nil {

@@ -19,6 +19,8 @@ type State struct {
 
 	cluster    *storev1.Cluster
 	generation *storev1.Generation
+	schedule   *argosyv1.BackupSchedule
+	backup     *argosyv1.BackupState
 	term       *storev1.Term
 	servers    map[string]*storev1.Server
 	tokens     map[string]*storev1.Token
@@ -161,6 +163,8 @@ var setters = []setter{
 	{store.ClusterKey, (*State).setCluster},
 	{store.GenerationKey, (*State).setGeneration},
 	{store.TermKey, (*State).setTerm},
+	{store.ScheduleKey, (*State).setSchedule},
+	{store.BackupKey, (*State).setBackup},
 }
 
 // set takes in one key. Keys of kinds that this version does not know are left alone.

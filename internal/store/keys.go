@@ -15,9 +15,11 @@ const Root = "/argosy/1/"
 
 // Keys of single records.
 const (
-	ClusterKey    = Root + "cluster"    // storev1.Cluster
-	GenerationKey = Root + "generation" // storev1.Generation
-	TermKey       = Root + "term"       // storev1.Term
+	ClusterKey    = Root + "cluster"         // storev1.Cluster
+	GenerationKey = Root + "generation"      // storev1.Generation
+	TermKey       = Root + "term"            // storev1.Term
+	ScheduleKey   = Root + "backup/schedule" // argosyv1.BackupSchedule
+	BackupKey     = Root + "backup/state"    // argosyv1.BackupState
 )
 
 // Prefixes of kinds of records. What follows the prefix is given by the functions below.

@@ -11,6 +11,7 @@ package argosyv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -439,11 +440,448 @@ func (x *BackupInfo) GetLock() *BackupLock {
 	return nil
 }
 
+// BackupSchedule is how servers make backups by themselves.
+type BackupSchedule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Every *durationpb.Duration   `protobuf:"bytes,1,opt,name=every" json:"every,omitempty"`
+	// The absolute path of a directory of whichever server leads, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION.
+	To string `protobuf:"bytes,2,opt,name=to" json:"to,omitempty"`
+	// The newest so many stay; 0 keeps all.
+	Keep           uint32      `protobuf:"varint,3,opt,name=keep" json:"keep,omitempty"`
+	Lock           *BackupLock `protobuf:"bytes,4,opt,name=lock" json:"lock,omitempty"`
+	Images         bool        `protobuf:"varint,5,opt,name=images" json:"images,omitempty"`
+	WithoutHistory bool        `protobuf:"varint,6,opt,name=without_history,json=withoutHistory" json:"without_history,omitempty"`
+	// Name of the secret, of the tenant default, with ACCESS-KEY-ID:SECRET-KEY for s3.
+	Credentials string `protobuf:"bytes,7,opt,name=credentials" json:"credentials,omitempty"`
+	// Given by the server.
+	SetAt         *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=set_at,json=setAt" json:"set_at,omitempty"`
+	Author        string                 `protobuf:"bytes,9,opt,name=author" json:"author,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupSchedule) Reset() {
+	*x = BackupSchedule{}
+	mi := &file_argosy_v1_backup_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupSchedule) ProtoMessage() {}
+
+func (x *BackupSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_backup_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupSchedule.ProtoReflect.Descriptor instead.
+func (*BackupSchedule) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_backup_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BackupSchedule) GetEvery() *durationpb.Duration {
+	if x != nil {
+		return x.Every
+	}
+	return nil
+}
+
+func (x *BackupSchedule) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *BackupSchedule) GetKeep() uint32 {
+	if x != nil {
+		return x.Keep
+	}
+	return 0
+}
+
+func (x *BackupSchedule) GetLock() *BackupLock {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+func (x *BackupSchedule) GetImages() bool {
+	if x != nil {
+		return x.Images
+	}
+	return false
+}
+
+func (x *BackupSchedule) GetWithoutHistory() bool {
+	if x != nil {
+		return x.WithoutHistory
+	}
+	return false
+}
+
+func (x *BackupSchedule) GetCredentials() string {
+	if x != nil {
+		return x.Credentials
+	}
+	return ""
+}
+
+func (x *BackupSchedule) GetSetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SetAt
+	}
+	return nil
+}
+
+func (x *BackupSchedule) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+// BackupState is how the last scheduled backup went.
+type BackupState struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	AttemptedAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=attempted_at,json=attemptedAt" json:"attempted_at,omitempty"`
+	SucceededAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=succeeded_at,json=succeededAt" json:"succeeded_at,omitempty"`
+	// Why the last one failed, empty when it did not.
+	Error string `protobuf:"bytes,3,opt,name=error" json:"error,omitempty"`
+	// Of the last that succeeded: the file, its size in bytes, and the server that made it.
+	File          string `protobuf:"bytes,4,opt,name=file" json:"file,omitempty"`
+	Size          int64  `protobuf:"varint,5,opt,name=size" json:"size,omitempty"`
+	Server        string `protobuf:"bytes,6,opt,name=server" json:"server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupState) Reset() {
+	*x = BackupState{}
+	mi := &file_argosy_v1_backup_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupState) ProtoMessage() {}
+
+func (x *BackupState) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_backup_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupState.ProtoReflect.Descriptor instead.
+func (*BackupState) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_backup_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *BackupState) GetAttemptedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AttemptedAt
+	}
+	return nil
+}
+
+func (x *BackupState) GetSucceededAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SucceededAt
+	}
+	return nil
+}
+
+func (x *BackupState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *BackupState) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *BackupState) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *BackupState) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+// BackupFile is a backup of this cluster that is where the schedule puts them.
+type BackupFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Size          int64                  `protobuf:"varint,2,opt,name=size" json:"size,omitempty"`
+	BegunAt       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=begun_at,json=begunAt" json:"begun_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupFile) Reset() {
+	*x = BackupFile{}
+	mi := &file_argosy_v1_backup_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupFile) ProtoMessage() {}
+
+func (x *BackupFile) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_backup_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupFile.ProtoReflect.Descriptor instead.
+func (*BackupFile) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_backup_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BackupFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BackupFile) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *BackupFile) GetBegunAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BegunAt
+	}
+	return nil
+}
+
+type SetScheduleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent ends the schedule; backups that were made stay.
+	Schedule       *BackupSchedule `protobuf:"bytes,1,opt,name=schedule" json:"schedule,omitempty"`
+	IdempotencyKey string          `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetScheduleRequest) Reset() {
+	*x = SetScheduleRequest{}
+	mi := &file_argosy_v1_backup_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetScheduleRequest) ProtoMessage() {}
+
+func (x *SetScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_backup_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetScheduleRequest.ProtoReflect.Descriptor instead.
+func (*SetScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_backup_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SetScheduleRequest) GetSchedule() *BackupSchedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+func (x *SetScheduleRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type GetScheduleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also look which backups are there.
+	Files         bool `protobuf:"varint,1,opt,name=files" json:"files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetScheduleRequest) Reset() {
+	*x = GetScheduleRequest{}
+	mi := &file_argosy_v1_backup_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetScheduleRequest) ProtoMessage() {}
+
+func (x *GetScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_backup_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetScheduleRequest.ProtoReflect.Descriptor instead.
+func (*GetScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_backup_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetScheduleRequest) GetFiles() bool {
+	if x != nil {
+		return x.Files
+	}
+	return false
+}
+
+type GetScheduleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent when there is none.
+	Schedule *BackupSchedule        `protobuf:"bytes,1,opt,name=schedule" json:"schedule,omitempty"`
+	State    *BackupState           `protobuf:"bytes,2,opt,name=state" json:"state,omitempty"`
+	NextAt   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=next_at,json=nextAt" json:"next_at,omitempty"`
+	// The newest first. files_error says why they could not be listed.
+	Files         []*BackupFile `protobuf:"bytes,4,rep,name=files" json:"files,omitempty"`
+	FilesError    string        `protobuf:"bytes,5,opt,name=files_error,json=filesError" json:"files_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetScheduleResponse) Reset() {
+	*x = GetScheduleResponse{}
+	mi := &file_argosy_v1_backup_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetScheduleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetScheduleResponse) ProtoMessage() {}
+
+func (x *GetScheduleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_backup_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetScheduleResponse.ProtoReflect.Descriptor instead.
+func (*GetScheduleResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_backup_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetScheduleResponse) GetSchedule() *BackupSchedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+func (x *GetScheduleResponse) GetState() *BackupState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *GetScheduleResponse) GetNextAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAt
+	}
+	return nil
+}
+
+func (x *GetScheduleResponse) GetFiles() []*BackupFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *GetScheduleResponse) GetFilesError() string {
+	if x != nil {
+		return x.FilesError
+	}
+	return ""
+}
+
 var File_argosy_v1_backup_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_backup_proto_rawDesc = "" +
 	"\n" +
-	"\x16argosy/v1/backup.proto\x12\targosy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n" +
+	"\x16argosy/v1/backup.proto\x12\targosy.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n" +
 	"\n" +
 	"BackupLock\x12\x1e\n" +
 	"\n" +
@@ -480,9 +918,45 @@ const file_argosy_v1_backup_proto_rawDesc = "" +
 	"\ahistory\x18\n" +
 	" \x01(\bR\ahistory\x12\x16\n" +
 	"\x06images\x18\v \x01(\bR\x06images\x12)\n" +
-	"\x04lock\x18\f \x01(\v2\x15.argosy.v1.BackupLockR\x04lock2b\n" +
+	"\x04lock\x18\f \x01(\v2\x15.argosy.v1.BackupLockR\x04lock\"\xbe\x02\n" +
+	"\x0eBackupSchedule\x12/\n" +
+	"\x05every\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05every\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
+	"\x04keep\x18\x03 \x01(\rR\x04keep\x12)\n" +
+	"\x04lock\x18\x04 \x01(\v2\x15.argosy.v1.BackupLockR\x04lock\x12\x16\n" +
+	"\x06images\x18\x05 \x01(\bR\x06images\x12'\n" +
+	"\x0fwithout_history\x18\x06 \x01(\bR\x0ewithoutHistory\x12 \n" +
+	"\vcredentials\x18\a \x01(\tR\vcredentials\x121\n" +
+	"\x06set_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05setAt\x12\x16\n" +
+	"\x06author\x18\t \x01(\tR\x06author\"\xe1\x01\n" +
+	"\vBackupState\x12=\n" +
+	"\fattempted_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vattemptedAt\x12=\n" +
+	"\fsucceeded_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vsucceededAt\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x12\n" +
+	"\x04file\x18\x04 \x01(\tR\x04file\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06server\x18\x06 \x01(\tR\x06server\"k\n" +
+	"\n" +
+	"BackupFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x125\n" +
+	"\bbegun_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\abegunAt\"t\n" +
+	"\x12SetScheduleRequest\x125\n" +
+	"\bschedule\x18\x01 \x01(\v2\x19.argosy.v1.BackupScheduleR\bschedule\x12'\n" +
+	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\"*\n" +
+	"\x12GetScheduleRequest\x12\x14\n" +
+	"\x05files\x18\x01 \x01(\bR\x05files\"\xfd\x01\n" +
+	"\x13GetScheduleResponse\x125\n" +
+	"\bschedule\x18\x01 \x01(\v2\x19.argosy.v1.BackupScheduleR\bschedule\x12,\n" +
+	"\x05state\x18\x02 \x01(\v2\x16.argosy.v1.BackupStateR\x05state\x123\n" +
+	"\anext_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06nextAt\x12+\n" +
+	"\x05files\x18\x04 \x03(\v2\x15.argosy.v1.BackupFileR\x05files\x12\x1f\n" +
+	"\vfiles_error\x18\x05 \x01(\tR\n" +
+	"filesError2\xfe\x01\n" +
 	"\rBackupService\x12Q\n" +
-	"\fCreateBackup\x12\x1e.argosy.v1.CreateBackupRequest\x1a\x1f.argosy.v1.CreateBackupResponse0\x01B>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\fCreateBackup\x12\x1e.argosy.v1.CreateBackupRequest\x1a\x1f.argosy.v1.CreateBackupResponse0\x01\x12L\n" +
+	"\vSetSchedule\x12\x1d.argosy.v1.SetScheduleRequest\x1a\x1e.argosy.v1.GetScheduleResponse\x12L\n" +
+	"\vGetSchedule\x12\x1d.argosy.v1.GetScheduleRequest\x1a\x1e.argosy.v1.GetScheduleResponseB>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_argosy_v1_backup_proto_rawDescOnce sync.Once
@@ -496,28 +970,50 @@ func file_argosy_v1_backup_proto_rawDescGZIP() []byte {
 	return file_argosy_v1_backup_proto_rawDescData
 }
 
-var file_argosy_v1_backup_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_argosy_v1_backup_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_argosy_v1_backup_proto_goTypes = []any{
 	(*BackupLock)(nil),            // 0: argosy.v1.BackupLock
 	(*CreateBackupRequest)(nil),   // 1: argosy.v1.CreateBackupRequest
 	(*CreateBackupResponse)(nil),  // 2: argosy.v1.CreateBackupResponse
 	(*BackupProgress)(nil),        // 3: argosy.v1.BackupProgress
 	(*BackupInfo)(nil),            // 4: argosy.v1.BackupInfo
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*BackupSchedule)(nil),        // 5: argosy.v1.BackupSchedule
+	(*BackupState)(nil),           // 6: argosy.v1.BackupState
+	(*BackupFile)(nil),            // 7: argosy.v1.BackupFile
+	(*SetScheduleRequest)(nil),    // 8: argosy.v1.SetScheduleRequest
+	(*GetScheduleRequest)(nil),    // 9: argosy.v1.GetScheduleRequest
+	(*GetScheduleResponse)(nil),   // 10: argosy.v1.GetScheduleResponse
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
 }
 var file_argosy_v1_backup_proto_depIdxs = []int32{
-	0, // 0: argosy.v1.CreateBackupRequest.lock:type_name -> argosy.v1.BackupLock
-	3, // 1: argosy.v1.CreateBackupResponse.progress:type_name -> argosy.v1.BackupProgress
-	4, // 2: argosy.v1.CreateBackupResponse.done:type_name -> argosy.v1.BackupInfo
-	5, // 3: argosy.v1.BackupInfo.made_at:type_name -> google.protobuf.Timestamp
-	0, // 4: argosy.v1.BackupInfo.lock:type_name -> argosy.v1.BackupLock
-	1, // 5: argosy.v1.BackupService.CreateBackup:input_type -> argosy.v1.CreateBackupRequest
-	2, // 6: argosy.v1.BackupService.CreateBackup:output_type -> argosy.v1.CreateBackupResponse
-	6, // [6:7] is the sub-list for method output_type
-	5, // [5:6] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	0,  // 0: argosy.v1.CreateBackupRequest.lock:type_name -> argosy.v1.BackupLock
+	3,  // 1: argosy.v1.CreateBackupResponse.progress:type_name -> argosy.v1.BackupProgress
+	4,  // 2: argosy.v1.CreateBackupResponse.done:type_name -> argosy.v1.BackupInfo
+	11, // 3: argosy.v1.BackupInfo.made_at:type_name -> google.protobuf.Timestamp
+	0,  // 4: argosy.v1.BackupInfo.lock:type_name -> argosy.v1.BackupLock
+	12, // 5: argosy.v1.BackupSchedule.every:type_name -> google.protobuf.Duration
+	0,  // 6: argosy.v1.BackupSchedule.lock:type_name -> argosy.v1.BackupLock
+	11, // 7: argosy.v1.BackupSchedule.set_at:type_name -> google.protobuf.Timestamp
+	11, // 8: argosy.v1.BackupState.attempted_at:type_name -> google.protobuf.Timestamp
+	11, // 9: argosy.v1.BackupState.succeeded_at:type_name -> google.protobuf.Timestamp
+	11, // 10: argosy.v1.BackupFile.begun_at:type_name -> google.protobuf.Timestamp
+	5,  // 11: argosy.v1.SetScheduleRequest.schedule:type_name -> argosy.v1.BackupSchedule
+	5,  // 12: argosy.v1.GetScheduleResponse.schedule:type_name -> argosy.v1.BackupSchedule
+	6,  // 13: argosy.v1.GetScheduleResponse.state:type_name -> argosy.v1.BackupState
+	11, // 14: argosy.v1.GetScheduleResponse.next_at:type_name -> google.protobuf.Timestamp
+	7,  // 15: argosy.v1.GetScheduleResponse.files:type_name -> argosy.v1.BackupFile
+	1,  // 16: argosy.v1.BackupService.CreateBackup:input_type -> argosy.v1.CreateBackupRequest
+	8,  // 17: argosy.v1.BackupService.SetSchedule:input_type -> argosy.v1.SetScheduleRequest
+	9,  // 18: argosy.v1.BackupService.GetSchedule:input_type -> argosy.v1.GetScheduleRequest
+	2,  // 19: argosy.v1.BackupService.CreateBackup:output_type -> argosy.v1.CreateBackupResponse
+	10, // 20: argosy.v1.BackupService.SetSchedule:output_type -> argosy.v1.GetScheduleResponse
+	10, // 21: argosy.v1.BackupService.GetSchedule:output_type -> argosy.v1.GetScheduleResponse
+	19, // [19:22] is the sub-list for method output_type
+	16, // [16:19] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_backup_proto_init() }
@@ -536,7 +1032,7 @@ func file_argosy_v1_backup_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_backup_proto_rawDesc), len(file_argosy_v1_backup_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

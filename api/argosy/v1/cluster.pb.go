@@ -4492,7 +4492,11 @@ type GetClusterResponse struct {
 	StoreQuota int64 `protobuf:"varint,11,opt,name=store_quota,json=storeQuota" json:"store_quota,omitempty"`
 	StoreFull  bool  `protobuf:"varint,12,opt,name=store_full,json=storeFull" json:"store_full,omitempty"`
 	// How far the change to another certificate authority is, a plain sentence; empty while none is under way.
-	Rotation      string `protobuf:"bytes,13,opt,name=rotation" json:"rotation,omitempty"`
+	Rotation string `protobuf:"bytes,13,opt,name=rotation" json:"rotation,omitempty"`
+	// How often the servers make backups by themselves, absent when they do not, and how the last one went.
+	BackupEvery   *durationpb.Duration   `protobuf:"bytes,14,opt,name=backup_every,json=backupEvery" json:"backup_every,omitempty"`
+	BackupAt      *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=backup_at,json=backupAt" json:"backup_at,omitempty"`
+	BackupError   string                 `protobuf:"bytes,16,opt,name=backup_error,json=backupError" json:"backup_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4614,6 +4618,27 @@ func (x *GetClusterResponse) GetStoreFull() bool {
 func (x *GetClusterResponse) GetRotation() string {
 	if x != nil {
 		return x.Rotation
+	}
+	return ""
+}
+
+func (x *GetClusterResponse) GetBackupEvery() *durationpb.Duration {
+	if x != nil {
+		return x.BackupEvery
+	}
+	return nil
+}
+
+func (x *GetClusterResponse) GetBackupAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BackupAt
+	}
+	return nil
+}
+
+func (x *GetClusterResponse) GetBackupError() string {
+	if x != nil {
+		return x.BackupError
 	}
 	return ""
 }
@@ -7113,7 +7138,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\bregistry\x18\x02 \x01(\tR\bregistry\x12'\n" +
 	"\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\"\"\n" +
 	" DeleteRegistryCredentialResponse\"\x13\n" +
-	"\x11GetClusterRequest\"\x8f\x03\n" +
+	"\x11GetClusterRequest\"\xa9\x04\n" +
 	"\x12GetClusterResponse\x126\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -7133,7 +7158,10 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"storeQuota\x12\x1d\n" +
 	"\n" +
 	"store_full\x18\f \x01(\bR\tstoreFull\x12\x1a\n" +
-	"\brotation\x18\r \x01(\tR\brotation\"\xea\x01\n" +
+	"\brotation\x18\r \x01(\tR\brotation\x12<\n" +
+	"\fbackup_every\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\vbackupEvery\x127\n" +
+	"\tbackup_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bbackupAt\x12!\n" +
+	"\fbackup_error\x18\x10 \x01(\tR\vbackupError\"\xea\x01\n" +
 	"\x12CreateTokenRequest\x121\n" +
 	"\apurpose\x18\x01 \x01(\x0e2\x17.argosy.v1.TokenPurposeR\apurpose\x128\n" +
 	"\n" +
@@ -7583,133 +7611,135 @@ var file_argosy_v1_cluster_proto_depIdxs = []int32{
 	53,  // 70: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
 	59,  // 71: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
 	118, // 72: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
-	2,   // 73: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	110, // 74: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	68,  // 75: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
-	2,   // 76: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	107, // 77: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	107, // 78: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	68,  // 79: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	103, // 80: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	107, // 81: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	114, // 82: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	119, // 83: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	101, // 84: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	110, // 85: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	103, // 86: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	120, // 87: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	119, // 88: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	117, // 89: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	110, // 90: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	79,  // 91: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	78,  // 92: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	107, // 93: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	121, // 94: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	122, // 95: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	123, // 96: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	124, // 97: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	86,  // 98: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	125, // 99: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	103, // 100: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	88,  // 101: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	125, // 102: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	124, // 103: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	103, // 104: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	126, // 105: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	125, // 106: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	127, // 107: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	125, // 108: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	124, // 109: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	107, // 110: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
-	92,  // 111: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
-	3,   // 112: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
-	92,  // 113: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
-	93,  // 114: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
-	107, // 115: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
-	107, // 116: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
-	110, // 117: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
-	117, // 118: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	4,   // 119: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	16,  // 120: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	18,  // 121: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	22,  // 122: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	24,  // 123: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	25,  // 124: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
-	26,  // 125: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	28,  // 126: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	30,  // 127: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	31,  // 128: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
-	30,  // 129: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	37,  // 130: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	41,  // 131: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	45,  // 132: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	46,  // 133: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	48,  // 134: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
-	49,  // 135: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
-	50,  // 136: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
-	52,  // 137: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	54,  // 138: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	56,  // 139: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	58,  // 140: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	60,  // 141: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	62,  // 142: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	64,  // 143: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	66,  // 144: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	69,  // 145: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	71,  // 146: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	91,  // 147: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
-	95,  // 148: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
-	96,  // 149: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
-	73,  // 150: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	75,  // 151: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	77,  // 152: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	81,  // 153: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	83,  // 154: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	85,  // 155: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	89,  // 156: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	6,   // 157: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	17,  // 158: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	21,  // 159: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	23,  // 160: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	17,  // 161: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	17,  // 162: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
-	27,  // 163: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	29,  // 164: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	35,  // 165: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	32,  // 166: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
-	36,  // 167: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	38,  // 168: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	44,  // 169: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	42,  // 170: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	47,  // 171: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	42,  // 172: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
-	42,  // 173: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
-	51,  // 174: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
-	53,  // 175: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	55,  // 176: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	57,  // 177: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	59,  // 178: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	61,  // 179: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	63,  // 180: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	65,  // 181: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	67,  // 182: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	70,  // 183: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	72,  // 184: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	94,  // 185: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
-	94,  // 186: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
-	94,  // 187: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
-	74,  // 188: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	76,  // 189: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	80,  // 190: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	82,  // 191: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	84,  // 192: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	87,  // 193: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	90,  // 194: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	157, // [157:195] is the sub-list for method output_type
-	119, // [119:157] is the sub-list for method input_type
-	119, // [119:119] is the sub-list for extension type_name
-	119, // [119:119] is the sub-list for extension extendee
-	0,   // [0:119] is the sub-list for field type_name
+	110, // 73: argosy.v1.GetClusterResponse.backup_every:type_name -> google.protobuf.Duration
+	107, // 74: argosy.v1.GetClusterResponse.backup_at:type_name -> google.protobuf.Timestamp
+	2,   // 75: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
+	110, // 76: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	68,  // 77: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	2,   // 78: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
+	107, // 79: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	107, // 80: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	68,  // 81: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	103, // 82: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	107, // 83: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	114, // 84: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	119, // 85: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	101, // 86: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	110, // 87: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	103, // 88: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	120, // 89: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	119, // 90: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	117, // 91: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	110, // 92: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	79,  // 93: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	78,  // 94: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	107, // 95: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	121, // 96: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	122, // 97: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	123, // 98: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	124, // 99: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	86,  // 100: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	125, // 101: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	103, // 102: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	88,  // 103: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	125, // 104: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	124, // 105: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	103, // 106: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	126, // 107: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	125, // 108: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	127, // 109: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	125, // 110: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	124, // 111: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	107, // 112: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
+	92,  // 113: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
+	3,   // 114: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
+	92,  // 115: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
+	93,  // 116: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
+	107, // 117: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
+	107, // 118: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
+	110, // 119: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
+	117, // 120: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	4,   // 121: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	16,  // 122: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	18,  // 123: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	22,  // 124: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	24,  // 125: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	25,  // 126: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
+	26,  // 127: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	28,  // 128: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	30,  // 129: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	31,  // 130: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
+	30,  // 131: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	37,  // 132: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	41,  // 133: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	45,  // 134: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	46,  // 135: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	48,  // 136: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
+	49,  // 137: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
+	50,  // 138: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
+	52,  // 139: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	54,  // 140: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	56,  // 141: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	58,  // 142: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	60,  // 143: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	62,  // 144: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	64,  // 145: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	66,  // 146: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	69,  // 147: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	71,  // 148: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	91,  // 149: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
+	95,  // 150: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
+	96,  // 151: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
+	73,  // 152: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	75,  // 153: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	77,  // 154: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	81,  // 155: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	83,  // 156: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	85,  // 157: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	89,  // 158: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	6,   // 159: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	17,  // 160: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	21,  // 161: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	23,  // 162: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	17,  // 163: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	17,  // 164: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
+	27,  // 165: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	29,  // 166: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	35,  // 167: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	32,  // 168: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
+	36,  // 169: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	38,  // 170: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	44,  // 171: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	42,  // 172: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	47,  // 173: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	42,  // 174: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
+	42,  // 175: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
+	51,  // 176: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
+	53,  // 177: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	55,  // 178: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	57,  // 179: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	59,  // 180: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	61,  // 181: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	63,  // 182: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	65,  // 183: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	67,  // 184: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	70,  // 185: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	72,  // 186: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	94,  // 187: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
+	94,  // 188: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
+	94,  // 189: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
+	74,  // 190: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	76,  // 191: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	80,  // 192: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	82,  // 193: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	84,  // 194: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	87,  // 195: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	90,  // 196: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	159, // [159:197] is the sub-list for method output_type
+	121, // [121:159] is the sub-list for method input_type
+	121, // [121:121] is the sub-list for extension type_name
+	121, // [121:121] is the sub-list for extension extendee
+	0,   // [0:121] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }

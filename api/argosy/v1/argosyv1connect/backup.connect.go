@@ -37,6 +37,12 @@ const (
 	// BackupServiceCreateBackupProcedure is the fully-qualified name of the BackupService's
 	// CreateBackup RPC.
 	BackupServiceCreateBackupProcedure = "/argosy.v1.BackupService/CreateBackup"
+	// BackupServiceSetScheduleProcedure is the fully-qualified name of the BackupService's SetSchedule
+	// RPC.
+	BackupServiceSetScheduleProcedure = "/argosy.v1.BackupService/SetSchedule"
+	// BackupServiceGetScheduleProcedure is the fully-qualified name of the BackupService's GetSchedule
+	// RPC.
+	BackupServiceGetScheduleProcedure = "/argosy.v1.BackupService/GetSchedule"
 )
 
 // BackupServiceClient is a client for the argosy.v1.BackupService service.
@@ -44,6 +50,10 @@ type BackupServiceClient interface {
 	// CreateBackup makes a backup of the cluster as it is now. It is encrypted before it leaves the server; what opens it, the
 	// server does not have.
 	CreateBackup(context.Context, *connect.Request[v1.CreateBackupRequest]) (*connect.ServerStreamForClient[v1.CreateBackupResponse], error)
+	// SetSchedule has the servers make backups by themselves, or no longer.
+	SetSchedule(context.Context, *connect.Request[v1.SetScheduleRequest]) (*connect.Response[v1.GetScheduleResponse], error)
+	// GetSchedule says how that goes.
+	GetSchedule(context.Context, *connect.Request[v1.GetScheduleRequest]) (*connect.Response[v1.GetScheduleResponse], error)
 }
 
 // NewBackupServiceClient constructs a client for the argosy.v1.BackupService service. By default,
@@ -63,12 +73,26 @@ func NewBackupServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(backupServiceMethods.ByName("CreateBackup")),
 			connect.WithClientOptions(opts...),
 		),
+		setSchedule: connect.NewClient[v1.SetScheduleRequest, v1.GetScheduleResponse](
+			httpClient,
+			baseURL+BackupServiceSetScheduleProcedure,
+			connect.WithSchema(backupServiceMethods.ByName("SetSchedule")),
+			connect.WithClientOptions(opts...),
+		),
+		getSchedule: connect.NewClient[v1.GetScheduleRequest, v1.GetScheduleResponse](
+			httpClient,
+			baseURL+BackupServiceGetScheduleProcedure,
+			connect.WithSchema(backupServiceMethods.ByName("GetSchedule")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // backupServiceClient implements BackupServiceClient.
 type backupServiceClient struct {
 	createBackup *connect.Client[v1.CreateBackupRequest, v1.CreateBackupResponse]
+	setSchedule  *connect.Client[v1.SetScheduleRequest, v1.GetScheduleResponse]
+	getSchedule  *connect.Client[v1.GetScheduleRequest, v1.GetScheduleResponse]
 }
 
 // CreateBackup calls argosy.v1.BackupService.CreateBackup.
@@ -76,11 +100,25 @@ func (c *backupServiceClient) CreateBackup(ctx context.Context, req *connect.Req
 	return c.createBackup.CallServerStream(ctx, req)
 }
 
+// SetSchedule calls argosy.v1.BackupService.SetSchedule.
+func (c *backupServiceClient) SetSchedule(ctx context.Context, req *connect.Request[v1.SetScheduleRequest]) (*connect.Response[v1.GetScheduleResponse], error) {
+	return c.setSchedule.CallUnary(ctx, req)
+}
+
+// GetSchedule calls argosy.v1.BackupService.GetSchedule.
+func (c *backupServiceClient) GetSchedule(ctx context.Context, req *connect.Request[v1.GetScheduleRequest]) (*connect.Response[v1.GetScheduleResponse], error) {
+	return c.getSchedule.CallUnary(ctx, req)
+}
+
 // BackupServiceHandler is an implementation of the argosy.v1.BackupService service.
 type BackupServiceHandler interface {
 	// CreateBackup makes a backup of the cluster as it is now. It is encrypted before it leaves the server; what opens it, the
 	// server does not have.
 	CreateBackup(context.Context, *connect.Request[v1.CreateBackupRequest], *connect.ServerStream[v1.CreateBackupResponse]) error
+	// SetSchedule has the servers make backups by themselves, or no longer.
+	SetSchedule(context.Context, *connect.Request[v1.SetScheduleRequest]) (*connect.Response[v1.GetScheduleResponse], error)
+	// GetSchedule says how that goes.
+	GetSchedule(context.Context, *connect.Request[v1.GetScheduleRequest]) (*connect.Response[v1.GetScheduleResponse], error)
 }
 
 // NewBackupServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -96,10 +134,26 @@ func NewBackupServiceHandler(svc BackupServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(backupServiceMethods.ByName("CreateBackup")),
 		connect.WithHandlerOptions(opts...),
 	)
+	backupServiceSetScheduleHandler := connect.NewUnaryHandler(
+		BackupServiceSetScheduleProcedure,
+		svc.SetSchedule,
+		connect.WithSchema(backupServiceMethods.ByName("SetSchedule")),
+		connect.WithHandlerOptions(opts...),
+	)
+	backupServiceGetScheduleHandler := connect.NewUnaryHandler(
+		BackupServiceGetScheduleProcedure,
+		svc.GetSchedule,
+		connect.WithSchema(backupServiceMethods.ByName("GetSchedule")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/argosy.v1.BackupService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case BackupServiceCreateBackupProcedure:
 			backupServiceCreateBackupHandler.ServeHTTP(w, r)
+		case BackupServiceSetScheduleProcedure:
+			backupServiceSetScheduleHandler.ServeHTTP(w, r)
+		case BackupServiceGetScheduleProcedure:
+			backupServiceGetScheduleHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -111,4 +165,12 @@ type UnimplementedBackupServiceHandler struct{}
 
 func (UnimplementedBackupServiceHandler) CreateBackup(context.Context, *connect.Request[v1.CreateBackupRequest], *connect.ServerStream[v1.CreateBackupResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.BackupService.CreateBackup is not implemented"))
+}
+
+func (UnimplementedBackupServiceHandler) SetSchedule(context.Context, *connect.Request[v1.SetScheduleRequest]) (*connect.Response[v1.GetScheduleResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.BackupService.SetSchedule is not implemented"))
+}
+
+func (UnimplementedBackupServiceHandler) GetSchedule(context.Context, *connect.Request[v1.GetScheduleRequest]) (*connect.Response[v1.GetScheduleResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.BackupService.GetSchedule is not implemented"))
 }
