@@ -40,8 +40,9 @@ func (c Cluster) trusted() []uint32 {
 // Server is what a server of the cluster says of itself.
 type Server struct {
 	ID, Name string
-	// Silent is why it did not answer; empty when it did.
+	// Silent is why it did not answer; empty when it did. Lately says that it did a moment ago.
 	Silent string
+	Lately bool
 	// Trusts are the authorities that it trusts, the one first that issues as far as it knows; StoreTrusts those of its store.
 	Trusts, StoreTrusts []uint32
 }
@@ -135,6 +136,8 @@ func (s Server) lacks(c Cluster) string {
 	switch {
 	case c.Other == 0 && s.Silent != "":
 		return "" // nobody needs it for anything
+	case s.Silent != "" && s.Lately:
+		return "it is away for a moment, as when its store is opened anew"
 	case s.Silent != "":
 		return fmt.Sprintf("it does not answer (%s): start it, or remove it with 'argosy servers remove %s' if it is gone for good", s.Silent, s.Name)
 	case len(s.Trusts) == 0:

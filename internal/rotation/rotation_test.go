@@ -140,6 +140,7 @@ func TestDecide(t *testing.T) {
 	}{
 		"nothing to do":                        {c: Cluster{Issuing: 1}, servers: []Server{{ID: "s1", Trusts: []uint32{1}, StoreTrusts: []uint32{1}}}},
 		"one that does not answer":             {c: spreading, servers: []Server{known("s1", both...), {ID: "s2", Name: "s2", Silent: "refused"}}, waits: "server s2"},
+		"one whose store opens":                {c: spreading, servers: []Server{known("s1", 1), {ID: "s2", Name: "s2", Silent: "refused", Lately: true}}, waits: "server s1 and server s2"},
 		"one of an earlier release":            {c: spreading, servers: []Server{known("s1", both...), {ID: "s2", Name: "s2"}}, waits: "server s2"},
 		"the leader's store is last":           {c: spreading, servers: []Server{known("s1", 1), known("s2", 1)}, step: Reopen, server: "s2", waits: "server s1 and server s2"},
 		"no store while one is away":           {c: spreading, servers: []Server{known("s1", 1), known("s2", 1), {ID: "s3", Name: "s3", Silent: "refused"}}, waits: "server s1, server s2 and server s3"},

@@ -27,6 +27,8 @@ const (
 	// rotationTime is how long everybody has to follow, unless said otherwise; what has not is told then.
 	rotationTime    = 30 * 24 * time.Hour
 	maxRotationTime = 365 * 24 * time.Hour
+	// lately is longer than a server needs to open its store anew.
+	lately = 10 * time.Second
 	// endsSoon is how long before an authority's end it is said that it ends.
 	endsSoon = 365 * 24 * time.Hour
 )
@@ -113,7 +115,7 @@ func (s *Server) rotatingServers(ctx context.Context) []rotation.Server {
 	for _, srv := range s.servers() {
 		one := rotation.Server{ID: srv.Id, Name: srv.Name}
 		if p := seen[srv.Id]; p.health == nil {
-			one.Silent = p.why
+			one.Silent, one.Lately = p.why, !p.at.IsZero() && time.Since(p.at) < lately
 		} else {
 			one.Trusts, one.StoreTrusts = p.health.Trusts, p.health.StoreTrusts
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -163,8 +162,7 @@ func (s *Server) trustsOfStore() []uint32 {
 
 // reopenStore opens the store anew if that makes it trust something else.
 func (s *Server) reopenStore() {
-	now, then := slices.Sorted(slices.Values(s.cluster.Trusts())), slices.Sorted(slices.Values(s.trustsOfStore()))
-	if slices.Equal(now, then) {
+	if sameNumbers(s.cluster.Trusts(), s.trustsOfStore()) {
 		return
 	}
 	select {
