@@ -354,7 +354,7 @@ func TestWhichServerIsAsked(t *testing.T) {
 			root, a := newRoot(IO{In: &bytes.Buffer{}, Out: &out, Err: &problems, LookupEnv: func(name string) (string, bool) {
 				v, ok := c.env[name]
 				return v, ok
-			}})
+			}}, nil)
 			a.local = "unix://" + filepath.Join(dir, "server.sock")
 			root.SetArgs(append(c.args, "ps"))
 			err := root.ExecuteContext(t.Context())

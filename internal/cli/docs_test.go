@@ -138,7 +138,7 @@ func writeFlags(b *strings.Builder, flags *pflag.FlagSet) {
 }
 
 func testRoot() *cobra.Command {
-	root, _ := newRoot(IO{In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: &bytes.Buffer{}, LookupEnv: func(string) (string, bool) { return "", false }})
+	root, _ := newRoot(IO{In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: &bytes.Buffer{}, LookupEnv: func(string) (string, bool) { return "", false }}, nil)
 	return root
 }
 
@@ -187,4 +187,18 @@ func TestCommandsExplainThemselves(t *testing.T) {
 		}
 	}
 	visit(testRoot())
+}
+
+// TestNames: each command is found by the name that it has, so that it can be made alone.
+func TestNames(t *testing.T) {
+	_, a := newRoot(IO{In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: &bytes.Buffer{}, LookupEnv: func(string) (string, bool) { return "", false }}, []string{"ps"})
+	for _, c := range a.commands() {
+		if got := c.make().Name(); got != c.name {
+			t.Errorf("the command %s is listed as %s", got, c.name)
+		}
+		root, _ := newRoot(a.sys, []string{c.name, "--help"})
+		if n := len(root.Commands()); (n == 1) == (c.name == "man") {
+			t.Errorf("%s is made together with %d others", c.name, n-1)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -84,7 +85,7 @@ func Process(rooms *Rooms) int {
 
 // Main runs one command and returns the exit code of the process.
 func Main(ctx context.Context, args []string, sys IO) int {
-	root, a := newRoot(sys)
+	root, a := newRoot(sys, args)
 	root.SetArgs(args)
 	a.args = args
 	a.ctx = ctx
@@ -171,7 +172,9 @@ const heavyShort = "Argosy with the rooms that are slow to load"
 const heavyLong = `argosyd is what argosy becomes to run a server or an agent, to join, to read Compose files and to start local clusters:
 the same commands, and the rooms that they need, which are slow to load. Units of systemd may name it; people use argosy.`
 
-func newRoot(sys IO) (*cobra.Command, *app) {
+// newRoot is the tree of commands. Where args begin with the name of one, it is the only one in it: to make all of them takes
+// as long as many a command.
+func newRoot(sys IO, args []string) (*cobra.Command, *app) {
 	a := &app{sys: sys, local: defaultSocket, ctx: context.Background()}
 	root := &cobra.Command{
 		Use:           handover.Light,
@@ -205,19 +208,70 @@ func newRoot(sys IO) (*cobra.Command, *app) {
 		&cobra.Group{ID: "cluster", Title: "The cluster:"},
 		&cobra.Group{ID: "run", Title: "On the machines themselves:"},
 	)
-	for group, commands := range map[string][]*cobra.Command{
-		"apps":    {a.validateCmd(), a.schemaCmd(), a.lspCmd(), a.importCmd(), a.planCmd(), a.diffCmd(), a.applyCmd(), a.renderCmd(), a.waitCmd(), a.scaleCmd(), a.rollbackCmd(), a.restartCmd(), a.deleteCmd(), a.secretCmd(), a.imageCmd(), a.registryCmd()},
-		"look":    {a.psCmd(), a.topCmd(), a.appsCmd(), a.explainCmd(), a.logsCmd(), a.execCmd(), a.portForwardCmd(), a.copyCmd(), a.eventsCmd(), a.revisionsCmd()},
-		"cluster": {a.machinesCmd(), a.serversCmd(), a.tokenCmd(), a.loginCmd(), a.caCmd(), a.statusCmd(), a.backupCmd(), a.localClusterCmd()},
-		"run":     {a.serverCmd(), a.agentCmd(), a.joinCmd(), a.leaveCmd()},
-	} {
-		for _, c := range commands {
-			c.GroupID = group
-			root.AddCommand(c)
+	commands := a.commands()
+	if len(args) > 0 { // man is about all of them
+		if i := slices.IndexFunc(commands, func(c entry) bool { return c.name == args[0] && c.name != "man" }); i >= 0 {
+			commands = commands[i : i+1]
 		}
 	}
-	root.AddCommand(a.versionCmd(), a.manCmd())
+	for _, c := range commands {
+		made := c.make()
+		made.GroupID = c.group
+		root.AddCommand(made)
+	}
 	return root, a
+}
+
+// entry is a command by its name, not made yet.
+type entry struct {
+	name, group string
+	make        func() *cobra.Command
+}
+
+// commands are all that there are, in the groups that help shows; those without one are last.
+func (a *app) commands() []entry {
+	return []entry{
+		{"validate", "apps", a.validateCmd},
+		{"schema", "apps", a.schemaCmd},
+		{"lsp", "apps", a.lspCmd},
+		{"import", "apps", a.importCmd},
+		{"plan", "apps", a.planCmd},
+		{"diff", "apps", a.diffCmd},
+		{"apply", "apps", a.applyCmd},
+		{"render", "apps", a.renderCmd},
+		{"wait", "apps", a.waitCmd},
+		{"scale", "apps", a.scaleCmd},
+		{"rollback", "apps", a.rollbackCmd},
+		{"restart", "apps", a.restartCmd},
+		{"delete", "apps", a.deleteCmd},
+		{"secret", "apps", a.secretCmd},
+		{"image", "apps", a.imageCmd},
+		{"registry", "apps", a.registryCmd},
+		{"ps", "look", a.psCmd},
+		{"top", "look", a.topCmd},
+		{"apps", "look", a.appsCmd},
+		{"explain", "look", a.explainCmd},
+		{"logs", "look", a.logsCmd},
+		{"exec", "look", a.execCmd},
+		{"port-forward", "look", a.portForwardCmd},
+		{"cp", "look", a.copyCmd},
+		{"events", "look", a.eventsCmd},
+		{"revisions", "look", a.revisionsCmd},
+		{"machines", "cluster", a.machinesCmd},
+		{"servers", "cluster", a.serversCmd},
+		{"token", "cluster", a.tokenCmd},
+		{"login", "cluster", a.loginCmd},
+		{"ca", "cluster", a.caCmd},
+		{"status", "cluster", a.statusCmd},
+		{"backup", "cluster", a.backupCmd},
+		{"cluster", "cluster", a.localClusterCmd},
+		{"server", "run", a.serverCmd},
+		{"agent", "run", a.agentCmd},
+		{"join", "run", a.joinCmd},
+		{"leave", "run", a.leaveCmd},
+		{"version", "", a.versionCmd},
+		{"man", "", a.manCmd},
+	}
 }
 
 func (a *app) checkFlags() error {
