@@ -209,8 +209,8 @@ func newRoot(sys IO, args []string) (*cobra.Command, *app) {
 		&cobra.Group{ID: "run", Title: "On the machines themselves:"},
 	)
 	commands := a.commands()
-	if len(args) > 0 { // man is about all of them
-		if i := slices.IndexFunc(commands, func(c entry) bool { return c.name == args[0] && c.name != "man" }); i >= 0 {
+	if len(args) > 0 {
+		if i := slices.IndexFunc(commands, func(c entry) bool { return c.name == args[0] }); i >= 0 {
 			commands = commands[i : i+1]
 		}
 	}

@@ -25,7 +25,10 @@ func (a *app) manCmd() *cobra.Command {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return fmt.Errorf("making the directory for manual pages: %w", err)
 			}
-			pages := manPages(cmd.Root(), "argosy "+version.Version)
+			root, _ := newRoot(a.sys, nil) // this command may have been made alone
+			root.InitDefaultHelpCmd()
+			root.InitDefaultCompletionCmd()
+			pages := manPages(root, "argosy "+version.Version)
 			names := slices.Sorted(maps.Keys(pages))
 			for _, name := range names {
 				if err := os.WriteFile(filepath.Join(args[0], name), []byte(pages[name]), 0o644); err != nil {

@@ -59,7 +59,7 @@ func TestRobustness(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("again with: make robustness MINUTES=%.0f SEED=%d", robustFor.Minutes(), seed)
-	r := &robust{t: t, rng: rand.New(rand.NewPCG(seed, 0)), history: robustness.NewHistory(), observer: robustness.NewObserver(), apps: map[string]bool{}}
+	r := &robust{t: t, rng: rand.New(rand.NewPCG(seed, 0)), history: robustness.NewHistory(), observer: robustness.NewObserver()}
 	for n := range robustApps {
 		r.names = append(r.names, fmt.Sprintf("robust%d", n+1))
 	}
@@ -110,7 +110,6 @@ type robust struct {
 	names    []string
 
 	mu     sync.Mutex
-	apps   map[string]bool
 	faults []string
 	blind  []blindness
 }

@@ -1,4 +1,4 @@
-// Resolve prints, for each name that it is given, a line with the name and the
+// Command resolve prints, for each name that it is given, a line with the name and the
 // IPv4 addresses that Go's own resolver finds, or with -glibc those that the C
 // library's finds.
 package main

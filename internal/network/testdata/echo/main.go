@@ -1,4 +1,4 @@
-// Echo answers UDP packets and TCP connections on port 7, with the address it
+// Command echo answers UDP packets and TCP connections on port 7, with the address it
 // saw them come from in front. It is the only program of the test's image.
 package main
 
