@@ -157,7 +157,7 @@ func (f *folding) seen(t *argosyv1.Transition) {
 
 func (f *folding) machine(t *argosyv1.Transition) {
 	switch t.GetTo() {
-	case "ready", "draining", "unreachable", "lost":
+	case "ready", "unreachable", "lost": // that it is being drained, labelled or told of does not say that it is seen
 		f.machines[t.GetMachine()] = t
 	case "removed":
 		for _, of := range f.replicas {
