@@ -157,7 +157,11 @@ func (f *folding) seen(t *argosyv1.Transition) {
 
 func (f *folding) machine(t *argosyv1.Transition) {
 	switch t.GetTo() {
-	case "ready", "unreachable", "lost": // that it is being drained, labelled or told of does not say that it is seen
+	case "draining": // how it is when it is back; or that somebody wishes it, which does not say that it is seen
+		if t.GetFrom() == "unreachable" || t.GetFrom() == "lost" {
+			f.machines[t.GetMachine()] = t
+		}
+	case "ready", "unreachable", "lost":
 		f.machines[t.GetMachine()] = t
 	case "removed":
 		for _, of := range f.replicas {

@@ -80,7 +80,7 @@ func TestAt(t *testing.T) {
 	add(decide, "m2", 2, "assigned", "assigned")
 	holds("1 on m1 unknown since 6 was ready", "2 on m2 assigned since 8")
 	add(see, "m2", 2, "starting", "ready")
-	add(machine, "m1", 0, "lost", "ready")
+	add(machine, "m1", 0, "lost", "draining")
 	add(decide, "m1", 1, "", "to be removed")
 	holds("1 on m1 ready since 4 removing", "2 on m2 ready since 9")
 	add(see, "m1", 1, "stopping", "gone")
