@@ -194,7 +194,7 @@ func configTable() *object[*config] {
 			c.said++
 			s, ok := r.env(v)
 			if !ok {
-				r.fault(at, "the variable %s is not set", quoted(v)).hint("set it in the environment of argosy")
+				r.fault(at, "the variable %s is not set", quoted(v)).Advise("set it in the environment of argosy")
 			}
 			c.content = []byte(s)
 		}).like("environment: MOTD"),

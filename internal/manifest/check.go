@@ -11,7 +11,7 @@ import (
 // what seems missing may be in it, so nothing is reported as missing.
 func (d *draft) check(r *reader) {
 	if !d.saidApp && !d.incomplete && d.version.at.n != nil {
-		r.fault(value{f: d.version.at.f, n: d.version.at.key}, "the manifest has no %s", quoted("app")).hint("add `app: NAME`")
+		r.fault(value{f: d.version.at.f, n: d.version.at.key}, "the manifest has no %s", quoted("app")).Advise("add `app: NAME`")
 	}
 	if n := len(d.containers.list); n > MaxContainers {
 		r.stop(d.containers.places[MaxContainers], "the app has %d containers; %d are allowed", n, MaxContainers)
@@ -40,12 +40,12 @@ func (d *draft) check(r *reader) {
 	if d.incomplete {
 		return
 	}
-	if len(d.stacks.list) == 0 && d.saidApp && len(r.faults.kept) == 0 {
-		r.fault(d.app.at, "the app has no stacks, so nothing would run").hint("say below stacks which containers belong together, and below cluster how many there are")
+	if len(d.stacks.list) == 0 && d.saidApp && len(r.faults.Kept()) == 0 {
+		r.fault(d.app.at, "the app has no stacks, so nothing would run").Advise("say below stacks which containers belong together, and below cluster how many there are")
 	}
 	for _, c := range d.containers.list {
 		if !c.used {
-			r.fault(c.at, "container %s is in no stack, so it would never run", c.spec.Name).hint("name it in the containers of a stack")
+			r.fault(c.at, "container %s is in no stack, so it would never run", c.spec.Name).Advise("name it in the containers of a stack")
 		}
 	}
 }
@@ -74,19 +74,19 @@ func (c *container) finishDependencies(r *reader, d *draft) {
 		other, ok := d.containers.get(name)
 		if !ok {
 			if !d.incomplete {
-				r.fault(dep.at, "there is no container %s", quoted(name)).near(name, d.containers.names)
+				r.fault(dep.at, "there is no container %s", quoted(name)).Near(name, d.containers.names)
 			}
 			continue
 		}
 		switch test := other.spec.Healthcheck.GetTest(); {
 		case dep.is.Condition == argosyv1.Condition_CONDITION_HEALTHY && len(test) > 0 && test[0] == "NONE":
 			r.fault(dep.at, "container %s waits for %s to be healthy, which has its healthcheck disabled", c.spec.Name, name).
-				hint("give %s a healthcheck, or wait with condition: service_started", name)
+				Advise("give %s a healthcheck, or wait with condition: service_started", name)
 		case dep.is.Condition == argosyv1.Condition_CONDITION_HEALTHY && len(test) == 0:
 			r.note(dep.at, "container %s waits for %s to be healthy, and the manifest gives %s no healthcheck: its image must have one", c.spec.Name, name, name)
 		case dep.is.Condition == argosyv1.Condition_CONDITION_COMPLETED && other.restartsAlways():
 			r.fault(dep.at, "container %s waits for %s to complete, which is restarted whenever it ends", c.spec.Name, name).
-				hint("give %s restart: on-failure", name)
+				Advise("give %s restart: on-failure", name)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func (d *draft) checkCycles(r *reader) {
 		}
 		return out
 	}, d.containers.index, func(names []string, at value) {
-		r.fault(at, "containers wait for each other in a circle: %s", strings.Join(names, " → ")).hint("take one depends_on out")
+		r.fault(at, "containers wait for each other in a circle: %s", strings.Join(names, " → ")).Advise("take one depends_on out")
 	}, d.containers.names)
 }
 
@@ -182,7 +182,7 @@ func (s *stack) check(r *reader, d *draft) {
 		c, ok := d.containers.get(m.is)
 		if !ok {
 			if !d.incomplete {
-				r.fault(m.at, "there is no container %s", quoted(m.is)).near(m.is, d.containers.names).hint("declare it below containers")
+				r.fault(m.at, "there is no container %s", quoted(m.is)).Near(m.is, d.containers.names).Advise("declare it below containers")
 			}
 			continue
 		}
@@ -219,7 +219,7 @@ func (s *stack) checkVolumes(r *reader, c *container) {
 			continue
 		}
 		r.faultIn(m.at, 0, len(m.is.Source), "stack %s, which has container %s, has no volume %s", s.spec.Name, c.spec.Name, quoted(m.is.Source)).
-			near(m.is.Source, s.volumes.names).hint("declare it: volumes: {%s: {size: 1GiB}} at stack %s", printable(m.is.Source), s.spec.Name)
+			Near(m.is.Source, s.volumes.names).Advise("declare it: volumes: {%s: {size: 1GiB}} at stack %s", printable(m.is.Source), s.spec.Name)
 	}
 }
 
@@ -232,7 +232,7 @@ func (s *stack) checkPorts(r *reader, c *container, taken hostPorts) {
 					break
 				}
 				r.fault(list.at, "container %s wants the machine's port %d, which container %s of the same stack has (line %d)",
-					c.spec.Name, p.Published, other.whose, other.at.n.Line).hint("only one of them can have it")
+					c.spec.Name, p.Published, other.whose, other.at.n.Line).Advise("only one of them can have it")
 				break
 			}
 		}
@@ -246,7 +246,7 @@ func (s *stack) checkDependencies(r *reader, d *draft, c *container) {
 		}
 		if _, known := d.containers.get(dep.is.Container); known {
 			r.fault(dep.at, "container %s depends on %s, which is not in stack %s", c.spec.Name, dep.is.Container, s.spec.Name).
-				hint("add %s to the stack, or say required: false", dep.is.Container)
+				Advise("add %s to the stack, or say required: false", dep.is.Container)
 		}
 	}
 }
@@ -257,7 +257,7 @@ func (s *stack) checkPlacement(r *reader, d *draft) {
 	known := func(p placed[string]) {
 		name := own(p.is)
 		if _, ok := d.stacks.get(name); !ok && !strings.Contains(name, "/") && !d.incomplete {
-			r.fault(p.at, "there is no stack %s", quoted(name)).near(name, d.stacks.names).hint("a stack of another app is written APP/STACK")
+			r.fault(p.at, "there is no stack %s", quoted(name)).Near(name, d.stacks.names).Advise("a stack of another app is written APP/STACK")
 		}
 	}
 	if p := s.spec.Placement; len(p.Require)+len(p.Prefer)+len(p.Spread)+len(s.apart)+len(s.with) > maxDepends {
@@ -287,7 +287,7 @@ func (d *draft) checkTogether(r *reader) {
 		}
 		return out
 	}, d.stacks.index, func(names []string, at value) {
-		r.fault(at, "stacks can only run where the others run already: %s", strings.Join(names, " → ")).hint("take one together_with out")
+		r.fault(at, "stacks can only run where the others run already: %s", strings.Join(names, " → ")).Advise("take one together_with out")
 	}, d.stacks.names)
 }
 
@@ -298,15 +298,15 @@ func (d *draft) checkCluster(r *reader) {
 	}
 	for i, name := range d.cluster.names {
 		if _, ok := d.stacks.get(name); !ok {
-			f := r.fault(d.cluster.places[i], "there is no stack %s", quoted(name)).near(name, d.stacks.names)
+			f := r.fault(d.cluster.places[i], "there is no stack %s", quoted(name)).Near(name, d.stacks.names)
 			if _, is := d.containers.get(name); is {
-				f.hint("it is a container: declare a stack that has it")
+				f.Advise("it is a container: declare a stack that has it")
 			}
 		}
 	}
 	for i, name := range d.stacks.names {
 		if _, ok := d.cluster.get(name); !ok {
-			r.fault(d.stacks.places[i], "cluster does not say how many of stack %s there are", name).hint("add `%s: 1` below cluster; 0 is none", name)
+			r.fault(d.stacks.places[i], "cluster does not say how many of stack %s there are", name).Advise("add `%s: 1` below cluster; 0 is none", name)
 		}
 	}
 }
@@ -347,7 +347,7 @@ func (s *stack) checkEverywhere(r *reader, d *draft, everywhere hostPorts, all b
 				other, taken := everywhere.find(p)
 				if taken && other.whose != s.spec.Name {
 					r.fault(s.at, "stack %s wants port %d of its machines, and stack %s has it on each machine", s.spec.Name, p.Published, other.whose).
-						hint("publish another port, or keep %s from some machines with placement: {require: […]}", other.whose)
+						Advise("publish another port, or keep %s from some machines with placement: {require: […]}", other.whose)
 					break
 				}
 				if all && !taken {

@@ -47,7 +47,7 @@ func (c *container) named(name string, at value) { c.spec.Name, c.at = name, at 
 // say takes an amount; said twice and differently is a fault.
 func (a *amount) say(r *reader, n int64, at value) {
 	if a.at.n != nil && a.n != n {
-		r.fault(at, "%s says something else than %s in line %d", at.what(), a.at.what(), a.at.n.Line).hint("say it once")
+		r.fault(at, "%s says something else than %s in line %d", at.what(), a.at.what(), a.at.n.Line).Advise("say it once")
 		return
 	}
 	*a = amount{n, at}
@@ -89,7 +89,7 @@ func processKeys() []ckey {
 		field("working_dir", absolutePath(), "The directory to start in.", assign(func(s *spec, v string) { s.WorkingDir = v })).like("working_dir: /srv"),
 		field("user", loose(), "User, and group after a colon, by name or number.", func(r *reader, c *container, v string, at value) {
 			if strings.ContainsAny(v, " \t\n") || strings.Count(v, ":") > 1 {
-				r.fault(at, "%s is not a user", quoted(v)).hint("write USER or USER:GROUP")
+				r.fault(at, "%s is not a user", quoted(v)).Advise("write USER or USER:GROUP")
 			}
 			c.spec.User = v
 		}).like(`user: "1000:1000"`),
@@ -143,7 +143,7 @@ func command() shape[*argosyv1.Command] {
 				f := r.faultIn(v, offset, 1, "%s: %s", v.what(), err)
 				var better *betterError
 				if errors.As(err, &better) {
-					f.hint("%s", better.hint)
+					f.Advise("%s", better.hint)
 				}
 				return nil, false
 			}
@@ -212,7 +212,7 @@ func lifecycleKeys() []ckey {
 
 func (c *container) sayRestart(r *reader, v *argosyv1.RestartPolicy, at value) {
 	if c.restart.at.n != nil {
-		r.fault(at.name(), "%s says what %s in line %d says already", at.what(), c.restart.at.what(), c.restart.at.n.Line).hint("say it once")
+		r.fault(at.name(), "%s says what %s in line %d says already", at.what(), c.restart.at.what(), c.restart.at.n.Line).Advise("say it once")
 		return
 	}
 	c.restart = placed[*argosyv1.RestartPolicy]{v, at}

@@ -209,7 +209,7 @@ func (d *mountDraft) finish(r *reader, v value) bool {
 		m.Source = path.Clean(m.Source)
 	default:
 		if m.Source == "" {
-			r.fault(v, "the volume has no source").hint("name a volume of the stack, or use type: tmpfs for what need not last")
+			r.fault(v, "the volume has no source").Advise("name a volume of the stack, or use type: tmpfs for what need not last")
 			return false
 		}
 		if _, fine := parsedText(r, v, m.Source, func(s string) (string, error) { return s, checkName(s) }); !fine {
@@ -279,8 +279,8 @@ func (c *container) finishFiles(r *reader, d *draft) {
 		if ok {
 			cfg.used = true
 		} else if !d.incomplete {
-			r.fault(ref.at, "there is no config %s", quoted(ref.is.Source)).near(ref.is.Source, d.configs.names).
-				hint("declare it below the top-level configs")
+			r.fault(ref.at, "there is no config %s", quoted(ref.is.Source)).Near(ref.is.Source, d.configs.names).
+				Advise("declare it below the top-level configs")
 		}
 	}
 }

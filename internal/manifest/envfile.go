@@ -70,12 +70,12 @@ type envParser struct {
 }
 
 func (p *envParser) fault(format string, args ...any) *Fault {
-	if p.r.faults.full() {
+	if p.r.faults.Full() {
 		return nil
 	}
 	text := strings.TrimRight(p.lines[p.line], "\r")
 	text = text[:runeOffset(text, longLine)]
-	return p.r.faults.add(Fault{File: p.file.path.is, file: p.file.path.at.f.index, Line: p.line + 1, Col: 1,
+	return p.r.faults.Add(Fault{File: p.file.path.is, Order: p.file.path.at.f.index, Line: p.line + 1, Col: 1,
 		EndCol: 1 + utf8.RuneCountInString(text), Message: fmt.Sprintf(format, args...), Text: text, TextCol: 1})
 }
 
@@ -92,7 +92,7 @@ func (p *envParser) parse() []pair {
 		name, val, has := strings.Cut(s, "=")
 		name = strings.TrimSpace(name)
 		if name == "" || strings.ContainsAny(name, " \t\"'\x00") {
-			p.fault("%s is not the name of a variable", quoted(name)).hint("write NAME=VALUE")
+			p.fault("%s is not the name of a variable", quoted(name)).Advise("write NAME=VALUE")
 			continue
 		}
 		one := pair{key: name, at: p.file.path.at}

@@ -58,14 +58,14 @@ func healthTest() shape[[]string] {
 			}
 			switch {
 			case len(words) == 0:
-				r.fault(v, "test is empty").hint("write [CMD, PROGRAM, ARGUMENT…], or [NONE] for no check")
+				r.fault(v, "test is empty").Advise("write [CMD, PROGRAM, ARGUMENT…], or [NONE] for no check")
 			case words[0] != "NONE" && words[0] != "CMD" && words[0] != "CMD-SHELL":
 				r.fault(v.follow(v.n.Content[0], nil), "test begins with %s", quoted(words[0])).
-					hint("the first word is CMD, CMD-SHELL or NONE: [CMD, %s, …]", printable(words[0]))
+					Advise("the first word is CMD, CMD-SHELL or NONE: [CMD, %s, …]", printable(words[0]))
 			case words[0] == "NONE" && len(words) > 1:
 				r.fault(v, "NONE stands alone in test")
 			case words[0] == "CMD" && len(words) == 1, words[0] == "CMD-SHELL" && len(words) != 2:
-				r.fault(v, "%s needs a command after it", words[0]).hint("CMD takes a program and its arguments, CMD-SHELL one text")
+				r.fault(v, "%s needs a command after it", words[0]).Advise("CMD takes a program and its arguments, CMD-SHELL one text")
 			default:
 				return words, true
 			}
@@ -236,7 +236,7 @@ func (c *container) finishResources(r *reader) {
 	if at := c.memorySwap.at; at.n != nil && s.MemorySwap != 0 {
 		switch {
 		case s.LimitMemory == 0:
-			r.fault(at, "memswap_limit needs a limit for memory beside it").hint("add mem_limit")
+			r.fault(at, "memswap_limit needs a limit for memory beside it").Advise("add mem_limit")
 		case s.MemorySwap > 0 && s.MemorySwap < s.LimitMemory:
 			r.fault(at, "memswap_limit (%s) is memory and swap together, so it cannot be less than the limit for memory (%s)", sizeText(s.MemorySwap), sizeText(s.LimitMemory))
 		}

@@ -118,7 +118,7 @@ func (in *interpolator) braces(b *strings.Builder, start, depth int, wanted bool
 	name := in.text[in.pos:][:nameLength(in.text[in.pos:])]
 	in.pos += len(name)
 	if name == "" {
-		in.fail(start, 2, "a variable's name is missing after ${").hint("a name is letters, digits and _, like ${TAG}")
+		in.fail(start, 2, "a variable's name is missing after ${").Advise("a name is letters, digits and _, like ${TAG}")
 		return
 	}
 	op := in.operator()
@@ -145,7 +145,7 @@ func (in *interpolator) braces(b *strings.Builder, start, depth int, wanted bool
 			alternative = "it is required"
 		}
 		in.fail(start, in.pos-start, "the variable %s is not set: %s", name, printable(alternative)).
-			hint("set it in the environment of argosy")
+			Advise("set it in the environment of argosy")
 	case useAlternative:
 		// Already counted while it was read.
 		b.WriteString(alternative)
@@ -163,7 +163,7 @@ func (in *interpolator) closed(start int) bool {
 		in.fail(start, in.pos-start, "the closing } of ${ is missing")
 	} else {
 		in.fail(in.pos, 1, "%s has no meaning within ${…}", quoted(in.text[in.pos:in.pos+runeOffset(in.text[in.pos:], 1)])).
-			hint("after the name may stand :- - :+ + :? or ?")
+			Advise("after the name may stand :- - :+ + :? or ?")
 	}
 	return false
 }
@@ -187,7 +187,7 @@ func (in *interpolator) lookup(name string, start int, wanted bool) string {
 		in.r.unset[name] = true
 		f := in.r.note(in.v, "the variable %s is not set; it counts as empty", name)
 		if !in.quiet {
-			f.narrow(in.v, start, in.pos-start)
+			narrow(f, in.v, start, in.pos-start)
 		}
 	}
 	return s

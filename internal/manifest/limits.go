@@ -7,7 +7,6 @@ const (
 	MaxFileSize   = 4 << 20 // bytes of one manifest file
 	MaxFiles      = 100     // manifest files of one app
 	MaxReadSize   = 1 << 20 // bytes of one file that a manifest names: a config, an env_file
-	MaxFaults     = 100     // faults shown
 	MaxContainers = 5000    // containers of one app
 	MaxSpecSize   = 1 << 20 // bytes of the app as the protocol encodes it: a revision is one record
 	MaxMembers    = 64      // containers of one stack

@@ -37,11 +37,11 @@ func Parse(files []File, opts Options) (spec *argosyv1.AppSpec, source *Source, 
 	d := &draft{}
 	source = &Source{}
 	if len(files) == 0 {
-		r.faults.add(Fault{Message: "no manifest was given"})
+		r.faults.Add(Fault{Message: "no manifest was given"})
 	}
 	for i, in := range files {
 		if i == MaxFiles {
-			r.faults.add(Fault{File: in.Name, file: i, Message: fmt.Sprintf("too many files: one app may have %d", MaxFiles)})
+			r.faults.Add(Fault{File: in.Name, Order: i, Message: fmt.Sprintf("too many files: one app may have %d", MaxFiles)})
 			break
 		}
 		f, ok := r.open(i, in)
@@ -56,22 +56,22 @@ func Parse(files []File, opts Options) (spec *argosyv1.AppSpec, source *Source, 
 		if r.stopped {
 			break
 		}
-		before := len(r.faults.kept)
+		before := len(r.faults.Kept())
 		t.app.read(r, value{f: f, n: f.root}, "the manifest", d)
 		d.explainCompose(r, f, before)
 	}
 	if !r.stopped {
 		d.check(r)
 	}
-	source.notes = r.notes.sorted()
-	if len(r.faults.kept) == 0 {
+	source.notes = r.notes.Sorted()
+	if len(r.faults.Kept()) == 0 {
 		spec = d.build()
 		if n := proto.Size(spec); n > MaxSpecSize {
-			r.faults.add(Fault{File: files[0].Name, Message: fmt.Sprintf("the app takes %s; %s are allowed", sizeText(int64(n)), sizeText(MaxSpecSize))}).
-				hint("split it into several apps, or put large contents into images and volumes")
+			r.faults.Add(Fault{File: files[0].Name, Message: fmt.Sprintf("the app takes %s; %s are allowed", sizeText(int64(n)), sizeText(MaxSpecSize))}).
+				Advise("split it into several apps, or put large contents into images and volumes")
 		}
 	}
-	if faults = r.faults.sorted(); len(faults) > 0 {
+	if faults = r.faults.Sorted(); len(faults) > 0 {
 		return nil, source, faults
 	}
 	return spec, source, nil
@@ -127,7 +127,7 @@ func (d *draft) explainCompose(r *reader, f *file, before int) {
 	if d.version.at.f == f {
 		return
 	}
-	for _, fault := range r.faults.kept[min(before, len(r.faults.kept)):] {
+	for _, fault := range r.faults.Kept()[min(before, len(r.faults.Kept())):] {
 		if strings.HasPrefix(fault.Message, `the manifest has no "argosy"`) {
 			if _, ok := (value{f: f, n: f.root}).child("services"); ok {
 				fault.Hint = "this looks like a Compose file: add `argosy: v1` and `app: NAME`, call services containers, and say below stacks and cluster what runs together and how often"

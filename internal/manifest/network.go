@@ -157,7 +157,7 @@ func (p *publication) spread(r *reader, v value) ([]*argosyv1.PublishedPort, boo
 	n := p.target.count()
 	switch {
 	case p.host.first != 0 && p.host.count() != n && n == 1:
-		r.fault(v, "a range of ports of the machine leads to one port of the container").hint("name one port, or leave the choice to the machine: \"%d\"", p.target.first)
+		r.fault(v, "a range of ports of the machine leads to one port of the container").Advise("name one port, or leave the choice to the machine: \"%d\"", p.target.first)
 		return nil, false
 	case p.host.first != 0 && p.host.count() != n:
 		r.fault(v, "%d ports of the machine lead to %d of the container", p.host.count(), n)
@@ -351,7 +351,7 @@ func extraHosts() shape[[]string] {
 			for _, p := range pairs {
 				i := strings.IndexAny(p.is, "=:")
 				if i < 0 {
-					r.fault(p.at, "%s has no address", quoted(p.is)).hint("write NAME:ADDRESS")
+					r.fault(p.at, "%s has no address", quoted(p.is)).Advise("write NAME:ADDRESS")
 					fine = false
 					continue
 				}

@@ -39,21 +39,21 @@ func (r *reader) note(v value, format string, args ...any) *Fault {
 }
 
 func (c *collector) at(v value, format string, args ...any) *Fault {
-	if c.full() {
+	if c.Full() {
 		return nil
 	}
-	return c.add(v.fault(fmt.Sprintf(format, args...)))
+	return c.Add(v.fault(fmt.Sprintf(format, args...)))
 }
 
 // faultIn reports what is wrong with the characters of v's text from byte offset on, when they can be found in the
 // source, and else with all of v.
 func (r *reader) faultIn(v value, offset, length int, format string, args ...any) *Fault {
 	f := r.fault(v, format, args...)
-	f.narrow(v, offset, length)
+	narrow(f, v, offset, length)
 	return f
 }
 
-func (f *Fault) narrow(v value, offset, length int) {
+func narrow(f *Fault, v value, offset, length int) {
 	if f == nil {
 		return
 	}
@@ -64,7 +64,7 @@ func (f *Fault) narrow(v value, offset, length int) {
 }
 
 func (v value) fault(message string) Fault {
-	f := Fault{File: v.f.name, file: v.f.index, argument: v.f.argument, Line: v.n.Line, Col: v.n.Column, EndCol: v.n.Column + 1, Message: message}
+	f := Fault{File: v.f.name, Order: v.f.index, Argument: v.f.argument, Line: v.n.Line, Col: v.n.Column, EndCol: v.n.Column + 1, Message: message}
 	f.Text, f.TextCol = v.f.excerpt(v.n.Line, v.n.Column)
 	if f.Text != "" {
 		f.EndCol = v.n.Column + v.width(f.Text[runeOffset(f.Text, v.n.Column-f.TextCol):])
@@ -146,7 +146,7 @@ func (r *reader) plain(v value) bool {
 	if v.n.Style&yaml.TaggedStyle == 0 {
 		return true
 	}
-	r.fault(v, "the tag %s has no meaning in a manifest", v.n.Tag).hint("quote a value to make it text; leave other tags out")
+	r.fault(v, "the tag %s has no meaning in a manifest", v.n.Tag).Advise("quote a value to make it text; leave other tags out")
 	return false
 }
 
@@ -294,7 +294,7 @@ func (r *reader) scalar(v value) (string, bool) {
 		return "", false
 	}
 	if v.isNull() {
-		r.fault(v.orName(), "%s has no value", v.what()).hint("give it one, or leave the key out")
+		r.fault(v.orName(), "%s has no value", v.what()).Advise("give it one, or leave the key out")
 		return "", false
 	}
 	if !r.plain(v) || !r.visit(v, 1) {

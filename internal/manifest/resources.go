@@ -65,8 +65,8 @@ func ulimits() shape[[]*argosyv1.Ulimit] {
 			var out []*limit
 			for _, e := range entries {
 				if !contains(ulimitNames, e.key.Value) {
-					r.fault(e.name(), "%s is not a ulimit", quoted(e.key.Value)).near(e.key.Value, ulimitNames).
-						hint("it is one of %s", strings.Join(ulimitNames, ", "))
+					r.fault(e.name(), "%s is not a ulimit", quoted(e.key.Value)).Near(e.key.Value, ulimitNames).
+						Advise("it is one of %s", strings.Join(ulimitNames, ", "))
 					continue
 				}
 				u, fine := one.read(r, e.value)

@@ -54,7 +54,7 @@ func (r *reader) capabilities(list []placed[string], add bool) []string {
 		word := strings.TrimPrefix(strings.ToUpper(p.is), "CAP_")
 		switch common := contains(ordinary, word); {
 		case !common && !contains(extraordinary, word):
-			r.fault(p.at, "%s is not a capability of Linux", quoted(p.is)).near(word, append(append([]string{}, ordinary...), extraordinary...))
+			r.fault(p.at, "%s is not a capability of Linux", quoted(p.is)).Near(word, append(append([]string{}, ordinary...), extraordinary...))
 		case contains(out, word):
 			r.fault(p.at, "%s is here twice", word)
 		case add:
@@ -85,7 +85,7 @@ func (r *reader) allow(at value, err error) bool {
 	f := r.fault(at, "%s", err)
 	var better *betterError
 	if errors.As(err, &better) {
-		f.hint("%s", better.hint)
+		f.Advise("%s", better.hint)
 	}
 	return false
 }

@@ -50,7 +50,7 @@ func (r *reader) set(files []*file, sets []string, index int) {
 	}
 	for i, text := range sets {
 		if i == maxSets {
-			r.faults.add(Fault{File: "--set", file: index + i, Message: fmt.Sprintf("too many are set: more than %d", maxSets)})
+			r.faults.Add(Fault{File: "--set", Order: index + i, Message: fmt.Sprintf("too many are set: more than %d", maxSets)})
 			return
 		}
 		if o.apply(index+i, text); r.stopped {
@@ -100,9 +100,9 @@ func (o *overlay) read(index int, text string) (a assignment, ok bool) {
 	f := &file{index: index, name: "--set", argument: true, set: o.from}
 	a.f = f
 	bad := func(column, width int, format string, args ...any) *Fault {
-		fault := Fault{File: f.name, file: index, Line: 1, Col: column, EndCol: column + max(1, width), Message: fmt.Sprintf(format, args...), argument: true}
+		fault := Fault{File: f.name, Order: index, Line: 1, Col: column, EndCol: column + max(1, width), Message: fmt.Sprintf(format, args...), Argument: true}
 		fault.Text, fault.TextCol = f.excerpt(1, column)
-		return o.r.faults.add(fault)
+		return o.r.faults.Add(fault)
 	}
 	switch {
 	case len(text) > MaxFileSize:
@@ -121,7 +121,7 @@ func (o *overlay) read(index int, text string) (a assignment, ok bool) {
 	f.text = text
 	path, rest, problem := splitPath(text)
 	if problem != nil {
-		bad(problem.column, 1, "%s", problem.message).hint("write PATH=VALUE, for example cluster.lamp=3 or containers.web.ports[0]=8080:80")
+		bad(problem.column, 1, "%s", problem.message).Advise("write PATH=VALUE, for example cluster.lamp=3 or containers.web.ports[0]=8080:80")
 		return a, false
 	}
 	f.name = "--set " + quotedPath(text[:len(text)-len(rest)-1]) + "=…"
@@ -366,7 +366,7 @@ func (o *overlay) place(v value, a assignment, i int, n *yaml.Node) bool {
 		return o.placeInList(v, a, i, at, mark(n))
 	}
 	o.r.fault(at, "%s is %s, so %s cannot be set in it", pathText(a.path[:i]), v.kind(), quoted(s.word)).
-		hint("set all of it: %s={%s: …}", pathText(a.path[:i]), s.word)
+		Advise("set all of it: %s={%s: …}", pathText(a.path[:i]), s.word)
 	return false
 }
 
@@ -380,7 +380,7 @@ func (o *overlay) placeInList(v value, a assignment, i int, at value, n *yaml.No
 	if err == nil && s.brackets {
 		if index < 0 || index >= len(list.Content) {
 			o.r.fault(at, "there is no element %d in %s: it has %d, counted from 0", index, pathText(a.path[:i]), len(list.Content)).
-				hint("add one with %s[+]=…", pathText(a.path[:i]))
+				Advise("add one with %s[+]=…", pathText(a.path[:i]))
 			return false
 		}
 		list.Content[index] = n
@@ -393,7 +393,7 @@ func (o *overlay) placeInList(v value, a assignment, i int, at value, n *yaml.No
 	}
 	if !pairs {
 		o.r.fault(at, "%s is a list, and %s is no place in it", pathText(a.path[:i]), quoted(s.word)).
-			hint("name an element, %s[0]=…, or add one, %s[+]=…", pathText(a.path[:i]), pathText(a.path[:i]))
+			Advise("name an element, %s[0]=…, or add one, %s[+]=…", pathText(a.path[:i]), pathText(a.path[:i]))
 		return false
 	}
 	n.Tag, n.Style, n.Value = "!!str", 0, s.word+"="+n.Value

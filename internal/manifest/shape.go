@@ -106,7 +106,7 @@ func (o *object[T]) read(r *reader, v value, what string, into T) bool {
 		switch {
 		case known && o.list[i].refused != "":
 			k := o.list[i]
-			r.fault(e.name(), "%s is not honoured in %s: %s", quoted(k.name), what, k.refused).hint("%s", k.instead)
+			r.fault(e.name(), "%s is not honoured in %s: %s", quoted(k.name), what, k.refused).Advise("%s", k.instead)
 			ok = false
 		case known:
 			seen[i/64] |= 1 << (i % 64)
@@ -114,8 +114,8 @@ func (o *object[T]) read(r *reader, v value, what string, into T) bool {
 		case strings.HasPrefix(e.key.Value, "x-"):
 			// By Compose's rule, a place for anchors and for other tools.
 		default:
-			f := r.fault(e.name(), "unknown key %s in %s", quoted(e.key.Value), what).nearNow(e.key.Value, o.names)
-			if i, known := o.index[f.suggested()]; known {
+			f := r.fault(e.name(), "unknown key %s in %s", quoted(e.key.Value), what).NearNow(e.key.Value, o.names)
+			if i, known := o.index[f.Suggested()]; known {
 				seen[i/64] |= 1 << (i % 64) // misspelled is not missing as well
 			}
 			ok = false
@@ -123,7 +123,7 @@ func (o *object[T]) read(r *reader, v value, what string, into T) bool {
 	}
 	for i, k := range o.list {
 		if k.required && seen[i/64]&(1<<(i%64)) == 0 {
-			r.fault(v.name(), "%s has no %s", what, quoted(k.name)).hint("%s", k.missing())
+			r.fault(v.name(), "%s has no %s", what, quoted(k.name)).Advise("%s", k.missing())
 			ok = false
 		}
 	}
@@ -192,7 +192,7 @@ func loose() shape[string] {
 func anyText(r *reader, v value, numbers bool) (string, bool) {
 	s, ok := r.scalar(v)
 	if ok && !numbers && !v.isString() {
-		r.fault(v, "%s must be text, not %s", v.what(), v.kind()).meant(strconv.Quote(v.n.Value))
+		r.fault(v, "%s must be text, not %s", v.what(), v.kind()).Meant(strconv.Quote(v.n.Value))
 		return "", false
 	}
 	if ok && strings.ContainsRune(s, 0) {
@@ -208,7 +208,7 @@ func strict[V any](s shape[V]) shape[V] {
 	s.read = func(r *reader, v value) (V, bool) {
 		if v.isScalar() && !v.isNull() && !v.isString() {
 			var none V
-			r.fault(v, "%s must be text, not %s", v.what(), v.kind()).meant(strconv.Quote(v.n.Value))
+			r.fault(v, "%s must be text, not %s", v.what(), v.kind()).Meant(strconv.Quote(v.n.Value))
 			return none, false
 		}
 		return read(r, v)
@@ -241,7 +241,7 @@ func parsedText[V any](r *reader, v value, s string, parse func(string) (V, erro
 	f := r.fault(v, "%s", message)
 	var better *betterError
 	if errors.As(err, &better) {
-		f.meant(better.suggestion).hint("%s", better.hint)
+		f.Meant(better.suggestion).Advise("%s", better.hint)
 	}
 	return got, false
 }
@@ -270,9 +270,9 @@ func boolean() shape[bool] {
 			f := r.fault(v, "%s must be true or false, not %s", v.what(), quoted(s))
 			switch strings.ToLower(s) {
 			case "yes", "on", "y", "1":
-				f.meant("true")
+				f.Meant("true")
 			case "no", "off", "n", "0":
-				f.meant("false")
+				f.Meant("false")
 			}
 			return false, false
 		}}
@@ -317,7 +317,7 @@ func choice[V any](word string, options map[string]V) shape[V] {
 		}
 		got, known := options[s]
 		if !known {
-			r.fault(v, "%s cannot be %s", v.what(), quoted(s)).near(s, names).hint("%s", oneOf(names))
+			r.fault(v, "%s cannot be %s", v.what(), quoted(s)).Near(s, names).Advise("%s", oneOf(names))
 		}
 		return got, known
 	}}

@@ -127,7 +127,7 @@ func placementTable() *object[*stack] {
 			field("expression", holds, "What machines should match.", func(_ *reader, p *argosyv1.Preference, v string, _ value) { p.Expression = v }).must().ours().like("expression: disk == ssd"),
 			field("weight", whole(-100, 100), "How much it counts, from -100 to 100; below 0 is to be avoided.", func(r *reader, p *argosyv1.Preference, v int64, at value) {
 				if v == 0 {
-					r.fault(at, "a preference of weight 0 prefers nothing").hint("the weight is from -100 to -1, or from 1 to 100")
+					r.fault(at, "a preference of weight 0 prefers nothing").Advise("the weight is from -100 to -1, or from 1 to 100")
 				}
 				p.Weight = int32(v)
 			}).ours().like("weight: 80").unsaid(defaultWeight),

@@ -16,10 +16,10 @@ type Trees struct {
 
 // Open reads one file; what keeps it from being read is a fault, and ok is false.
 func (t *Trees) Open(in File) (root Node, ok bool) {
-	before := len(t.r.faults.kept)
+	before := len(t.r.faults.Kept())
 	f, ok := t.r.open(t.n, in)
 	t.n++
-	for _, fault := range t.r.faults.kept[before:] {
+	for _, fault := range t.r.faults.Kept()[before:] {
 		fault.Message = strings.ReplaceAll(fault.Message, "; a manifest is one document", ": give each a file of its own")
 		fault.Message = strings.ReplaceAll(fault.Message, "the manifest has", "the files have")
 		fault.Hint = ""
@@ -31,7 +31,7 @@ func (t *Trees) Open(in File) (root Node, ok bool) {
 }
 
 // Faults is what kept files from being read.
-func (t *Trees) Faults() Faults { return t.r.faults.sorted() }
+func (t *Trees) Faults() Faults { return t.r.faults.Sorted() }
 
 // Node is a value in a tree together with its place. Aliases are followed. The zero Node stands nowhere.
 type Node struct {
@@ -181,17 +181,6 @@ func (n Node) Fault(message, hint string) Fault {
 	f := n.v.fault(clip(message))
 	f.Hint = clip(hint)
 	return f
-}
-
-// Gather sorts faults by place, each once, and keeps no more than MaxFaults.
-func Gather(list []Fault) Faults {
-	c := collector{}
-	for _, f := range slices.Clone(list) {
-		if !c.full() {
-			c.kept = append(c.kept, &f)
-		}
-	}
-	return c.sorted()
 }
 
 // A ComposeKey is what manifests make of a key of the Compose Specification.

@@ -160,13 +160,13 @@ func (depthLimit) CheckAlias(int, int) error { return nil }
 func (r *reader) open(index int, in File) (f *file, ok bool) {
 	f = &file{index: index, name: in.Name}
 	fail := func(line, col int, format string, args ...any) *Fault {
-		fault := Fault{File: f.name, file: index, Line: line, Col: col, EndCol: col + 1, Message: fmt.Sprintf(format, args...)}
+		fault := Fault{File: f.name, Order: index, Line: line, Col: col, EndCol: col + 1, Message: fmt.Sprintf(format, args...)}
 		fault.Text, fault.TextCol = f.excerpt(line, col)
-		return r.faults.add(fault)
+		return r.faults.Add(fault)
 	}
 	if len(in.Data) > MaxFileSize {
 		fail(0, 0, "the file has %d bytes; a manifest may have %d", len(in.Data), MaxFileSize).
-			hint("put large contents into files of their own and name them with `file:` below configs")
+			Advise("put large contents into files of their own and name them with `file:` below configs")
 		return f, false
 	}
 	if r.size += len(in.Data); r.size > maxTotalSize {
@@ -188,19 +188,19 @@ func (r *reader) open(index int, in File) (f *file, ok bool) {
 	}
 	if r.weight += weigh(f.text); r.weight > maxWeight {
 		fail(0, 0, "the manifest has too many values: more than about %d", maxWeight).
-			hint("split it into several apps, or put large contents into files named with `file:` below configs")
+			Advise("split it into several apps, or put large contents into files named with `file:` below configs")
 		return f, false
 	}
 	if err := f.parse(); err != nil {
 		line, col, message := explainYAML(err)
 		fault := fail(line, col, "%s", message)
 		if strings.ContainsRune(f.line(line), '\t') {
-			fault.hint("indent with spaces: YAML does not allow tabs")
+			fault.Advise("indent with spaces: YAML does not allow tabs")
 		}
 		return f, false
 	}
 	if f.root == nil {
-		fail(1, 1, "the file is empty").hint("a manifest begins with `argosy: v1` and `app: NAME`")
+		fail(1, 1, "the file is empty").Advise("a manifest begins with `argosy: v1` and `app: NAME`")
 		return f, false
 	}
 	return f, true
