@@ -20,7 +20,7 @@ const module = "github.com/argosy-cluster/argosy/"
 // pure rooms decide: state in, plan out. They import nothing that reaches outside, and never ask for the time.
 var pure = []string{
 	"internal/agent/core", "internal/definition", "internal/leader/core", "internal/orchestrator", "internal/placement",
-	"internal/rotation", "internal/scheduler", "internal/state", "internal/store/upkeep",
+	"internal/fault", "internal/rotation", "internal/scheduler", "internal/state", "internal/store/upkeep", "internal/unitfile",
 }
 
 // forbidden to pure rooms.

@@ -18,6 +18,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/manifest"
+	"github.com/argosy-cluster/argosy/internal/placement"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/tracing"
@@ -63,7 +64,7 @@ func checkLossLabels(labels []string) error {
 		return invalid("the loss of %d labels is asked for; at most %d are looked at", len(labels), leader.MaxLossLabels)
 	}
 	for _, label := range labels {
-		if !labelKey.MatchString(label) {
+		if placement.CheckKey(label) != nil && label != placement.Machine {
 			return invalid("%q cannot be a label's key, so no machine has it", clip(label))
 		}
 	}

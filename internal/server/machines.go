@@ -13,7 +13,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/leader"
-	"github.com/argosy-cluster/argosy/internal/pattern"
+	"github.com/argosy-cluster/argosy/internal/placement"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
@@ -59,13 +59,6 @@ func naturalCompare(a, b string) int {
 	}
 	return strings.Compare(a, b)
 }
-
-// Labels: keys are names as in manifests, with dots and slashes for those that need a prefix; values are short and
-// printable, so that they can stand in a placement expression.
-var (
-	labelKey   = pattern.New(`^[a-zA-Z][a-zA-Z0-9_./-]{0,62}$`)
-	labelValue = pattern.New(`^[a-zA-Z0-9_.:/@-]{0,63}$`)
-)
 
 // maxLabels is how many labels a machine may have.
 const maxLabels = 64
@@ -117,11 +110,11 @@ func checkLabels(labels map[string]string) error {
 		return invalid("a machine has at most %d labels", maxLabels)
 	}
 	for k, v := range labels {
-		if !labelKey.MatchString(k) || k == "machine" {
-			return invalid("%q cannot be a label's key: it starts with a letter, has letters, digits and _ . / - only, at most 63, and is not \"machine\"", clip(k))
+		if err := placement.CheckKey(k); err != nil {
+			return invalid("%w", err)
 		}
-		if !labelValue.MatchString(v) {
-			return invalid("%q cannot be the value of label %s: letters, digits and _ . : / @ - only, at most 63", clip(v), k)
+		if err := placement.CheckValue(k, v); err != nil {
+			return invalid("%w", err)
 		}
 	}
 	return nil
