@@ -61,24 +61,31 @@ func text(s string) cell { return cell{text: s} }
 type table struct {
 	header []string
 	rows   [][]cell
-	// wide and more are further columns, for those who ask for them.
+	// wide and more are further columns, for those who ask for them; more may be shorter than rows.
 	wide []string
 	more [][]cell
 }
 
 func (t *table) add(cells ...cell) {
 	t.rows = append(t.rows, cells)
-	t.more = append(t.more, nil)
 }
 
 // also gives the last row its further columns.
-func (t *table) also(cells ...cell) { t.more[len(t.more)-1] = cells }
+func (t *table) also(cells ...cell) {
+	for len(t.more) < len(t.rows) {
+		t.more = append(t.more, nil)
+	}
+	t.more[len(t.rows)-1] = cells
+}
 
 // widened is the table with its further columns.
 func (t *table) widened() *table {
 	w := &table{header: slices.Concat(t.header, t.wide)}
 	for i, row := range t.rows {
-		cells := slices.Concat(row, t.more[i])
+		cells := slices.Clone(row)
+		if i < len(t.more) {
+			cells = append(cells, t.more[i]...)
+		}
 		for len(cells) < len(w.header) {
 			cells = append(cells, text(""))
 		}

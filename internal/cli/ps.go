@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/cli/live"
@@ -60,7 +63,12 @@ With --at it says from history what ran where at some time, and since when; 'arg
 			case watch:
 				return a.watchLines(cmd.Context(), s, members, all)
 			}
-			req.Brief = a.output == "name" || a.output == "table" && !a.wide && !members
+			if a.output == "name" || a.output == "table" && !a.wide && !members {
+				done, err := a.showRows(cmd.Context(), c, req, all)
+				if done || err != nil {
+					return err
+				}
+			}
 			res, err := c.apps.ListReplicas(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
@@ -78,21 +86,14 @@ With --at it says from history what ran where at some time, and since when; 'arg
 }
 
 func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool) error {
-	t := &table{header: []string{"REPLICA", "WANTED", "STATE", "MACHINE", "AGE", "MESSAGE"},
-		wide: []string{"INCARNATION", "RUNS", "RESTARTS", "ADDRESSES", "CONTAINER", "IMAGE"}}
-	if all {
-		t.header = append([]string{"TENANT"}, t.header...)
-	}
+	t := replicaTable(all)
+	t.wide = []string{"INCARNATION", "RUNS", "RESTARTS", "ADDRESSES", "CONTAINER", "IMAGE"}
 	names := make([]string, 0, len(res.Replicas))
-	t.rows, t.more = make([][]cell, 0, len(res.Replicas)), make([][]cell, 0, len(res.Replicas))
+	t.rows = make([][]cell, 0, len(res.Replicas))
 	for _, r := range res.Replicas {
 		name := replicaName(r.GetReplica().GetKey())
 		names = append(names, name)
-		row := []cell{text(name), text(wanted(r)), stateCell(r), text(orDash(r.MachineName)), text(age(r.Age)), text(oneLine(r.Message))}
-		if all {
-			row = append([]cell{text(r.Replica.Key.Tenant)}, row...)
-		}
-		t.add(row...)
+		t.add(replicaCells(r, name, all)...)
 		if a.wide {
 			t.also(replicaColumns(r)...)
 		}
@@ -108,11 +109,72 @@ func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool
 			t.also(text(""), text(""), text(fmt.Sprint(m.Restarts)), text(orDash(m.Address)), text(orDash(shortDigest(m.ContainerId))), text(orDash(shortDigest(m.ImageId))))
 		}
 	}
-	if len(res.Replicas) == 0 && a.output == "table" {
+	return a.showTable(res, t, names)
+}
+
+// showRows shows what a table or a list of names needs, as the parts of the list come in. It says that nothing is done when the
+// server cannot list in parts, or went away between two: whoever asks for the whole in one piece asks again by itself.
+func (a *app) showRows(ctx context.Context, c *connection, req *argosyv1.ListReplicasRequest, all bool) (done bool, err error) {
+	stream, err := c.apps.ListReplicaRows(ctx, connect.NewRequest(req))
+	if err != nil {
+		return false, err
+	}
+	defer stream.Close()
+	t := replicaTable(all)
+	var names []string
+	// One replica after another is put into the same message: what is kept of them are words.
+	key := &argosyv1.ReplicaKey{}
+	r := &argosyv1.ReplicaStatus{Replica: &argosyv1.Replica{Key: key}}
+	for stream.Receive() {
+		for _, s := range stream.Msg().Stacks {
+			key.Tenant, key.App, key.Stack = s.Tenant, s.App, s.Stack
+			for _, row := range s.Rows {
+				key.Number, r.Replica.Goal, r.Replica.Revision = row.Number, row.Goal, row.Revision
+				r.MachineName, r.State, r.Message, r.Age = row.MachineName, row.State, row.Message, nil
+				if row.Seen {
+					r.Age = durationpb.New(time.Duration(row.Age))
+				}
+				name := replicaName(key)
+				names = append(names, name)
+				t.add(replicaCells(r, name, all)...)
+			}
+		}
+	}
+	switch err := stream.Err(); connect.CodeOf(err) {
+	case connect.CodeUnavailable, connect.CodeUnimplemented:
+		return false, nil
+	default:
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, a.showTable(nil, t, names)
+}
+
+// replicaTable is the table of replicas, without any; all says whose each is.
+func replicaTable(all bool) *table {
+	t := &table{header: []string{"REPLICA", "WANTED", "STATE", "MACHINE", "AGE", "MESSAGE"}}
+	if all {
+		t.header = append([]string{"TENANT"}, t.header...)
+	}
+	return t
+}
+
+func replicaCells(r *argosyv1.ReplicaStatus, name string, all bool) []cell {
+	row := make([]cell, 0, 7)
+	if all {
+		row = append(row, text(r.Replica.Key.Tenant))
+	}
+	return append(row, text(name), text(wanted(r)), stateCell(r), text(orDash(r.MachineName)), text(age(r.Age)), text(oneLine(r.Message)))
+}
+
+// showTable shows replicas, or what to do while there are none.
+func (a *app) showTable(m proto.Message, t *table, names []string) error {
+	if len(names) == 0 && a.output == "table" {
 		a.note("Nothing is wanted here. Apply a manifest: argosy apply FILE")
 		return nil
 	}
-	return a.show(res, t, names)
+	return a.show(m, t, names)
 }
 
 // replicaColumns are what is wide about a replica: which copy it is, the revision seen, restarts and addresses of all its

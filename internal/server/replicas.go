@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -89,6 +90,60 @@ func (s appService) ListReplicas(ctx context.Context, r *connect.Request[argosyv
 		return err
 	})
 	return respond(res, err)
+}
+
+// rowsAtOnce is how many replicas a part of a list has: enough that a message costs little beside them, and few enough that the
+// first part is read while the second is looked up.
+const rowsAtOnce = 1000
+
+func (s appService) ListReplicaRows(ctx context.Context, r *connect.Request[argosyv1.ListReplicasRequest], out *connect.ServerStream[argosyv1.ListReplicaRowsResponse]) error {
+	sel, err := s.selector(ctx, r.Msg)
+	if err != nil {
+		return err
+	}
+	var all []*argosyv1.Replica
+	if err := s.read(func(_ time.Time, v *leader.View) (err error) {
+		all, err = sel.list(v)
+		return err
+	}); err != nil {
+		return err
+	}
+	for part := range slices.Chunk(all, rowsAtOnce) {
+		res := &argosyv1.ListReplicaRowsResponse{}
+		if err := s.read(func(_ time.Time, v *leader.View) error {
+			res.Stacks = stackRows(v, part)
+			return nil
+		}); err != nil {
+			return err
+		}
+		if err := out.Send(res); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stackRows are the rows of those replicas of a list that still exist, as they stand now.
+func stackRows(v *leader.View, replicas []*argosyv1.Replica) []*argosyv1.StackRows {
+	var out []*argosyv1.StackRows
+	rows := make([]argosyv1.ReplicaRow, len(replicas)) // in one piece: they live and die together
+	for i, listed := range replicas {
+		k := state.KeyOf(listed.GetKey())
+		r := v.Replica(k)
+		if r == nil {
+			continue
+		}
+		if len(out) == 0 || k.StackKey() != (state.StackKey{Tenant: out[len(out)-1].Tenant, App: out[len(out)-1].App, Stack: out[len(out)-1].Stack}) {
+			out = append(out, &argosyv1.StackRows{Tenant: k.Tenant, App: k.App, Stack: k.Stack})
+		}
+		st, row := v.Status(r), &rows[i]
+		row.Number, row.Goal, row.Revision = k.Number, r.GetGoal(), r.GetRevision()
+		row.MachineName, row.State, row.Message = st.GetMachineName(), st.GetState(), st.GetMessage()
+		row.Seen, row.Age = st.GetAge() != nil, int64(st.GetAge().AsDuration())
+		last := out[len(out)-1]
+		last.Rows = append(last.Rows, row)
+	}
+	return out
 }
 
 // brief leaves out what a list does not show; for ten thousand replicas that is nearly all there is to send. The record itself

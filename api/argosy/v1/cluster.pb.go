@@ -2727,6 +2727,221 @@ func (x *ListReplicasResponse) GetReplicas() []*ReplicaStatus {
 	return nil
 }
 
+// A part of a list, in the order of the replicas' keys. A stack of many replicas may be in several parts.
+type ListReplicaRowsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stacks        []*StackRows           `protobuf:"bytes,1,rep,name=stacks" json:"stacks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplicaRowsResponse) Reset() {
+	*x = ListReplicaRowsResponse{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplicaRowsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplicaRowsResponse) ProtoMessage() {}
+
+func (x *ListReplicaRowsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplicaRowsResponse.ProtoReflect.Descriptor instead.
+func (*ListReplicaRowsResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ListReplicaRowsResponse) GetStacks() []*StackRows {
+	if x != nil {
+		return x.Stacks
+	}
+	return nil
+}
+
+type StackRows struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
+	App           string                 `protobuf:"bytes,2,opt,name=app" json:"app,omitempty"`
+	Stack         string                 `protobuf:"bytes,3,opt,name=stack" json:"stack,omitempty"`
+	Rows          []*ReplicaRow          `protobuf:"bytes,4,rep,name=rows" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StackRows) Reset() {
+	*x = StackRows{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StackRows) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StackRows) ProtoMessage() {}
+
+func (x *StackRows) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StackRows.ProtoReflect.Descriptor instead.
+func (*StackRows) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *StackRows) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *StackRows) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *StackRows) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+func (x *StackRows) GetRows() []*ReplicaRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+// ReplicaRow is a ReplicaStatus without what a table leaves out.
+type ReplicaRow struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Number      uint32                 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
+	Goal        ReplicaGoal            `protobuf:"varint,2,opt,name=goal,enum=argosy.v1.ReplicaGoal" json:"goal,omitempty"`
+	Revision    uint64                 `protobuf:"varint,3,opt,name=revision" json:"revision,omitempty"`
+	MachineName string                 `protobuf:"bytes,4,opt,name=machine_name,json=machineName" json:"machine_name,omitempty"`
+	State       ReplicaState           `protobuf:"varint,5,opt,name=state,enum=argosy.v1.ReplicaState" json:"state,omitempty"`
+	// Whether anybody has ever seen this incarnation, and how many nanoseconds ago that was confirmed.
+	Seen          bool   `protobuf:"varint,6,opt,name=seen" json:"seen,omitempty"`
+	Age           int64  `protobuf:"varint,7,opt,name=age" json:"age,omitempty"`
+	Message       string `protobuf:"bytes,8,opt,name=message" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicaRow) Reset() {
+	*x = ReplicaRow{}
+	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaRow) ProtoMessage() {}
+
+func (x *ReplicaRow) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaRow.ProtoReflect.Descriptor instead.
+func (*ReplicaRow) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ReplicaRow) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ReplicaRow) GetGoal() ReplicaGoal {
+	if x != nil {
+		return x.Goal
+	}
+	return ReplicaGoal_REPLICA_GOAL_UNSPECIFIED
+}
+
+func (x *ReplicaRow) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ReplicaRow) GetMachineName() string {
+	if x != nil {
+		return x.MachineName
+	}
+	return ""
+}
+
+func (x *ReplicaRow) GetState() ReplicaState {
+	if x != nil {
+		return x.State
+	}
+	return ReplicaState_REPLICA_STATE_UNSPECIFIED
+}
+
+func (x *ReplicaRow) GetSeen() bool {
+	if x != nil {
+		return x.Seen
+	}
+	return false
+}
+
+func (x *ReplicaRow) GetAge() int64 {
+	if x != nil {
+		return x.Age
+	}
+	return 0
+}
+
+func (x *ReplicaRow) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type WatchReplicasResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Full          bool                   `protobuf:"varint,1,opt,name=full" json:"full,omitempty"`
@@ -2738,7 +2953,7 @@ type WatchReplicasResponse struct {
 
 func (x *WatchReplicasResponse) Reset() {
 	*x = WatchReplicasResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2965,7 @@ func (x *WatchReplicasResponse) String() string {
 func (*WatchReplicasResponse) ProtoMessage() {}
 
 func (x *WatchReplicasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[32]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2978,7 @@ func (x *WatchReplicasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReplicasResponse.ProtoReflect.Descriptor instead.
 func (*WatchReplicasResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{32}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchReplicasResponse) GetFull() bool {
@@ -2806,7 +3021,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2818,7 +3033,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[33]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +3046,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{33}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExplainRequest) GetKey() *ReplicaKey {
@@ -2897,7 +3112,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +3124,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[34]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3137,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{34}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ExplainResponse) GetStatus() *ReplicaStatus {
@@ -3012,7 +3227,7 @@ type ExplainedReplica struct {
 
 func (x *ExplainedReplica) Reset() {
 	*x = ExplainedReplica{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3024,7 +3239,7 @@ func (x *ExplainedReplica) String() string {
 func (*ExplainedReplica) ProtoMessage() {}
 
 func (x *ExplainedReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[35]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3037,7 +3252,7 @@ func (x *ExplainedReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedReplica.ProtoReflect.Descriptor instead.
 func (*ExplainedReplica) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{35}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExplainedReplica) GetStatus() *ReplicaStatus {
@@ -3070,7 +3285,7 @@ type Then struct {
 
 func (x *Then) Reset() {
 	*x = Then{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3082,7 +3297,7 @@ func (x *Then) String() string {
 func (*Then) ProtoMessage() {}
 
 func (x *Then) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[36]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3095,7 +3310,7 @@ func (x *Then) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Then.ProtoReflect.Descriptor instead.
 func (*Then) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{36}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Then) GetAt() *timestamppb.Timestamp {
@@ -3136,7 +3351,7 @@ type ListMachinesRequest struct {
 
 func (x *ListMachinesRequest) Reset() {
 	*x = ListMachinesRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3363,7 @@ func (x *ListMachinesRequest) String() string {
 func (*ListMachinesRequest) ProtoMessage() {}
 
 func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[37]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3376,7 @@ func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesRequest.ProtoReflect.Descriptor instead.
 func (*ListMachinesRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{37}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListMachinesRequest) GetMachine() string {
@@ -3192,7 +3407,7 @@ type MachineStatus struct {
 
 func (x *MachineStatus) Reset() {
 	*x = MachineStatus{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3204,7 +3419,7 @@ func (x *MachineStatus) String() string {
 func (*MachineStatus) ProtoMessage() {}
 
 func (x *MachineStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[38]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3217,7 +3432,7 @@ func (x *MachineStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineStatus.ProtoReflect.Descriptor instead.
 func (*MachineStatus) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{38}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *MachineStatus) GetMachine() *Machine {
@@ -3303,7 +3518,7 @@ type DrainRemaining struct {
 
 func (x *DrainRemaining) Reset() {
 	*x = DrainRemaining{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3315,7 +3530,7 @@ func (x *DrainRemaining) String() string {
 func (*DrainRemaining) ProtoMessage() {}
 
 func (x *DrainRemaining) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[39]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3328,7 +3543,7 @@ func (x *DrainRemaining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRemaining.ProtoReflect.Descriptor instead.
 func (*DrainRemaining) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{39}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DrainRemaining) GetKey() *ReplicaKey {
@@ -3354,7 +3569,7 @@ type ListMachinesResponse struct {
 
 func (x *ListMachinesResponse) Reset() {
 	*x = ListMachinesResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3581,7 @@ func (x *ListMachinesResponse) String() string {
 func (*ListMachinesResponse) ProtoMessage() {}
 
 func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[40]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3594,7 @@ func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesResponse.ProtoReflect.Descriptor instead.
 func (*ListMachinesResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{40}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListMachinesResponse) GetMachines() []*MachineStatus {
@@ -3401,7 +3616,7 @@ type LabelMachineRequest struct {
 
 func (x *LabelMachineRequest) Reset() {
 	*x = LabelMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +3628,7 @@ func (x *LabelMachineRequest) String() string {
 func (*LabelMachineRequest) ProtoMessage() {}
 
 func (x *LabelMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[41]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +3641,7 @@ func (x *LabelMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelMachineRequest.ProtoReflect.Descriptor instead.
 func (*LabelMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{41}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *LabelMachineRequest) GetMachine() string {
@@ -3469,7 +3684,7 @@ type RemoveMachineRequest struct {
 
 func (x *RemoveMachineRequest) Reset() {
 	*x = RemoveMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3696,7 @@ func (x *RemoveMachineRequest) String() string {
 func (*RemoveMachineRequest) ProtoMessage() {}
 
 func (x *RemoveMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[42]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3709,7 @@ func (x *RemoveMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMachineRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{42}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RemoveMachineRequest) GetMachine() string {
@@ -3526,7 +3741,7 @@ type RemoveMachineResponse struct {
 
 func (x *RemoveMachineResponse) Reset() {
 	*x = RemoveMachineResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3538,7 +3753,7 @@ func (x *RemoveMachineResponse) String() string {
 func (*RemoveMachineResponse) ProtoMessage() {}
 
 func (x *RemoveMachineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[43]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3551,7 +3766,7 @@ func (x *RemoveMachineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMachineResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMachineResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{43}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 type DrainMachineRequest struct {
@@ -3571,7 +3786,7 @@ type DrainMachineRequest struct {
 
 func (x *DrainMachineRequest) Reset() {
 	*x = DrainMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3583,7 +3798,7 @@ func (x *DrainMachineRequest) String() string {
 func (*DrainMachineRequest) ProtoMessage() {}
 
 func (x *DrainMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[44]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3596,7 +3811,7 @@ func (x *DrainMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainMachineRequest.ProtoReflect.Descriptor instead.
 func (*DrainMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{44}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DrainMachineRequest) GetMachine() string {
@@ -3651,7 +3866,7 @@ type ActivateMachineRequest struct {
 
 func (x *ActivateMachineRequest) Reset() {
 	*x = ActivateMachineRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3663,7 +3878,7 @@ func (x *ActivateMachineRequest) String() string {
 func (*ActivateMachineRequest) ProtoMessage() {}
 
 func (x *ActivateMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[45]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3676,7 +3891,7 @@ func (x *ActivateMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateMachineRequest.ProtoReflect.Descriptor instead.
 func (*ActivateMachineRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{45}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ActivateMachineRequest) GetMachine() string {
@@ -3705,7 +3920,7 @@ type DeclareLostRequest struct {
 
 func (x *DeclareLostRequest) Reset() {
 	*x = DeclareLostRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3717,7 +3932,7 @@ func (x *DeclareLostRequest) String() string {
 func (*DeclareLostRequest) ProtoMessage() {}
 
 func (x *DeclareLostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[46]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3730,7 +3945,7 @@ func (x *DeclareLostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareLostRequest.ProtoReflect.Descriptor instead.
 func (*DeclareLostRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{46}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DeclareLostRequest) GetMachines() []string {
@@ -3763,7 +3978,7 @@ type DeclareLostResponse struct {
 
 func (x *DeclareLostResponse) Reset() {
 	*x = DeclareLostResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3775,7 +3990,7 @@ func (x *DeclareLostResponse) String() string {
 func (*DeclareLostResponse) ProtoMessage() {}
 
 func (x *DeclareLostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[47]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3788,7 +4003,7 @@ func (x *DeclareLostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareLostResponse.ProtoReflect.Descriptor instead.
 func (*DeclareLostResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{47}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DeclareLostResponse) GetMachines() []*MachineStatus {
@@ -3810,7 +4025,7 @@ type SetSecretRequest struct {
 
 func (x *SetSecretRequest) Reset() {
 	*x = SetSecretRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3822,7 +4037,7 @@ func (x *SetSecretRequest) String() string {
 func (*SetSecretRequest) ProtoMessage() {}
 
 func (x *SetSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[48]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3835,7 +4050,7 @@ func (x *SetSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecretRequest.ProtoReflect.Descriptor instead.
 func (*SetSecretRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{48}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SetSecretRequest) GetTenant() string {
@@ -3878,7 +4093,7 @@ type SecretInfo struct {
 
 func (x *SecretInfo) Reset() {
 	*x = SecretInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3890,7 +4105,7 @@ func (x *SecretInfo) String() string {
 func (*SecretInfo) ProtoMessage() {}
 
 func (x *SecretInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[49]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3903,7 +4118,7 @@ func (x *SecretInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretInfo.ProtoReflect.Descriptor instead.
 func (*SecretInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{49}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SecretInfo) GetTenant() string {
@@ -3943,7 +4158,7 @@ type ListSecretsRequest struct {
 
 func (x *ListSecretsRequest) Reset() {
 	*x = ListSecretsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3955,7 +4170,7 @@ func (x *ListSecretsRequest) String() string {
 func (*ListSecretsRequest) ProtoMessage() {}
 
 func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[50]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3968,7 +4183,7 @@ func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretsRequest.ProtoReflect.Descriptor instead.
 func (*ListSecretsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{50}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListSecretsRequest) GetTenant() string {
@@ -3987,7 +4202,7 @@ type ListSecretsResponse struct {
 
 func (x *ListSecretsResponse) Reset() {
 	*x = ListSecretsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3999,7 +4214,7 @@ func (x *ListSecretsResponse) String() string {
 func (*ListSecretsResponse) ProtoMessage() {}
 
 func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[51]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4012,7 +4227,7 @@ func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretsResponse.ProtoReflect.Descriptor instead.
 func (*ListSecretsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{51}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListSecretsResponse) GetSecrets() []*SecretInfo {
@@ -4033,7 +4248,7 @@ type DeleteSecretRequest struct {
 
 func (x *DeleteSecretRequest) Reset() {
 	*x = DeleteSecretRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4045,7 +4260,7 @@ func (x *DeleteSecretRequest) String() string {
 func (*DeleteSecretRequest) ProtoMessage() {}
 
 func (x *DeleteSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[52]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4058,7 +4273,7 @@ func (x *DeleteSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecretRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSecretRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{52}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DeleteSecretRequest) GetTenant() string {
@@ -4090,7 +4305,7 @@ type DeleteSecretResponse struct {
 
 func (x *DeleteSecretResponse) Reset() {
 	*x = DeleteSecretResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4102,7 +4317,7 @@ func (x *DeleteSecretResponse) String() string {
 func (*DeleteSecretResponse) ProtoMessage() {}
 
 func (x *DeleteSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[53]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4115,7 +4330,7 @@ func (x *DeleteSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecretResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSecretResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{53}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{56}
 }
 
 type SetRegistryCredentialRequest struct {
@@ -4131,7 +4346,7 @@ type SetRegistryCredentialRequest struct {
 
 func (x *SetRegistryCredentialRequest) Reset() {
 	*x = SetRegistryCredentialRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4143,7 +4358,7 @@ func (x *SetRegistryCredentialRequest) String() string {
 func (*SetRegistryCredentialRequest) ProtoMessage() {}
 
 func (x *SetRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[54]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4156,7 +4371,7 @@ func (x *SetRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRegistryCredentialRequest.ProtoReflect.Descriptor instead.
 func (*SetRegistryCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{54}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SetRegistryCredentialRequest) GetTenant() string {
@@ -4205,7 +4420,7 @@ type RegistryCredentialInfo struct {
 
 func (x *RegistryCredentialInfo) Reset() {
 	*x = RegistryCredentialInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4217,7 +4432,7 @@ func (x *RegistryCredentialInfo) String() string {
 func (*RegistryCredentialInfo) ProtoMessage() {}
 
 func (x *RegistryCredentialInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[55]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4230,7 +4445,7 @@ func (x *RegistryCredentialInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryCredentialInfo.ProtoReflect.Descriptor instead.
 func (*RegistryCredentialInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{55}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RegistryCredentialInfo) GetTenant() string {
@@ -4263,7 +4478,7 @@ type ListRegistryCredentialsRequest struct {
 
 func (x *ListRegistryCredentialsRequest) Reset() {
 	*x = ListRegistryCredentialsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4275,7 +4490,7 @@ func (x *ListRegistryCredentialsRequest) String() string {
 func (*ListRegistryCredentialsRequest) ProtoMessage() {}
 
 func (x *ListRegistryCredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[56]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4288,7 +4503,7 @@ func (x *ListRegistryCredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegistryCredentialsRequest.ProtoReflect.Descriptor instead.
 func (*ListRegistryCredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{56}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListRegistryCredentialsRequest) GetTenant() string {
@@ -4307,7 +4522,7 @@ type ListRegistryCredentialsResponse struct {
 
 func (x *ListRegistryCredentialsResponse) Reset() {
 	*x = ListRegistryCredentialsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4319,7 +4534,7 @@ func (x *ListRegistryCredentialsResponse) String() string {
 func (*ListRegistryCredentialsResponse) ProtoMessage() {}
 
 func (x *ListRegistryCredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[57]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4332,7 +4547,7 @@ func (x *ListRegistryCredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegistryCredentialsResponse.ProtoReflect.Descriptor instead.
 func (*ListRegistryCredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{57}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListRegistryCredentialsResponse) GetCredentials() []*RegistryCredentialInfo {
@@ -4353,7 +4568,7 @@ type DeleteRegistryCredentialRequest struct {
 
 func (x *DeleteRegistryCredentialRequest) Reset() {
 	*x = DeleteRegistryCredentialRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4365,7 +4580,7 @@ func (x *DeleteRegistryCredentialRequest) String() string {
 func (*DeleteRegistryCredentialRequest) ProtoMessage() {}
 
 func (x *DeleteRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[58]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4378,7 +4593,7 @@ func (x *DeleteRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRegistryCredentialRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRegistryCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{58}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DeleteRegistryCredentialRequest) GetTenant() string {
@@ -4410,7 +4625,7 @@ type DeleteRegistryCredentialResponse struct {
 
 func (x *DeleteRegistryCredentialResponse) Reset() {
 	*x = DeleteRegistryCredentialResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4422,7 +4637,7 @@ func (x *DeleteRegistryCredentialResponse) String() string {
 func (*DeleteRegistryCredentialResponse) ProtoMessage() {}
 
 func (x *DeleteRegistryCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[59]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4435,7 +4650,7 @@ func (x *DeleteRegistryCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRegistryCredentialResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRegistryCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{59}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
 }
 
 type GetClusterRequest struct {
@@ -4446,7 +4661,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4458,7 +4673,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[60]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4471,7 +4686,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{60}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{63}
 }
 
 type GetClusterResponse struct {
@@ -4503,7 +4718,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4515,7 +4730,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[61]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4528,7 +4743,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{61}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GetClusterResponse) GetSettings() *ClusterSettings {
@@ -4658,7 +4873,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4670,7 +4885,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[62]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4683,7 +4898,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{62}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *CreateTokenRequest) GetPurpose() TokenPurpose {
@@ -4738,7 +4953,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4750,7 +4965,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[63]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4763,7 +4978,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{63}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -4797,7 +5012,7 @@ type TokenInfo struct {
 
 func (x *TokenInfo) Reset() {
 	*x = TokenInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4809,7 +5024,7 @@ func (x *TokenInfo) String() string {
 func (*TokenInfo) ProtoMessage() {}
 
 func (x *TokenInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[64]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4822,7 +5037,7 @@ func (x *TokenInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenInfo.ProtoReflect.Descriptor instead.
 func (*TokenInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{64}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *TokenInfo) GetId() string {
@@ -4889,7 +5104,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4901,7 +5116,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[65]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4914,7 +5129,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{65}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{68}
 }
 
 type ListTokensResponse struct {
@@ -4926,7 +5141,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4938,7 +5153,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[66]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4951,7 +5166,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{66}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ListTokensResponse) GetTokens() []*TokenInfo {
@@ -4971,7 +5186,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4983,7 +5198,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[67]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4996,7 +5211,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{67}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5021,7 +5236,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5033,7 +5248,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[68]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5046,7 +5261,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{68}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{71}
 }
 
 type ListEventsRequest struct {
@@ -5066,7 +5281,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5078,7 +5293,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[69]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5091,7 +5306,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{69}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListEventsRequest) GetTenant() string {
@@ -5159,7 +5374,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5171,7 +5386,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[70]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5184,7 +5399,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{70}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Transition {
@@ -5204,7 +5419,7 @@ type ListUsageRequest struct {
 
 func (x *ListUsageRequest) Reset() {
 	*x = ListUsageRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5216,7 +5431,7 @@ func (x *ListUsageRequest) String() string {
 func (*ListUsageRequest) ProtoMessage() {}
 
 func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[71]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5229,7 +5444,7 @@ func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageRequest.ProtoReflect.Descriptor instead.
 func (*ListUsageRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{71}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListUsageRequest) GetTenant() string {
@@ -5256,7 +5471,7 @@ type ListUsageResponse struct {
 
 func (x *ListUsageResponse) Reset() {
 	*x = ListUsageResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5268,7 +5483,7 @@ func (x *ListUsageResponse) String() string {
 func (*ListUsageResponse) ProtoMessage() {}
 
 func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[72]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5281,7 +5496,7 @@ func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageResponse.ProtoReflect.Descriptor instead.
 func (*ListUsageResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{72}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListUsageResponse) GetMembers() []*MemberUsage {
@@ -5317,7 +5532,7 @@ type WatchUsageRequest struct {
 
 func (x *WatchUsageRequest) Reset() {
 	*x = WatchUsageRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5329,7 +5544,7 @@ func (x *WatchUsageRequest) String() string {
 func (*WatchUsageRequest) ProtoMessage() {}
 
 func (x *WatchUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[73]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5342,7 +5557,7 @@ func (x *WatchUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUsageRequest.ProtoReflect.Descriptor instead.
 func (*WatchUsageRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{73}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *WatchUsageRequest) GetTenant() string {
@@ -5416,7 +5631,7 @@ type ReplicaUsage struct {
 
 func (x *ReplicaUsage) Reset() {
 	*x = ReplicaUsage{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5428,7 +5643,7 @@ func (x *ReplicaUsage) String() string {
 func (*ReplicaUsage) ProtoMessage() {}
 
 func (x *ReplicaUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[74]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5441,7 +5656,7 @@ func (x *ReplicaUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaUsage.ProtoReflect.Descriptor instead.
 func (*ReplicaUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{74}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ReplicaUsage) GetKey() *ReplicaKey {
@@ -5493,7 +5708,7 @@ type MachineReport struct {
 
 func (x *MachineReport) Reset() {
 	*x = MachineReport{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5505,7 +5720,7 @@ func (x *MachineReport) String() string {
 func (*MachineReport) ProtoMessage() {}
 
 func (x *MachineReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[75]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5518,7 +5733,7 @@ func (x *MachineReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineReport.ProtoReflect.Descriptor instead.
 func (*MachineReport) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{75}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *MachineReport) GetId() string {
@@ -5563,7 +5778,7 @@ type WatchUsageResponse struct {
 
 func (x *WatchUsageResponse) Reset() {
 	*x = WatchUsageResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5575,7 +5790,7 @@ func (x *WatchUsageResponse) String() string {
 func (*WatchUsageResponse) ProtoMessage() {}
 
 func (x *WatchUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[76]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5588,7 +5803,7 @@ func (x *WatchUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUsageResponse.ProtoReflect.Descriptor instead.
 func (*WatchUsageResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{76}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *WatchUsageResponse) GetFull() bool {
@@ -5630,7 +5845,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5642,7 +5857,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[77]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5655,7 +5870,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{77}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *LogsRequest) GetTenant() string {
@@ -5739,7 +5954,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[78]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5751,7 +5966,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[78]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5764,7 +5979,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{78}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *LogsResponse) GetLines() []*LogLine {
@@ -5797,7 +6012,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[79]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5809,7 +6024,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[79]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5822,7 +6037,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{79}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ExecRequest) GetStart() *ExecWork {
@@ -5902,7 +6117,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[80]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5914,7 +6129,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[80]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5927,7 +6142,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{80}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ExecResponse) GetData() isExecResponse_Data {
@@ -5997,7 +6212,7 @@ type PortForwardRequest struct {
 
 func (x *PortForwardRequest) Reset() {
 	*x = PortForwardRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[81]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6009,7 +6224,7 @@ func (x *PortForwardRequest) String() string {
 func (*PortForwardRequest) ProtoMessage() {}
 
 func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[81]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6022,7 +6237,7 @@ func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
 func (*PortForwardRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{81}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *PortForwardRequest) GetStart() *PortForwardStart {
@@ -6054,7 +6269,7 @@ type PortForwardStart struct {
 
 func (x *PortForwardStart) Reset() {
 	*x = PortForwardStart{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[82]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6066,7 +6281,7 @@ func (x *PortForwardStart) String() string {
 func (*PortForwardStart) ProtoMessage() {}
 
 func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[82]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6079,7 +6294,7 @@ func (x *PortForwardStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardStart.ProtoReflect.Descriptor instead.
 func (*PortForwardStart) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{82}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *PortForwardStart) GetKey() *ReplicaKey {
@@ -6124,7 +6339,7 @@ type PortForwardResponse struct {
 
 func (x *PortForwardResponse) Reset() {
 	*x = PortForwardResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[83]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6136,7 +6351,7 @@ func (x *PortForwardResponse) String() string {
 func (*PortForwardResponse) ProtoMessage() {}
 
 func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[83]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6149,7 +6364,7 @@ func (x *PortForwardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardResponse.ProtoReflect.Descriptor instead.
 func (*PortForwardResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{83}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *PortForwardResponse) GetData() isPortForwardResponse_Data {
@@ -6219,7 +6434,7 @@ type PortForwardOpened struct {
 
 func (x *PortForwardOpened) Reset() {
 	*x = PortForwardOpened{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[84]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6231,7 +6446,7 @@ func (x *PortForwardOpened) String() string {
 func (*PortForwardOpened) ProtoMessage() {}
 
 func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[84]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6244,7 +6459,7 @@ func (x *PortForwardOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardOpened.ProtoReflect.Descriptor instead.
 func (*PortForwardOpened) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{84}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *PortForwardOpened) GetKey() *ReplicaKey {
@@ -6273,7 +6488,7 @@ type CopyRequest struct {
 
 func (x *CopyRequest) Reset() {
 	*x = CopyRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[85]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6285,7 +6500,7 @@ func (x *CopyRequest) String() string {
 func (*CopyRequest) ProtoMessage() {}
 
 func (x *CopyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[85]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6298,7 +6513,7 @@ func (x *CopyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
 func (*CopyRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{85}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *CopyRequest) GetStart() *CopyWork {
@@ -6329,7 +6544,7 @@ type CopyResponse struct {
 
 func (x *CopyResponse) Reset() {
 	*x = CopyResponse{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[86]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6341,7 +6556,7 @@ func (x *CopyResponse) String() string {
 func (*CopyResponse) ProtoMessage() {}
 
 func (x *CopyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[86]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6354,7 +6569,7 @@ func (x *CopyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyResponse.ProtoReflect.Descriptor instead.
 func (*CopyResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{86}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *CopyResponse) GetData() isCopyResponse_Data {
@@ -6422,7 +6637,7 @@ type GetAuthorityRequest struct {
 
 func (x *GetAuthorityRequest) Reset() {
 	*x = GetAuthorityRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[87]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6434,7 +6649,7 @@ func (x *GetAuthorityRequest) String() string {
 func (*GetAuthorityRequest) ProtoMessage() {}
 
 func (x *GetAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[87]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6447,7 +6662,7 @@ func (x *GetAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*GetAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{87}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{90}
 }
 
 type AuthorityInfo struct {
@@ -6463,7 +6678,7 @@ type AuthorityInfo struct {
 
 func (x *AuthorityInfo) Reset() {
 	*x = AuthorityInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[88]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6475,7 +6690,7 @@ func (x *AuthorityInfo) String() string {
 func (*AuthorityInfo) ProtoMessage() {}
 
 func (x *AuthorityInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[88]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6488,7 +6703,7 @@ func (x *AuthorityInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityInfo.ProtoReflect.Descriptor instead.
 func (*AuthorityInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{88}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *AuthorityInfo) GetNumber() uint32 {
@@ -6526,7 +6741,7 @@ type Follower struct {
 
 func (x *Follower) Reset() {
 	*x = Follower{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[89]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6538,7 +6753,7 @@ func (x *Follower) String() string {
 func (*Follower) ProtoMessage() {}
 
 func (x *Follower) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[89]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6551,7 +6766,7 @@ func (x *Follower) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Follower.ProtoReflect.Descriptor instead.
 func (*Follower) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{89}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Follower) GetKind() string {
@@ -6599,7 +6814,7 @@ type AuthorityStatus struct {
 
 func (x *AuthorityStatus) Reset() {
 	*x = AuthorityStatus{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[90]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6611,7 +6826,7 @@ func (x *AuthorityStatus) String() string {
 func (*AuthorityStatus) ProtoMessage() {}
 
 func (x *AuthorityStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[90]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6624,7 +6839,7 @@ func (x *AuthorityStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityStatus.ProtoReflect.Descriptor instead.
 func (*AuthorityStatus) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{90}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *AuthorityStatus) GetCurrent() *AuthorityInfo {
@@ -6708,7 +6923,7 @@ type RotateAuthorityRequest struct {
 
 func (x *RotateAuthorityRequest) Reset() {
 	*x = RotateAuthorityRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[91]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6720,7 +6935,7 @@ func (x *RotateAuthorityRequest) String() string {
 func (*RotateAuthorityRequest) ProtoMessage() {}
 
 func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[91]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6733,7 +6948,7 @@ func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{91}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *RotateAuthorityRequest) GetDeadline() *durationpb.Duration {
@@ -6761,7 +6976,7 @@ type FinishRotationRequest struct {
 
 func (x *FinishRotationRequest) Reset() {
 	*x = FinishRotationRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[92]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6773,7 +6988,7 @@ func (x *FinishRotationRequest) String() string {
 func (*FinishRotationRequest) ProtoMessage() {}
 
 func (x *FinishRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[92]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6786,7 +7001,7 @@ func (x *FinishRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRotationRequest.ProtoReflect.Descriptor instead.
 func (*FinishRotationRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{92}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *FinishRotationRequest) GetForce() bool {
@@ -7014,7 +7229,24 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"up_to_date\x18\a \x01(\bR\bupToDate\"L\n" +
 	"\x14ListReplicasResponse\x124\n" +
-	"\breplicas\x18\x01 \x03(\v2\x18.argosy.v1.ReplicaStatusR\breplicas\"\x92\x01\n" +
+	"\breplicas\x18\x01 \x03(\v2\x18.argosy.v1.ReplicaStatusR\breplicas\"G\n" +
+	"\x17ListReplicaRowsResponse\x12,\n" +
+	"\x06stacks\x18\x01 \x03(\v2\x14.argosy.v1.StackRowsR\x06stacks\"v\n" +
+	"\tStackRows\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x14\n" +
+	"\x05stack\x18\x03 \x01(\tR\x05stack\x12)\n" +
+	"\x04rows\x18\x04 \x03(\v2\x15.argosy.v1.ReplicaRowR\x04rows\"\xfe\x01\n" +
+	"\n" +
+	"ReplicaRow\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12*\n" +
+	"\x04goal\x18\x02 \x01(\x0e2\x16.argosy.v1.ReplicaGoalR\x04goal\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x12!\n" +
+	"\fmachine_name\x18\x04 \x01(\tR\vmachineName\x12-\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x17.argosy.v1.ReplicaStateR\x05state\x12\x12\n" +
+	"\x04seen\x18\x06 \x01(\bR\x04seen\x12\x10\n" +
+	"\x03age\x18\a \x01(\x03R\x03age\x12\x18\n" +
+	"\amessage\x18\b \x01(\tR\amessage\"\x92\x01\n" +
 	"\x15WatchReplicasResponse\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x124\n" +
 	"\breplicas\x18\x02 \x03(\v2\x18.argosy.v1.ReplicaStatusR\breplicas\x12/\n" +
@@ -7343,7 +7575,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x1aROTATION_PHASE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ROTATION_PHASE_NONE\x10\x01\x12\x1c\n" +
 	"\x18ROTATION_PHASE_SPREADING\x10\x02\x12\x1b\n" +
-	"\x17ROTATION_PHASE_RENEWING\x10\x032\xcc\x06\n" +
+	"\x17ROTATION_PHASE_RENEWING\x10\x032\xa5\a\n" +
 	"\n" +
 	"AppService\x127\n" +
 	"\x04Plan\x12\x16.argosy.v1.PlanRequest\x1a\x17.argosy.v1.PlanResponse\x12:\n" +
@@ -7354,7 +7586,8 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\bRollback\x12\x1a.argosy.v1.RollbackRequest\x1a\x18.argosy.v1.ApplyResponse\x12@\n" +
 	"\aRestart\x12\x19.argosy.v1.RestartRequest\x1a\x1a.argosy.v1.RestartResponse\x12F\n" +
 	"\tDeleteApp\x12\x1b.argosy.v1.DeleteAppRequest\x1a\x1c.argosy.v1.DeleteAppResponse\x12O\n" +
-	"\fListReplicas\x12\x1e.argosy.v1.ListReplicasRequest\x1a\x1f.argosy.v1.ListReplicasResponse\x12U\n" +
+	"\fListReplicas\x12\x1e.argosy.v1.ListReplicasRequest\x1a\x1f.argosy.v1.ListReplicasResponse\x12W\n" +
+	"\x0fListReplicaRows\x12\x1e.argosy.v1.ListReplicasRequest\x1a\".argosy.v1.ListReplicaRowsResponse0\x01\x12U\n" +
 	"\x0eListReplicasAt\x12 .argosy.v1.ListReplicasAtRequest\x1a!.argosy.v1.ListReplicasAtResponse\x12S\n" +
 	"\rWatchReplicas\x12\x1e.argosy.v1.ListReplicasRequest\x1a .argosy.v1.WatchReplicasResponse0\x01\x12@\n" +
 	"\aExplain\x12\x19.argosy.v1.ExplainRequest\x1a\x1a.argosy.v1.ExplainResponse2\xe7\x03\n" +
@@ -7406,7 +7639,7 @@ func file_argosy_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 98)
+var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 101)
 var file_argosy_v1_cluster_proto_goTypes = []any{
 	(ChangeKind)(0),                          // 0: argosy.v1.ChangeKind
 	(RemedyKind)(0),                          // 1: argosy.v1.RemedyKind
@@ -7444,104 +7677,108 @@ var file_argosy_v1_cluster_proto_goTypes = []any{
 	(*PastReplica)(nil),                      // 33: argosy.v1.PastReplica
 	(*ReplicaStatus)(nil),                    // 34: argosy.v1.ReplicaStatus
 	(*ListReplicasResponse)(nil),             // 35: argosy.v1.ListReplicasResponse
-	(*WatchReplicasResponse)(nil),            // 36: argosy.v1.WatchReplicasResponse
-	(*ExplainRequest)(nil),                   // 37: argosy.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 38: argosy.v1.ExplainResponse
-	(*ExplainedReplica)(nil),                 // 39: argosy.v1.ExplainedReplica
-	(*Then)(nil),                             // 40: argosy.v1.Then
-	(*ListMachinesRequest)(nil),              // 41: argosy.v1.ListMachinesRequest
-	(*MachineStatus)(nil),                    // 42: argosy.v1.MachineStatus
-	(*DrainRemaining)(nil),                   // 43: argosy.v1.DrainRemaining
-	(*ListMachinesResponse)(nil),             // 44: argosy.v1.ListMachinesResponse
-	(*LabelMachineRequest)(nil),              // 45: argosy.v1.LabelMachineRequest
-	(*RemoveMachineRequest)(nil),             // 46: argosy.v1.RemoveMachineRequest
-	(*RemoveMachineResponse)(nil),            // 47: argosy.v1.RemoveMachineResponse
-	(*DrainMachineRequest)(nil),              // 48: argosy.v1.DrainMachineRequest
-	(*ActivateMachineRequest)(nil),           // 49: argosy.v1.ActivateMachineRequest
-	(*DeclareLostRequest)(nil),               // 50: argosy.v1.DeclareLostRequest
-	(*DeclareLostResponse)(nil),              // 51: argosy.v1.DeclareLostResponse
-	(*SetSecretRequest)(nil),                 // 52: argosy.v1.SetSecretRequest
-	(*SecretInfo)(nil),                       // 53: argosy.v1.SecretInfo
-	(*ListSecretsRequest)(nil),               // 54: argosy.v1.ListSecretsRequest
-	(*ListSecretsResponse)(nil),              // 55: argosy.v1.ListSecretsResponse
-	(*DeleteSecretRequest)(nil),              // 56: argosy.v1.DeleteSecretRequest
-	(*DeleteSecretResponse)(nil),             // 57: argosy.v1.DeleteSecretResponse
-	(*SetRegistryCredentialRequest)(nil),     // 58: argosy.v1.SetRegistryCredentialRequest
-	(*RegistryCredentialInfo)(nil),           // 59: argosy.v1.RegistryCredentialInfo
-	(*ListRegistryCredentialsRequest)(nil),   // 60: argosy.v1.ListRegistryCredentialsRequest
-	(*ListRegistryCredentialsResponse)(nil),  // 61: argosy.v1.ListRegistryCredentialsResponse
-	(*DeleteRegistryCredentialRequest)(nil),  // 62: argosy.v1.DeleteRegistryCredentialRequest
-	(*DeleteRegistryCredentialResponse)(nil), // 63: argosy.v1.DeleteRegistryCredentialResponse
-	(*GetClusterRequest)(nil),                // 64: argosy.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),               // 65: argosy.v1.GetClusterResponse
-	(*CreateTokenRequest)(nil),               // 66: argosy.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),              // 67: argosy.v1.CreateTokenResponse
-	(*TokenInfo)(nil),                        // 68: argosy.v1.TokenInfo
-	(*ListTokensRequest)(nil),                // 69: argosy.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),               // 70: argosy.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),               // 71: argosy.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),              // 72: argosy.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),                // 73: argosy.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),               // 74: argosy.v1.ListEventsResponse
-	(*ListUsageRequest)(nil),                 // 75: argosy.v1.ListUsageRequest
-	(*ListUsageResponse)(nil),                // 76: argosy.v1.ListUsageResponse
-	(*WatchUsageRequest)(nil),                // 77: argosy.v1.WatchUsageRequest
-	(*ReplicaUsage)(nil),                     // 78: argosy.v1.ReplicaUsage
-	(*MachineReport)(nil),                    // 79: argosy.v1.MachineReport
-	(*WatchUsageResponse)(nil),               // 80: argosy.v1.WatchUsageResponse
-	(*LogsRequest)(nil),                      // 81: argosy.v1.LogsRequest
-	(*LogsResponse)(nil),                     // 82: argosy.v1.LogsResponse
-	(*ExecRequest)(nil),                      // 83: argosy.v1.ExecRequest
-	(*ExecResponse)(nil),                     // 84: argosy.v1.ExecResponse
-	(*PortForwardRequest)(nil),               // 85: argosy.v1.PortForwardRequest
-	(*PortForwardStart)(nil),                 // 86: argosy.v1.PortForwardStart
-	(*PortForwardResponse)(nil),              // 87: argosy.v1.PortForwardResponse
-	(*PortForwardOpened)(nil),                // 88: argosy.v1.PortForwardOpened
-	(*CopyRequest)(nil),                      // 89: argosy.v1.CopyRequest
-	(*CopyResponse)(nil),                     // 90: argosy.v1.CopyResponse
-	(*GetAuthorityRequest)(nil),              // 91: argosy.v1.GetAuthorityRequest
-	(*AuthorityInfo)(nil),                    // 92: argosy.v1.AuthorityInfo
-	(*Follower)(nil),                         // 93: argosy.v1.Follower
-	(*AuthorityStatus)(nil),                  // 94: argosy.v1.AuthorityStatus
-	(*RotateAuthorityRequest)(nil),           // 95: argosy.v1.RotateAuthorityRequest
-	(*FinishRotationRequest)(nil),            // 96: argosy.v1.FinishRotationRequest
-	nil,                                      // 97: argosy.v1.Remedy.SetLabelsEntry
-	nil,                                      // 98: argosy.v1.ScaleRequest.CountsEntry
-	nil,                                      // 99: argosy.v1.ExplainResponse.MachineNamesEntry
-	nil,                                      // 100: argosy.v1.LabelMachineRequest.SetEntry
-	nil,                                      // 101: argosy.v1.ListUsageResponse.MachinesEntry
-	(*AppSpec)(nil),                          // 102: argosy.v1.AppSpec
-	(*ReplicaKey)(nil),                       // 103: argosy.v1.ReplicaKey
-	(*Reason)(nil),                           // 104: argosy.v1.Reason
-	(*App)(nil),                              // 105: argosy.v1.App
-	(*Revision)(nil),                         // 106: argosy.v1.Revision
-	(*timestamppb.Timestamp)(nil),            // 107: google.protobuf.Timestamp
-	(*Replica)(nil),                          // 108: argosy.v1.Replica
-	(*ReplicaObservation)(nil),               // 109: argosy.v1.ReplicaObservation
-	(*durationpb.Duration)(nil),              // 110: google.protobuf.Duration
-	(ReplicaState)(0),                        // 111: argosy.v1.ReplicaState
-	(*MachineVerdict)(nil),                   // 112: argosy.v1.MachineVerdict
-	(*Volume)(nil),                           // 113: argosy.v1.Volume
-	(*Transition)(nil),                       // 114: argosy.v1.Transition
-	(*Machine)(nil),                          // 115: argosy.v1.Machine
-	(MachineCondition)(0),                    // 116: argosy.v1.MachineCondition
-	(*MachineUsage)(nil),                     // 117: argosy.v1.MachineUsage
-	(*ClusterSettings)(nil),                  // 118: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 119: argosy.v1.MemberUsage
-	(*Traffic)(nil),                          // 120: argosy.v1.Traffic
-	(*LogLine)(nil),                          // 121: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 122: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 123: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 124: argosy.v1.WorkEnd
-	(*Flow)(nil),                             // 125: argosy.v1.Flow
-	(*CopyWork)(nil),                         // 126: argosy.v1.CopyWork
-	(*FileStat)(nil),                         // 127: argosy.v1.FileStat
+	(*ListReplicaRowsResponse)(nil),          // 36: argosy.v1.ListReplicaRowsResponse
+	(*StackRows)(nil),                        // 37: argosy.v1.StackRows
+	(*ReplicaRow)(nil),                       // 38: argosy.v1.ReplicaRow
+	(*WatchReplicasResponse)(nil),            // 39: argosy.v1.WatchReplicasResponse
+	(*ExplainRequest)(nil),                   // 40: argosy.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 41: argosy.v1.ExplainResponse
+	(*ExplainedReplica)(nil),                 // 42: argosy.v1.ExplainedReplica
+	(*Then)(nil),                             // 43: argosy.v1.Then
+	(*ListMachinesRequest)(nil),              // 44: argosy.v1.ListMachinesRequest
+	(*MachineStatus)(nil),                    // 45: argosy.v1.MachineStatus
+	(*DrainRemaining)(nil),                   // 46: argosy.v1.DrainRemaining
+	(*ListMachinesResponse)(nil),             // 47: argosy.v1.ListMachinesResponse
+	(*LabelMachineRequest)(nil),              // 48: argosy.v1.LabelMachineRequest
+	(*RemoveMachineRequest)(nil),             // 49: argosy.v1.RemoveMachineRequest
+	(*RemoveMachineResponse)(nil),            // 50: argosy.v1.RemoveMachineResponse
+	(*DrainMachineRequest)(nil),              // 51: argosy.v1.DrainMachineRequest
+	(*ActivateMachineRequest)(nil),           // 52: argosy.v1.ActivateMachineRequest
+	(*DeclareLostRequest)(nil),               // 53: argosy.v1.DeclareLostRequest
+	(*DeclareLostResponse)(nil),              // 54: argosy.v1.DeclareLostResponse
+	(*SetSecretRequest)(nil),                 // 55: argosy.v1.SetSecretRequest
+	(*SecretInfo)(nil),                       // 56: argosy.v1.SecretInfo
+	(*ListSecretsRequest)(nil),               // 57: argosy.v1.ListSecretsRequest
+	(*ListSecretsResponse)(nil),              // 58: argosy.v1.ListSecretsResponse
+	(*DeleteSecretRequest)(nil),              // 59: argosy.v1.DeleteSecretRequest
+	(*DeleteSecretResponse)(nil),             // 60: argosy.v1.DeleteSecretResponse
+	(*SetRegistryCredentialRequest)(nil),     // 61: argosy.v1.SetRegistryCredentialRequest
+	(*RegistryCredentialInfo)(nil),           // 62: argosy.v1.RegistryCredentialInfo
+	(*ListRegistryCredentialsRequest)(nil),   // 63: argosy.v1.ListRegistryCredentialsRequest
+	(*ListRegistryCredentialsResponse)(nil),  // 64: argosy.v1.ListRegistryCredentialsResponse
+	(*DeleteRegistryCredentialRequest)(nil),  // 65: argosy.v1.DeleteRegistryCredentialRequest
+	(*DeleteRegistryCredentialResponse)(nil), // 66: argosy.v1.DeleteRegistryCredentialResponse
+	(*GetClusterRequest)(nil),                // 67: argosy.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),               // 68: argosy.v1.GetClusterResponse
+	(*CreateTokenRequest)(nil),               // 69: argosy.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),              // 70: argosy.v1.CreateTokenResponse
+	(*TokenInfo)(nil),                        // 71: argosy.v1.TokenInfo
+	(*ListTokensRequest)(nil),                // 72: argosy.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),               // 73: argosy.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),               // 74: argosy.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),              // 75: argosy.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),                // 76: argosy.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),               // 77: argosy.v1.ListEventsResponse
+	(*ListUsageRequest)(nil),                 // 78: argosy.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),                // 79: argosy.v1.ListUsageResponse
+	(*WatchUsageRequest)(nil),                // 80: argosy.v1.WatchUsageRequest
+	(*ReplicaUsage)(nil),                     // 81: argosy.v1.ReplicaUsage
+	(*MachineReport)(nil),                    // 82: argosy.v1.MachineReport
+	(*WatchUsageResponse)(nil),               // 83: argosy.v1.WatchUsageResponse
+	(*LogsRequest)(nil),                      // 84: argosy.v1.LogsRequest
+	(*LogsResponse)(nil),                     // 85: argosy.v1.LogsResponse
+	(*ExecRequest)(nil),                      // 86: argosy.v1.ExecRequest
+	(*ExecResponse)(nil),                     // 87: argosy.v1.ExecResponse
+	(*PortForwardRequest)(nil),               // 88: argosy.v1.PortForwardRequest
+	(*PortForwardStart)(nil),                 // 89: argosy.v1.PortForwardStart
+	(*PortForwardResponse)(nil),              // 90: argosy.v1.PortForwardResponse
+	(*PortForwardOpened)(nil),                // 91: argosy.v1.PortForwardOpened
+	(*CopyRequest)(nil),                      // 92: argosy.v1.CopyRequest
+	(*CopyResponse)(nil),                     // 93: argosy.v1.CopyResponse
+	(*GetAuthorityRequest)(nil),              // 94: argosy.v1.GetAuthorityRequest
+	(*AuthorityInfo)(nil),                    // 95: argosy.v1.AuthorityInfo
+	(*Follower)(nil),                         // 96: argosy.v1.Follower
+	(*AuthorityStatus)(nil),                  // 97: argosy.v1.AuthorityStatus
+	(*RotateAuthorityRequest)(nil),           // 98: argosy.v1.RotateAuthorityRequest
+	(*FinishRotationRequest)(nil),            // 99: argosy.v1.FinishRotationRequest
+	nil,                                      // 100: argosy.v1.Remedy.SetLabelsEntry
+	nil,                                      // 101: argosy.v1.ScaleRequest.CountsEntry
+	nil,                                      // 102: argosy.v1.ExplainResponse.MachineNamesEntry
+	nil,                                      // 103: argosy.v1.LabelMachineRequest.SetEntry
+	nil,                                      // 104: argosy.v1.ListUsageResponse.MachinesEntry
+	(*AppSpec)(nil),                          // 105: argosy.v1.AppSpec
+	(*ReplicaKey)(nil),                       // 106: argosy.v1.ReplicaKey
+	(*Reason)(nil),                           // 107: argosy.v1.Reason
+	(*App)(nil),                              // 108: argosy.v1.App
+	(*Revision)(nil),                         // 109: argosy.v1.Revision
+	(*timestamppb.Timestamp)(nil),            // 110: google.protobuf.Timestamp
+	(*Replica)(nil),                          // 111: argosy.v1.Replica
+	(*ReplicaObservation)(nil),               // 112: argosy.v1.ReplicaObservation
+	(*durationpb.Duration)(nil),              // 113: google.protobuf.Duration
+	(ReplicaState)(0),                        // 114: argosy.v1.ReplicaState
+	(ReplicaGoal)(0),                         // 115: argosy.v1.ReplicaGoal
+	(*MachineVerdict)(nil),                   // 116: argosy.v1.MachineVerdict
+	(*Volume)(nil),                           // 117: argosy.v1.Volume
+	(*Transition)(nil),                       // 118: argosy.v1.Transition
+	(*Machine)(nil),                          // 119: argosy.v1.Machine
+	(MachineCondition)(0),                    // 120: argosy.v1.MachineCondition
+	(*MachineUsage)(nil),                     // 121: argosy.v1.MachineUsage
+	(*ClusterSettings)(nil),                  // 122: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 123: argosy.v1.MemberUsage
+	(*Traffic)(nil),                          // 124: argosy.v1.Traffic
+	(*LogLine)(nil),                          // 125: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 126: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 127: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 128: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 129: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 130: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 131: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
-	102, // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
+	105, // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
 	0,   // 1: argosy.v1.Change.kind:type_name -> argosy.v1.ChangeKind
-	103, // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
-	104, // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
+	106, // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
+	107, // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
 	5,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
 	7,   // 5: argosy.v1.PlanResponse.forecast:type_name -> argosy.v1.Forecast
 	8,   // 6: argosy.v1.Forecast.shortfalls:type_name -> argosy.v1.Shortfall
@@ -7552,194 +7789,200 @@ var file_argosy_v1_cluster_proto_depIdxs = []int32{
 	10,  // 11: argosy.v1.Shortfall.nearest:type_name -> argosy.v1.Nearest
 	11,  // 12: argosy.v1.Shortfall.remedies:type_name -> argosy.v1.Remedy
 	1,   // 13: argosy.v1.Remedy.kind:type_name -> argosy.v1.RemedyKind
-	97,  // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
-	103, // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
+	100, // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
+	106, // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
 	13,  // 16: argosy.v1.Loss.stacks:type_name -> argosy.v1.StackLoss
 	13,  // 17: argosy.v1.Survival.stack_loss:type_name -> argosy.v1.StackLoss
 	9,   // 18: argosy.v1.Headroom.rules:type_name -> argosy.v1.RuleCount
-	102, // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
-	105, // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
-	105, // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
+	105, // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
+	108, // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
+	108, // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
 	20,  // 22: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
 	19,  // 23: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
 	19,  // 24: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
-	106, // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
-	98,  // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
-	107, // 27: argosy.v1.ListReplicasAtRequest.at:type_name -> google.protobuf.Timestamp
+	109, // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
+	101, // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
+	110, // 27: argosy.v1.ListReplicasAtRequest.at:type_name -> google.protobuf.Timestamp
 	33,  // 28: argosy.v1.ListReplicasAtResponse.replicas:type_name -> argosy.v1.PastReplica
-	107, // 29: argosy.v1.ListReplicasAtResponse.known_since:type_name -> google.protobuf.Timestamp
-	103, // 30: argosy.v1.PastReplica.key:type_name -> argosy.v1.ReplicaKey
-	107, // 31: argosy.v1.PastReplica.since:type_name -> google.protobuf.Timestamp
-	107, // 32: argosy.v1.PastReplica.decided_at:type_name -> google.protobuf.Timestamp
-	108, // 33: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
-	109, // 34: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
-	110, // 35: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
-	111, // 36: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
+	110, // 29: argosy.v1.ListReplicasAtResponse.known_since:type_name -> google.protobuf.Timestamp
+	106, // 30: argosy.v1.PastReplica.key:type_name -> argosy.v1.ReplicaKey
+	110, // 31: argosy.v1.PastReplica.since:type_name -> google.protobuf.Timestamp
+	110, // 32: argosy.v1.PastReplica.decided_at:type_name -> google.protobuf.Timestamp
+	111, // 33: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
+	112, // 34: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
+	113, // 35: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
+	114, // 36: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
 	34,  // 37: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	34,  // 38: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	103, // 39: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
-	103, // 40: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
-	102, // 41: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
-	107, // 42: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
-	34,  // 43: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
-	104, // 44: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
-	112, // 45: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
-	113, // 46: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
-	114, // 47: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
-	39,  // 48: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
-	42,  // 49: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
-	5,   // 50: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
-	40,  // 51: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
-	99,  // 52: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
-	34,  // 53: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
-	104, // 54: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
-	107, // 55: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
-	114, // 56: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
-	114, // 57: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
-	107, // 58: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
-	115, // 59: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
-	116, // 60: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
-	110, // 61: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
-	117, // 62: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
-	43,  // 63: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
-	103, // 64: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
-	42,  // 65: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	100, // 66: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	110, // 67: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
-	42,  // 68: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
-	107, // 69: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
-	53,  // 70: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
-	59,  // 71: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	118, // 72: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
-	110, // 73: argosy.v1.GetClusterResponse.backup_every:type_name -> google.protobuf.Duration
-	107, // 74: argosy.v1.GetClusterResponse.backup_at:type_name -> google.protobuf.Timestamp
-	2,   // 75: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	110, // 76: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	68,  // 77: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
-	2,   // 78: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	107, // 79: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	107, // 80: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	68,  // 81: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	103, // 82: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	107, // 83: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	114, // 84: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	119, // 85: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	101, // 86: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	110, // 87: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	103, // 88: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	120, // 89: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	119, // 90: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	117, // 91: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	110, // 92: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	79,  // 93: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	78,  // 94: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	107, // 95: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	121, // 96: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	122, // 97: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	123, // 98: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	124, // 99: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	86,  // 100: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	125, // 101: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	103, // 102: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	88,  // 103: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	125, // 104: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	124, // 105: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	103, // 106: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	126, // 107: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	125, // 108: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	127, // 109: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	125, // 110: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	124, // 111: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	107, // 112: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
-	92,  // 113: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
-	3,   // 114: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
-	92,  // 115: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
-	93,  // 116: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
-	107, // 117: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
-	107, // 118: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
-	110, // 119: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
-	117, // 120: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	4,   // 121: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	16,  // 122: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	18,  // 123: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	22,  // 124: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	24,  // 125: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	25,  // 126: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
-	26,  // 127: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	28,  // 128: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	30,  // 129: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	31,  // 130: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
-	30,  // 131: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	37,  // 132: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	41,  // 133: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	45,  // 134: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	46,  // 135: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	48,  // 136: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
-	49,  // 137: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
-	50,  // 138: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
-	52,  // 139: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	54,  // 140: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	56,  // 141: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	58,  // 142: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	60,  // 143: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	62,  // 144: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	64,  // 145: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	66,  // 146: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	69,  // 147: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	71,  // 148: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	91,  // 149: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
-	95,  // 150: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
-	96,  // 151: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
-	73,  // 152: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	75,  // 153: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	77,  // 154: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	81,  // 155: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	83,  // 156: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	85,  // 157: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	89,  // 158: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	6,   // 159: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	17,  // 160: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	21,  // 161: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	23,  // 162: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	17,  // 163: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	17,  // 164: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
-	27,  // 165: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	29,  // 166: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	35,  // 167: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	32,  // 168: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
-	36,  // 169: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	38,  // 170: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	44,  // 171: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	42,  // 172: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	47,  // 173: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	42,  // 174: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
-	42,  // 175: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
-	51,  // 176: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
-	53,  // 177: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	55,  // 178: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	57,  // 179: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	59,  // 180: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	61,  // 181: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	63,  // 182: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	65,  // 183: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	67,  // 184: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	70,  // 185: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	72,  // 186: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	94,  // 187: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
-	94,  // 188: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
-	94,  // 189: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
-	74,  // 190: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	76,  // 191: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	80,  // 192: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	82,  // 193: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	84,  // 194: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	87,  // 195: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	90,  // 196: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	159, // [159:197] is the sub-list for method output_type
-	121, // [121:159] is the sub-list for method input_type
-	121, // [121:121] is the sub-list for extension type_name
-	121, // [121:121] is the sub-list for extension extendee
-	0,   // [0:121] is the sub-list for field type_name
+	37,  // 38: argosy.v1.ListReplicaRowsResponse.stacks:type_name -> argosy.v1.StackRows
+	38,  // 39: argosy.v1.StackRows.rows:type_name -> argosy.v1.ReplicaRow
+	115, // 40: argosy.v1.ReplicaRow.goal:type_name -> argosy.v1.ReplicaGoal
+	114, // 41: argosy.v1.ReplicaRow.state:type_name -> argosy.v1.ReplicaState
+	34,  // 42: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	106, // 43: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
+	106, // 44: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
+	105, // 45: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
+	110, // 46: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
+	34,  // 47: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
+	107, // 48: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
+	116, // 49: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
+	117, // 50: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
+	118, // 51: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
+	42,  // 52: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
+	45,  // 53: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
+	5,   // 54: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
+	43,  // 55: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
+	102, // 56: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
+	34,  // 57: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
+	107, // 58: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
+	110, // 59: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
+	118, // 60: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
+	118, // 61: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
+	110, // 62: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
+	119, // 63: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
+	120, // 64: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
+	113, // 65: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
+	121, // 66: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
+	46,  // 67: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
+	106, // 68: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
+	45,  // 69: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
+	103, // 70: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	113, // 71: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
+	45,  // 72: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
+	110, // 73: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	56,  // 74: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
+	62,  // 75: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
+	122, // 76: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	113, // 77: argosy.v1.GetClusterResponse.backup_every:type_name -> google.protobuf.Duration
+	110, // 78: argosy.v1.GetClusterResponse.backup_at:type_name -> google.protobuf.Timestamp
+	2,   // 79: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
+	113, // 80: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	71,  // 81: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	2,   // 82: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
+	110, // 83: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	110, // 84: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	71,  // 85: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	106, // 86: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	110, // 87: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	118, // 88: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	123, // 89: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	104, // 90: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	113, // 91: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	106, // 92: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	124, // 93: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	123, // 94: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	121, // 95: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	113, // 96: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	82,  // 97: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	81,  // 98: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	110, // 99: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	125, // 100: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	126, // 101: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	127, // 102: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	128, // 103: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	89,  // 104: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	129, // 105: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	106, // 106: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	91,  // 107: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	129, // 108: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	128, // 109: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	106, // 110: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	130, // 111: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	129, // 112: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	131, // 113: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	129, // 114: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	128, // 115: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	110, // 116: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
+	95,  // 117: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
+	3,   // 118: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
+	95,  // 119: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
+	96,  // 120: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
+	110, // 121: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
+	110, // 122: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
+	113, // 123: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
+	121, // 124: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	4,   // 125: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	16,  // 126: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	18,  // 127: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	22,  // 128: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	24,  // 129: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	25,  // 130: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
+	26,  // 131: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	28,  // 132: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	30,  // 133: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	30,  // 134: argosy.v1.AppService.ListReplicaRows:input_type -> argosy.v1.ListReplicasRequest
+	31,  // 135: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
+	30,  // 136: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	40,  // 137: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	44,  // 138: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	48,  // 139: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	49,  // 140: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	51,  // 141: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
+	52,  // 142: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
+	53,  // 143: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
+	55,  // 144: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	57,  // 145: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	59,  // 146: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	61,  // 147: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	63,  // 148: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	65,  // 149: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	67,  // 150: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	69,  // 151: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	72,  // 152: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	74,  // 153: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	94,  // 154: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
+	98,  // 155: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
+	99,  // 156: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
+	76,  // 157: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	78,  // 158: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	80,  // 159: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	84,  // 160: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	86,  // 161: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	88,  // 162: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	92,  // 163: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	6,   // 164: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	17,  // 165: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	21,  // 166: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	23,  // 167: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	17,  // 168: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	17,  // 169: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
+	27,  // 170: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	29,  // 171: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	35,  // 172: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	36,  // 173: argosy.v1.AppService.ListReplicaRows:output_type -> argosy.v1.ListReplicaRowsResponse
+	32,  // 174: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
+	39,  // 175: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	41,  // 176: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	47,  // 177: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	45,  // 178: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	50,  // 179: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	45,  // 180: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
+	45,  // 181: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
+	54,  // 182: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
+	56,  // 183: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	58,  // 184: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	60,  // 185: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	62,  // 186: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	64,  // 187: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	66,  // 188: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	68,  // 189: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	70,  // 190: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	73,  // 191: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	75,  // 192: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	97,  // 193: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
+	97,  // 194: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
+	97,  // 195: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
+	77,  // 196: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	79,  // 197: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	83,  // 198: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	85,  // 199: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	87,  // 200: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	90,  // 201: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	93,  // 202: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	164, // [164:203] is the sub-list for method output_type
+	125, // [125:164] is the sub-list for method input_type
+	125, // [125:125] is the sub-list for extension type_name
+	125, // [125:125] is the sub-list for extension extendee
+	0,   // [0:125] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
@@ -7750,22 +7993,22 @@ func file_argosy_v1_cluster_proto_init() {
 	file_argosy_v1_machine_proto_init()
 	file_argosy_v1_spec_proto_init()
 	file_argosy_v1_state_proto_init()
-	file_argosy_v1_cluster_proto_msgTypes[79].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[82].OneofWrappers = []any{
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClosed)(nil),
 		(*ExecRequest_Resize)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[80].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[83].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_End)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[83].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[86].OneofWrappers = []any{
 		(*PortForwardResponse_Opened)(nil),
 		(*PortForwardResponse_Flow)(nil),
 		(*PortForwardResponse_End)(nil),
 	}
-	file_argosy_v1_cluster_proto_msgTypes[86].OneofWrappers = []any{
+	file_argosy_v1_cluster_proto_msgTypes[89].OneofWrappers = []any{
 		(*CopyResponse_Stat)(nil),
 		(*CopyResponse_Flow)(nil),
 		(*CopyResponse_End)(nil),
@@ -7776,7 +8019,7 @@ func file_argosy_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_cluster_proto_rawDesc), len(file_argosy_v1_cluster_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   98,
+			NumMessages:   101,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -61,6 +61,9 @@ const (
 	AppServiceDeleteAppProcedure = "/argosy.v1.AppService/DeleteApp"
 	// AppServiceListReplicasProcedure is the fully-qualified name of the AppService's ListReplicas RPC.
 	AppServiceListReplicasProcedure = "/argosy.v1.AppService/ListReplicas"
+	// AppServiceListReplicaRowsProcedure is the fully-qualified name of the AppService's
+	// ListReplicaRows RPC.
+	AppServiceListReplicaRowsProcedure = "/argosy.v1.AppService/ListReplicaRows"
 	// AppServiceListReplicasAtProcedure is the fully-qualified name of the AppService's ListReplicasAt
 	// RPC.
 	AppServiceListReplicasAtProcedure = "/argosy.v1.AppService/ListReplicasAt"
@@ -160,6 +163,9 @@ type AppServiceClient interface {
 	Restart(context.Context, *connect.Request[v1.RestartRequest]) (*connect.Response[v1.RestartResponse], error)
 	DeleteApp(context.Context, *connect.Request[v1.DeleteAppRequest]) (*connect.Response[v1.DeleteAppResponse], error)
 	ListReplicas(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error)
+	// What a table shows of replicas, in parts, so that who asks reads the first while the last are still looked up. Each part is
+	// as of its own instant. The request's brief is not looked at.
+	ListReplicaRows(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.ServerStreamForClient[v1.ListReplicaRowsResponse], error)
 	// ListReplicasAt says, from history, what ran where at some time.
 	ListReplicasAt(context.Context, *connect.Request[v1.ListReplicasAtRequest]) (*connect.Response[v1.ListReplicasAtResponse], error)
 	// WatchReplicas sends the whole list once, then what changes.
@@ -233,6 +239,12 @@ func NewAppServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(appServiceMethods.ByName("ListReplicas")),
 			connect.WithClientOptions(opts...),
 		),
+		listReplicaRows: connect.NewClient[v1.ListReplicasRequest, v1.ListReplicaRowsResponse](
+			httpClient,
+			baseURL+AppServiceListReplicaRowsProcedure,
+			connect.WithSchema(appServiceMethods.ByName("ListReplicaRows")),
+			connect.WithClientOptions(opts...),
+		),
 		listReplicasAt: connect.NewClient[v1.ListReplicasAtRequest, v1.ListReplicasAtResponse](
 			httpClient,
 			baseURL+AppServiceListReplicasAtProcedure,
@@ -256,18 +268,19 @@ func NewAppServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 
 // appServiceClient implements AppServiceClient.
 type appServiceClient struct {
-	plan           *connect.Client[v1.PlanRequest, v1.PlanResponse]
-	apply          *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
-	listApps       *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
-	getApp         *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
-	scale          *connect.Client[v1.ScaleRequest, v1.ApplyResponse]
-	rollback       *connect.Client[v1.RollbackRequest, v1.ApplyResponse]
-	restart        *connect.Client[v1.RestartRequest, v1.RestartResponse]
-	deleteApp      *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
-	listReplicas   *connect.Client[v1.ListReplicasRequest, v1.ListReplicasResponse]
-	listReplicasAt *connect.Client[v1.ListReplicasAtRequest, v1.ListReplicasAtResponse]
-	watchReplicas  *connect.Client[v1.ListReplicasRequest, v1.WatchReplicasResponse]
-	explain        *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	plan            *connect.Client[v1.PlanRequest, v1.PlanResponse]
+	apply           *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
+	listApps        *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
+	getApp          *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
+	scale           *connect.Client[v1.ScaleRequest, v1.ApplyResponse]
+	rollback        *connect.Client[v1.RollbackRequest, v1.ApplyResponse]
+	restart         *connect.Client[v1.RestartRequest, v1.RestartResponse]
+	deleteApp       *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
+	listReplicas    *connect.Client[v1.ListReplicasRequest, v1.ListReplicasResponse]
+	listReplicaRows *connect.Client[v1.ListReplicasRequest, v1.ListReplicaRowsResponse]
+	listReplicasAt  *connect.Client[v1.ListReplicasAtRequest, v1.ListReplicasAtResponse]
+	watchReplicas   *connect.Client[v1.ListReplicasRequest, v1.WatchReplicasResponse]
+	explain         *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
 }
 
 // Plan calls argosy.v1.AppService.Plan.
@@ -315,6 +328,11 @@ func (c *appServiceClient) ListReplicas(ctx context.Context, req *connect.Reques
 	return c.listReplicas.CallUnary(ctx, req)
 }
 
+// ListReplicaRows calls argosy.v1.AppService.ListReplicaRows.
+func (c *appServiceClient) ListReplicaRows(ctx context.Context, req *connect.Request[v1.ListReplicasRequest]) (*connect.ServerStreamForClient[v1.ListReplicaRowsResponse], error) {
+	return c.listReplicaRows.CallServerStream(ctx, req)
+}
+
 // ListReplicasAt calls argosy.v1.AppService.ListReplicasAt.
 func (c *appServiceClient) ListReplicasAt(ctx context.Context, req *connect.Request[v1.ListReplicasAtRequest]) (*connect.Response[v1.ListReplicasAtResponse], error) {
 	return c.listReplicasAt.CallUnary(ctx, req)
@@ -345,6 +363,9 @@ type AppServiceHandler interface {
 	Restart(context.Context, *connect.Request[v1.RestartRequest]) (*connect.Response[v1.RestartResponse], error)
 	DeleteApp(context.Context, *connect.Request[v1.DeleteAppRequest]) (*connect.Response[v1.DeleteAppResponse], error)
 	ListReplicas(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error)
+	// What a table shows of replicas, in parts, so that who asks reads the first while the last are still looked up. Each part is
+	// as of its own instant. The request's brief is not looked at.
+	ListReplicaRows(context.Context, *connect.Request[v1.ListReplicasRequest], *connect.ServerStream[v1.ListReplicaRowsResponse]) error
 	// ListReplicasAt says, from history, what ran where at some time.
 	ListReplicasAt(context.Context, *connect.Request[v1.ListReplicasAtRequest]) (*connect.Response[v1.ListReplicasAtResponse], error)
 	// WatchReplicas sends the whole list once, then what changes.
@@ -414,6 +435,12 @@ func NewAppServiceHandler(svc AppServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(appServiceMethods.ByName("ListReplicas")),
 		connect.WithHandlerOptions(opts...),
 	)
+	appServiceListReplicaRowsHandler := connect.NewServerStreamHandler(
+		AppServiceListReplicaRowsProcedure,
+		svc.ListReplicaRows,
+		connect.WithSchema(appServiceMethods.ByName("ListReplicaRows")),
+		connect.WithHandlerOptions(opts...),
+	)
 	appServiceListReplicasAtHandler := connect.NewUnaryHandler(
 		AppServiceListReplicasAtProcedure,
 		svc.ListReplicasAt,
@@ -452,6 +479,8 @@ func NewAppServiceHandler(svc AppServiceHandler, opts ...connect.HandlerOption) 
 			appServiceDeleteAppHandler.ServeHTTP(w, r)
 		case AppServiceListReplicasProcedure:
 			appServiceListReplicasHandler.ServeHTTP(w, r)
+		case AppServiceListReplicaRowsProcedure:
+			appServiceListReplicaRowsHandler.ServeHTTP(w, r)
 		case AppServiceListReplicasAtProcedure:
 			appServiceListReplicasAtHandler.ServeHTTP(w, r)
 		case AppServiceWatchReplicasProcedure:
@@ -501,6 +530,10 @@ func (UnimplementedAppServiceHandler) DeleteApp(context.Context, *connect.Reques
 
 func (UnimplementedAppServiceHandler) ListReplicas(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.AppService.ListReplicas is not implemented"))
+}
+
+func (UnimplementedAppServiceHandler) ListReplicaRows(context.Context, *connect.Request[v1.ListReplicasRequest], *connect.ServerStream[v1.ListReplicaRowsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.AppService.ListReplicaRows is not implemented"))
 }
 
 func (UnimplementedAppServiceHandler) ListReplicasAt(context.Context, *connect.Request[v1.ListReplicasAtRequest]) (*connect.Response[v1.ListReplicasAtResponse], error) {
