@@ -10,6 +10,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/argosy-cluster/argosy/internal/defaults"
 )
@@ -48,6 +49,20 @@ const (
 	mostQuota  = 64 << 30
 )
 
+// leastCompaction is how much history an external store keeps at least.
+const leastCompaction = time.Minute
+
+// add are the flags for an external etcd.
+func (o *StoreOptions) add(flags *pflag.FlagSet) {
+	flags.StringSliceVar(&o.Endpoints, "store-endpoints", nil, "keep the cluster in an etcd of your own, https://HOST:PORT of each of its members, instead of one within the servers")
+	flags.StringVar(&o.CAFile, "store-ca", "", "file with the authorities of that etcd's certificates (default: the host's)")
+	flags.StringVar(&o.CertFile, "store-cert", "", "file with the certificate to show to it")
+	flags.StringVar(&o.KeyFile, "store-key", "", "file with that certificate's key")
+	flags.StringVar(&o.User, "store-user", "", "its user, where it has authentication")
+	flags.StringVar(&o.PasswordFile, "store-password-file", "", "file with that user's password")
+	flags.StringVar(&o.Prefix, "store-prefix", "", "what all keys begin with, where several clusters use one etcd (default: none, keys begin with /argosy/)")
+}
+
 func (a *app) serverCmd() *cobra.Command {
 	var opts ServerOptions
 	var logs logFlags
@@ -58,9 +73,14 @@ func (a *app) serverCmd() *cobra.Command {
 		Long: `Run a server of the control plane.
 
 In an empty data directory it makes a new cluster; where 'argosy join --server' was run before, it enters that one. One TLS port serves machines and logged-in users; the Unix socket serves
-root, the server's own user and members of the group argosy. Stopping a server stops nothing that machines run.`,
+root, the server's own user and members of the group argosy. Stopping a server stops nothing that machines run.
+
+Servers keep the cluster in an etcd within them. With --store-endpoints they use one that you run, all of them the same, and
+every further server joins with 'argosy join --server' and starts with the same flags. That etcd has to be started with
+--max-txn-ops=8192 --max-request-bytes=10485760.`,
 		Example: `  argosy server
   argosy server --data-dir /srv/argosy --advertise 192.0.2.10
+  argosy server --store-endpoints https://10.0.0.1:2379,https://10.0.0.2:2379 --store-ca ca.pem --store-user argosy --store-password-file pw
   argosy --server unix:///run/argosy/server.sock token create`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -69,6 +89,9 @@ root, the server's own user and members of the group argosy. Stopping a server s
 			}
 			if opts.StoreQuota, err = units.RAMInBytes(quota); err != nil || opts.StoreQuota < leastQuota || opts.StoreQuota > mostQuota {
 				return usageError("--store-quota %q is no size from %s to %s, such as 8GiB", quota, size(leastQuota), size(mostQuota))
+			}
+			if opts.Compaction != 0 && opts.Compaction < leastCompaction {
+				return usageError("--store-compaction %s is too short: servers that were away for a moment could not go on where they were; use at least %s, or 0", opts.Compaction, leastCompaction)
 			}
 			if opts.Liveness < 3*time.Second {
 				return usageError("--liveness %s is too short: machines would be lost by a hiccup; use at least 3s", opts.Liveness)
@@ -90,6 +113,8 @@ root, the server's own user and members of the group argosy. Stopping a server s
 	flags.StringVar(&opts.Name, "name", "", "the server's name (default: the one it joined with, or the host's)")
 	flags.StringVar(&opts.NetworkRange, "network-range", defaults.NetworkRange, "for a new cluster: the range that machines' subnets are cut from")
 	flags.DurationVar(&opts.Liveness, "liveness", defaults.Liveness, "for a new cluster: a machine without a sign for this long is lost")
+	opts.Store.add(flags)
+	flags.DurationVar(&opts.Compaction, "store-compaction", defaults.Compaction, "with an external etcd: how old the history is that the leader drops there, where etcd does not by itself; 0 for never")
 	flags.StringVar(&quota, "store-quota", "4GiB", "how large the store may grow on this server's disk; the same on all servers")
 	logs.add(cmd)
 	cmd.AddCommand(a.serverRecoverCmd())

@@ -21,7 +21,7 @@ type Rooms struct {
 	// Recover makes the server in a data directory the only one of its cluster.
 	Recover func(ctx context.Context, dir string, log *slog.Logger) (*Recovered, error)
 	// Restore makes a server out of a backup, in an empty data directory.
-	Restore func(ctx context.Context, dir string, backup io.Reader, key BackupKey, log *slog.Logger) (*Recovered, error)
+	Restore func(ctx context.Context, dir string, backup io.Reader, key BackupKey, to StoreOptions, log *slog.Logger) (*Recovered, error)
 	// NewBackupKey makes a key that opens backups: the text of its file, and its public half.
 	NewBackupKey func() (file []byte, public string, err error)
 	// LockBackup makes what a passphrase opens.
@@ -60,10 +60,18 @@ type ServerOptions struct {
 	DataDir, Listen, PeerListen, PeerAdvertise, Socket, Name string
 	Advertise                                                []string
 	StoreQuota                                               int64 // bytes
+	Store                                                    StoreOptions
+	Compaction                                               time.Duration // of an external store
 	// NetworkRange and Liveness hold for a cluster that is made now.
 	NetworkRange string
 	Liveness     time.Duration
 	Log          *slog.Logger
+}
+
+// StoreOptions say where an external etcd is; without endpoints there is none.
+type StoreOptions struct {
+	Endpoints                                             []string
+	CAFile, CertFile, KeyFile, User, PasswordFile, Prefix string
 }
 
 // Recovered is what a recovery found.

@@ -48,7 +48,7 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 	}
 	t := &table{header: []string{"SERVER", "ROLE", "HEALTH", "LAG", "MACHINES", "STORE", "VERSION", "ADDRESS"}, wide: []string{"IN USE", "QUOTA"}}
 	var names, notes []string
-	leads := false
+	leads, external := false, false
 	for _, s := range res.Msg.Servers {
 		names = append(names, s.Name)
 		leads = leads || s.Leader
@@ -59,7 +59,14 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 		if h := s.Health; h != nil {
 			lag, machines, store, version = fmt.Sprint(s.Lag), fmt.Sprint(h.Machines), size(h.StoreSize), h.Version
 		}
-		if warn := storeWarning(s.Health); warn != "" {
+		warn := storeWarning(s.Health)
+		if s.Role == argosyv1.ServerRole_SERVER_ROLE_CLIENT {
+			external, lag, warn = true, "-", ""
+			if s.Leader {
+				warn = etcdWarning(s.Health)
+			}
+		}
+		if warn != "" {
 			notes = append(notes, s.Name+": "+warn)
 		}
 		t.add(text(s.Name), text(serverRole(s)), healthCell(s), text(lag), text(machines), text(store), text(version),
@@ -75,8 +82,12 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 		a.note("%s", n)
 	}
 	switch {
+	case !leads && external:
+		a.note("No server leads now: what runs goes on, and nothing can be changed until etcd answers.")
 	case !leads:
 		a.note("No server leads now: what runs goes on, and nothing can be changed until a majority is back.")
+	case res.Msg.Spare == 0 && external:
+		a.note("No server can be spared: the loss of one more ends the control plane until it is back. Two survive the loss of one, as long as etcd does.")
 	case res.Msg.Spare == 0:
 		a.note("No server can be spared: the loss of one more ends the control plane until it is back. Three servers survive the loss of one.")
 	default:
@@ -101,6 +112,17 @@ func storeWarning(h *argosyv1.ServerHealth) string {
 		return fmt.Sprintf("the store is full and takes no changes; what runs goes on. Servers make room by themselves; what is needed is %s of %s", size(h.StoreInUse), size(h.StoreQuota))
 	case p >= nearlyFull:
 		return fmt.Sprintf("its store takes %d %% of its quota of %s, and %s are needed: if that grows, start the servers with a larger --store-quota", p, size(h.StoreQuota), size(h.StoreInUse))
+	}
+	return ""
+}
+
+// etcdWarning is storeWarning's for an etcd that is not the servers'.
+func etcdWarning(h *argosyv1.ServerHealth) string {
+	switch p := storePercent(h); {
+	case h.GetStoreFull():
+		return "etcd is full and takes no changes; what runs goes on. Make room there ('etcdctl defrag', or a larger --quota-backend-bytes) and take back the alarm ('etcdctl alarm disarm')"
+	case p >= nearlyFull:
+		return fmt.Sprintf("etcd's file takes %d %% of its quota of %s, and %s are needed: have it defragmented, or start it with a larger --quota-backend-bytes", p, size(h.StoreQuota), size(h.StoreInUse))
 	}
 	return ""
 }
@@ -166,6 +188,7 @@ func (a *app) serverRecoverCmd() *cobra.Command {
 	var dir, from string
 	var yes bool
 	var keys keyFlags
+	var to StoreOptions
 	cmd := &cobra.Command{
 		Use:     "recover",
 		Aliases: []string{"restore"},
@@ -181,6 +204,9 @@ Start the server then as ever, where machines expect one of the old ones, and ha
 themselves: they touch no container but what the recovered cluster does not know, or has at another revision. No volume is
 removed.
 
+With --store-endpoints and what goes with it, the store of the backup goes into an external etcd, below a prefix where it has
+nothing; start the server with the same flags then. A cluster moves from one kind of store to the other in this way.
+
 The other servers are given up and must never run again as they are: empty their data directories before they join anew.
 Should one run all the same, machines take nothing from it, since it is of an earlier generation.`,
 		Example: `  argosy server recover
@@ -191,6 +217,9 @@ Should one run all the same, machines take nothing from it, since it is of an ea
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if from == "" && keys.given() {
 				return usageError("--key and --passphrase-file open a backup: name it with --from")
+			}
+			if from == "" && len(to.Endpoints) > 0 {
+				return usageError("--store-endpoints says where a backup goes: name it with --from")
 			}
 			rooms, err := a.rooms()
 			if err != nil {
@@ -203,7 +232,7 @@ Should one run all the same, machines take nothing from it, since it is of an ea
 			}
 			var r *Recovered
 			if from != "" {
-				r, err = a.restore(cmd.Context(), rooms, dir, from, keys)
+				r, err = a.restore(cmd.Context(), rooms, dir, from, keys, to)
 			} else {
 				r, err = rooms.Recover(cmd.Context(), dir, quiet())
 			}
@@ -224,12 +253,13 @@ Should one run all the same, machines take nothing from it, since it is of an ea
 	cmd.Flags().StringVar(&dir, "data-dir", defaults.ServerDir, "the server's data directory")
 	cmd.Flags().StringVar(&from, "from", "", "make it out of a backup: a file, or '-' for standard input")
 	keys.add(cmd)
+	to.add(cmd.Flags())
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }
 
 // restore makes a server out of a backup.
-func (a *app) restore(ctx context.Context, rooms *Rooms, dir, from string, keys keyFlags) (*Recovered, error) {
+func (a *app) restore(ctx context.Context, rooms *Rooms, dir, from string, keys keyFlags, to StoreOptions) (*Recovered, error) {
 	in, total, err := a.openBackup(from, keys)
 	if err != nil {
 		return nil, err
@@ -241,7 +271,7 @@ func (a *app) restore(ctx context.Context, rooms *Rooms, dir, from string, keys 
 	}
 	show, end := a.progress("reading " + spoken(from))
 	defer end()
-	r, err := rooms.Restore(ctx, dir, &metered{in: in, told: func(n int64) { show("", n, total) }}, key, quiet())
+	r, err := rooms.Restore(ctx, dir, &metered{in: in, told: func(n int64) { show("", n, total) }}, key, to, quiet())
 	end()
 	return r, err
 }

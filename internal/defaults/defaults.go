@@ -9,6 +9,8 @@ const (
 	ServerPort   = "7400"
 	PeerPort     = "7401"
 	ServerSocket = "/run/argosy/server.sock"
+	// Compaction is how old the history is that servers have an external etcd drop, where it does not by itself.
+	Compaction = time.Hour
 )
 
 // Of a new cluster.

@@ -12,12 +12,12 @@ import (
 	"github.com/argosy-cluster/argosy/internal/server"
 )
 
-func restoreServer(ctx context.Context, dir string, in io.Reader, key cli.BackupKey, log *slog.Logger) (*cli.Recovered, error) {
+func restoreServer(ctx context.Context, dir string, in io.Reader, key cli.BackupKey, to cli.StoreOptions, log *slog.Logger) (*cli.Recovered, error) {
 	opener, err := opener(key)
 	if err != nil {
 		return nil, err
 	}
-	r, err := server.Restore(ctx, dir, in, opener, log)
+	r, err := server.Restore(ctx, dir, in, opener, externalStore(to), log)
 	return recovered(r), err
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/image/registry"
 	"github.com/argosy-cluster/argosy/internal/manifest"
 	"github.com/argosy-cluster/argosy/internal/server"
+	"github.com/argosy-cluster/argosy/internal/store/external"
 )
 
 // Rooms are all of them.
@@ -37,7 +38,11 @@ func serve(ctx context.Context, o cli.ServerOptions) error {
 	settings.Liveness = durationpb.New(o.Liveness)
 	settings.UnreachableAfter = durationpb.New(min(o.Liveness/3, 5*time.Second))
 	return server.Run(ctx, server.Config{DataDir: o.DataDir, Listen: o.Listen, Advertise: o.Advertise, PeerListen: o.PeerListen,
-		PeerAdvertise: o.PeerAdvertise, StoreQuota: o.StoreQuota, Socket: o.Socket, Name: o.Name, Settings: settings, Log: o.Log})
+		PeerAdvertise: o.PeerAdvertise, StoreQuota: o.StoreQuota, External: externalStore(o.Store), Compaction: o.Compaction, Socket: o.Socket, Name: o.Name, Settings: settings, Log: o.Log})
+}
+
+func externalStore(o cli.StoreOptions) external.Config {
+	return external.Config{Endpoints: o.Endpoints, CAFile: o.CAFile, CertFile: o.CertFile, KeyFile: o.KeyFile, User: o.User, PasswordFile: o.PasswordFile, Prefix: o.Prefix}
 }
 
 func recoverServer(ctx context.Context, dir string, log *slog.Logger) (*cli.Recovered, error) {

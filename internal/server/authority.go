@@ -146,7 +146,7 @@ func (s *Server) haveReopened(ctx context.Context, id string) error {
 		_, err := s.askServer(srv.Addresses[0]).Probe(ctx, connect.NewRequest(&argosyv1.ProbeRequest{ReopenStore: true}))
 		return err
 	}
-	if err := s.stepDown(ctx, s.member.Members()); errors.Is(err, leader.ErrNotLeading) {
+	if err := s.stepDown(ctx, s.members()); errors.Is(err, leader.ErrNotLeading) {
 		return nil // the next one asks this one
 	}
 	s.reopenStore()

@@ -135,7 +135,7 @@ func (b *backing) write(ctx context.Context, out io.Writer) (backup.Summary, err
 	if err != nil {
 		return backup.Summary{}, err
 	}
-	size, err := b.s.member.Snapshot(ctx, set)
+	size, err := b.s.snapshot(ctx, set)
 	if err != nil {
 		return backup.Summary{}, err
 	}

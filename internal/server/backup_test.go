@@ -22,6 +22,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/image"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/store"
+	"github.com/argosy-cluster/argosy/internal/store/external"
 	"github.com/argosy-cluster/argosy/internal/store/memory"
 )
 
@@ -85,14 +86,14 @@ func TestBackupAndRestore(t *testing.T) {
 	c.stop()
 
 	dir := t.TempDir()
-	r, err := Restore(t.Context(), filepath.Join(dir, "data"), bytes.NewReader(file), key, silent)
+	r, err := Restore(t.Context(), filepath.Join(dir, "data"), bytes.NewReader(file), key, external.Config{}, silent)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Cluster != info.ClusterId || r.Generation <= 1_000_000 || len(r.Given) != 1 || r.Backup.Head.ID != info.Id {
 		t.Errorf("restored %+v", r)
 	}
-	if _, err := Restore(t.Context(), filepath.Join(dir, "data"), bytes.NewReader(file), key, silent); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if _, err := Restore(t.Context(), filepath.Join(dir, "data"), bytes.NewReader(file), key, external.Config{}, silent); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("restored over a server: %v", err)
 	}
 	again := own(t, dir, func(cfg *Config) { cfg.Listen, cfg.Advertise = c.addr, []string{c.addr} })
@@ -233,7 +234,7 @@ func TestRestoreLeavesNothingHalf(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			if _, err := Restore(c.ctx, dir, c.in, c.key, silent); !errors.Is(err, c.want) {
+			if _, err := Restore(c.ctx, dir, c.in, c.key, external.Config{}, silent); !errors.Is(err, c.want) {
 				t.Errorf("%v; want %v", err, c.want)
 			}
 			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
@@ -289,7 +290,7 @@ func TestRestoreRefusesWhatDoesNotBelong(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			_, err := Restore(t.Context(), dir, bytes.NewReader(c.file), key, silent)
+			_, err := Restore(t.Context(), dir, bytes.NewReader(c.file), key, external.Config{}, silent)
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v; want something about %q", err, c.says)
 			}

@@ -20,7 +20,7 @@ type clusterService struct{ *Server }
 // GetCluster answers without a leader too, with what this server knows by itself: the leader is then empty. Who asks how
 // the cluster is wants to hear that more than an error.
 func (s clusterService) GetCluster(context.Context, *connect.Request[argosyv1.GetClusterRequest]) (*connect.Response[argosyv1.GetClusterResponse], error) {
-	space := s.member.Space()
+	space := s.base.Space()
 	res := &argosyv1.GetClusterResponse{Version: version.Version, StoreSize: space.Size, StoreQuota: space.Quota, StoreFull: space.Full}
 	if !s.leader.Leading() {
 		res.Settings, res.Servers = s.cluster.Settings(), s.cfg.Advertise

@@ -5,7 +5,7 @@
 //
 // How it starts:
 //
-//	embedded.Start      the etcd member in this process
+//	embedded.Start      the etcd member in this process; or external.Open, an etcd elsewhere
 //	auth.Bootstrap      makes or loads the cluster's identity
 //	history.Open        what happened, in a database of this server's own
 //	leader.Run          decides, while this server leads

@@ -46,7 +46,7 @@ func (s *Server) unnameImage(ctx context.Context, tenant, name, tag string) erro
 func (s *Server) spread(ctx context.Context, tenant, name string, d image.Digest) error {
 	voters := 0
 	var others []string // addresses
-	for _, m := range s.member.Members() {
+	for _, m := range s.members() {
 		if m.Learner {
 			continue
 		}
@@ -206,7 +206,7 @@ func (s *Server) fetchImage(ctx context.Context, repo registry.Repo, tag string,
 		return nil
 	}
 	list := s.book.All()
-	lead := s.member.Leader()
+	lead := s.base.Leader()
 	slices.SortStableFunc(list, func(a, b *storev1.Server) int {
 		switch {
 		case a.Id == lead && b.Id != lead:

@@ -36,7 +36,7 @@ func (s *Server) keepMembers(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if !s.shared() {
+		if s.external == nil && !s.shared() {
 			continue
 		}
 		if err := s.keepAddresses(); err != nil {
@@ -55,6 +55,9 @@ func (s *Server) keepMembers(ctx context.Context) error {
 }
 
 func (s *Server) tendLearners(ctx context.Context, added map[uint64]time.Time) {
+	if s.member == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*membersEvery)
 	defer cancel()
 	for _, m := range s.member.Members() {
@@ -191,7 +194,7 @@ func (s *Server) stored() uint64 {
 
 // started reports whether a server is a member of the store that has been seen.
 func (s *Server) started(id string) bool {
-	for _, m := range s.member.Members() {
+	for _, m := range s.members() {
 		if m.Name == id {
 			return true
 		}

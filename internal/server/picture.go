@@ -12,10 +12,10 @@ import (
 // picture is what this server tells Prometheus now.
 func (s *Server) picture() metrics.Picture {
 	p := metrics.Picture{
-		Relays: int(s.relays.Load()), StoreSize: s.member.Size(), StoreIndex: s.member.Applied(),
+		Relays: int(s.relays.Load()), StoreSize: s.base.Size(), StoreIndex: s.base.Applied(),
 		CertificateEnds: s.source.Current().Certificate.NotAfter,
 	}
-	for _, m := range s.member.Members() {
+	for _, m := range s.members() {
 		if !m.Learner {
 			p.Members++
 		}

@@ -39,6 +39,9 @@ type Recovered struct {
 // Recover makes the server in a data directory, which does not run, the only one of its cluster, with everything that it
 // knows. It is for when a majority of servers is lost for good: what only they knew is lost with them.
 func Recover(ctx context.Context, dataDir string, log *slog.Logger) (*Recovered, error) {
+	if there, err := isThere(filepath.Join(dataDir, externalFile)); err != nil || there {
+		return nil, errors.Join(fmt.Errorf("the store of the server in %s is an external etcd, which whoever runs it brings back: servers go on by themselves then. If what it held is lost, or older than what machines have seen, restore a backup into an empty prefix with 'argosy server recover --from FILE --store-endpoints …'", dataDir), err)
+	}
 	dir := filepath.Join(dataDir, "etcd")
 	if there, err := embedded.Exists(dir); err != nil || !there {
 		return nil, errors.Join(fmt.Errorf("there is no server's store in %s: name the directory of one with --data-dir, or restore it from a backup", dataDir), err)

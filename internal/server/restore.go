@@ -22,6 +22,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
 	"github.com/argosy-cluster/argosy/internal/store/etcd"
+	"github.com/argosy-cluster/argosy/internal/store/external"
 )
 
 // restoringDir holds what is being restored, within the data directory, until all of it is there. A server does not start
@@ -31,17 +32,26 @@ const restoringDir = "restoring"
 // maxKeys bounds the servers' key file in a backup, in bytes.
 const maxKeys = 4 << 10
 
-// Restore makes a server out of a backup, in an empty data directory: the only one of its cluster, in its next generation.
-// It either leaves all of it or nothing.
-func Restore(ctx context.Context, dataDir string, in io.Reader, key backup.Key, log *slog.Logger) (*Recovered, error) {
-	if err := checkEmpty(dataDir); err != nil {
+// Restore makes a server out of a backup, in an empty data directory: the only one of its cluster, in its next generation. The
+// store is its own, or below an empty prefix of the external etcd that is given. It either leaves all of it or nothing, except
+// that an interrupted one may leave records in an external etcd, which the next one names.
+func Restore(ctx context.Context, dataDir string, in io.Reader, key backup.Key, to external.Config, log *slog.Logger) (*Recovered, error) {
+	if err := errors.Join(checkEmpty(dataDir), to.Check()); err != nil {
 		return nil, err
+	}
+	var out *external.Etcd
+	if to.Given() {
+		var err error
+		if out, err = openEmpty(ctx, to, log); err != nil {
+			return nil, err
+		}
+		defer out.Stop()
 	}
 	stage := filepath.Join(dataDir, restoringDir)
 	if err := os.MkdirAll(stage, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
-	re := &restoring{dir: stage, log: log}
+	re := &restoring{dir: stage, log: log, out: out}
 	r, err := re.run(ctx, in, key)
 	if err == nil {
 		err = settle(stage, dataDir)
@@ -110,6 +120,7 @@ func checkRestored(dir string) error {
 type restoring struct {
 	dir    string
 	log    *slog.Logger
+	out    *external.Etcd // where the store goes, nil for one of the server's own
 	images *blobs.Store
 	seen   map[string]bool // parts of which there is one
 }
@@ -153,6 +164,15 @@ func (re *restoring) run(ctx context.Context, in io.Reader, key backup.Key) (*Re
 	}
 	if err := re.remember(ctx, s); err != nil {
 		return nil, err
+	}
+	if re.out != nil {
+		if err := re.moveOut(ctx, s, re.out); err != nil {
+			return nil, err
+		}
+		member.Stop()
+		if err := os.RemoveAll(c.Dir); err != nil {
+			return nil, fmt.Errorf("removing the store that was copied: %w", err)
+		}
 	}
 	return r, errors.Join(os.Remove(re.path(snapshotFile)), os.RemoveAll(re.path(chunksFile)))
 }

@@ -10,6 +10,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/store"
+	"github.com/argosy-cluster/argosy/internal/store/external"
 )
 
 // BenchmarkRestore is the time from a backup whose store has 100 MB to a server that accepts an apply. The goal: 30 s. The
@@ -36,7 +37,7 @@ func BenchmarkRestore(b *testing.B) {
 	c.stop()
 	for b.Loop() {
 		dir := b.TempDir()
-		if _, err := Restore(b.Context(), filepath.Join(dir, "data"), bytes.NewReader(file), key, silent); err != nil {
+		if _, err := Restore(b.Context(), filepath.Join(dir, "data"), bytes.NewReader(file), key, external.Config{}, silent); err != nil {
 			b.Fatal(err)
 		}
 		again, err := startIn(dir, nil)

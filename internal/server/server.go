@@ -37,6 +37,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
 	"github.com/argosy-cluster/argosy/internal/store/etcd"
+	"github.com/argosy-cluster/argosy/internal/store/external"
 	"github.com/argosy-cluster/argosy/internal/tracing"
 	"github.com/argosy-cluster/argosy/internal/version"
 )
@@ -62,6 +63,10 @@ type Config struct {
 	Name string
 	// StoreQuota is how large the store's file may grow, in bytes; 0 means embedded.DefaultQuota.
 	StoreQuota int64
+	// External is the etcd that the store is in, where that is not this server's own.
+	External external.Config
+	// Compaction is how old the history is that the leader has an external etcd drop, 0 for none.
+	Compaction time.Duration
 	// Settings hold for a cluster that is made now; an existing one keeps its own.
 	Settings *argosyv1.ClusterSettings
 	// Ready is called once when the server answers everything. May be nil.
@@ -105,7 +110,10 @@ type Server struct {
 	attachments attachments
 	relays      atomic.Int64 // streams of bytes that are passed on now
 	forwards    forwards
-	member      *embedded.Member
+	base        base             // one of the next two
+	member      *embedded.Member // nil with an external store
+	external    *external.Etcd   // nil with a store of its own
+	entered     atomic.Bool      // the store, which is external, has this server's record
 	book        *peers.Book
 	transport   *peers.Transport // to other servers
 	probes      probes
@@ -151,11 +159,13 @@ func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 		return err
 	}
 	s := &Server{cfg: cfg, id: id, log: cfg.Log, tracer: tracer, attachments: attachments{patience: attachTime}, reopen: make(chan struct{}, 1), scheduleSet: make(chan struct{}, 1)}
-	if err := s.startStore(ctx); err != nil {
+	if err := s.startBase(ctx); err != nil {
 		return err
 	}
-	defer s.member.Stop()
-	s.store = etcd.New(s.member.Client())
+	defer s.base.Stop()
+	if s.store = etcd.New(s.base.Client()); s.external != nil {
+		s.store = etcd.NewRemote(s.base.Client())
+	}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -164,7 +174,7 @@ func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 	s.metrics = metrics.New(version.Version, s.picture)
 	s.leader = leader.New(leader.Config{
 		Meter: s.metrics,
-		Store: s.store, Election: s.member, ServerID: id, Log: cfg.Log, Diff: manifest.Diff, Stored: s.stored, Greet: s.greet,
+		Store: s.store, Election: s.base, ServerID: id, Log: cfg.Log, Diff: manifest.Diff, Stored: s.stored, Greet: s.greet,
 		SealSecret: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) { return s.seal(auth.KindSecret, m, sec) },
 		SealCredential: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) {
 			return s.seal(auth.KindRegistry, m, sec)
@@ -173,7 +183,7 @@ func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 	if cfg.opened != nil {
 		cfg.opened(s)
 	}
-	return s.serve(ctx, s.member.Failed())
+	return s.serve(ctx, s.base.Failed())
 }
 
 func (c Config) born() time.Time {
@@ -213,6 +223,9 @@ func (c Config) complete() (Config, error) {
 		c.Advertise = []string{net.JoinHostPort(addr, port)}
 	}
 	if c, err = c.completePeers(); err != nil {
+		return c, err
+	}
+	if err := c.External.Check(); err != nil {
 		return c, err
 	}
 	if c.Settings == nil {
@@ -364,6 +377,7 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	g.Go(func() error { return s.keepAuthority(ctx) })
 	g.Go(func() error { return ignoreDone(ctx, s.keepImageNames(ctx)) })
 	g.Go(func() error { return s.tendStore(ctx) })
+	g.Go(func() error { return s.keepExternal(ctx) })
 	g.Go(func() error { return ignoreDone(ctx, s.history.Follow(ctx, s.store, s.fillHistory, s.log)) })
 	g.Go(func() error { return ignoreClosed(secure.ServeTLS(tcp, "", "")) })
 	g.Go(func() error { return ignoreClosed(local.Serve(unix)) })
@@ -441,6 +455,9 @@ func (s *Server) register(ctx context.Context) error {
 			return ctx.Err()
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+	if err := s.noteEntered(); err != nil {
+		return err
 	}
 	s.log.Info("the server is ready", "cluster", s.cluster.ID(), "server", s.id, "addresses", s.cfg.Advertise, "socket", s.cfg.Socket)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // fails only where no systemd waits for it

@@ -38,7 +38,7 @@ func (s *Server) announce(ctx context.Context, r *argosyv1.EnterRequest) error {
 		_, err := s.enter(ctx, s.id, r)
 		return err
 	}
-	lead := s.book.Server(s.member.Leader())
+	lead := s.book.Server(s.base.Leader())
 	if len(lead.GetAddresses()) == 0 || lead.GetId() == s.id {
 		return leader.ErrNotLeading
 	}
@@ -86,6 +86,9 @@ func (s *Server) enter(ctx context.Context, id string, r *argosyv1.EnterRequest)
 		return nil, err
 	}
 	res := &argosyv1.EnterResponse{Members: map[string]string{}}
+	if s.member == nil {
+		return res, nil
+	}
 	for _, m := range s.member.Members() {
 		name := m.Name
 		if name == "" && m.Peer == r.PeerAddress {
@@ -129,6 +132,9 @@ func checkServerName(name string) error {
 func (s *Server) admit(ctx context.Context, id string, r *argosyv1.EnterRequest) error {
 	if !s.leader.Leading() {
 		return leader.ErrNotLeading
+	}
+	if s.member == nil {
+		return refused("%w: start the new server with --store-endpoints and what goes with them, as the others", errExternal)
 	}
 	known := false
 	if err := s.read(func(_ time.Time, v *leader.View) error {
@@ -178,7 +184,7 @@ func (s serverService) ListServers(ctx context.Context, _ *connect.Request[argos
 	members := map[string]embedded.Info{}
 	voters, well := 0, 0
 	var applied uint64
-	for _, m := range s.member.Members() {
+	for _, m := range s.members() {
 		members[m.Name] = m
 		if !m.Learner {
 			voters++
@@ -186,7 +192,7 @@ func (s serverService) ListServers(ctx context.Context, _ *connect.Request[argos
 				well++
 			}
 		}
-		if m.Name == s.member.Leader() {
+		if m.Name == s.base.Leader() && s.member != nil {
 			applied = health[m.Name].health.GetApplied()
 		}
 	}
@@ -194,7 +200,11 @@ func (s serverService) ListServers(ctx context.Context, _ *connect.Request[argos
 		res.Servers = append(res.Servers, s.serverStatus(srv, members, health[srv.Id], applied))
 	}
 	slices.SortFunc(res.Servers, func(a, b *argosyv1.ServerStatus) int { return naturalCompare(a.Name, b.Name) })
-	res.Spare = uint32(max(0, well-voters/2-1))
+	if need := voters/2 + 1; s.member != nil {
+		res.Spare = uint32(max(0, well-need))
+	} else {
+		res.Spare = uint32(max(0, well-1)) // any of them works alone
+	}
 	return connect.NewResponse(res), nil
 }
 
@@ -211,12 +221,14 @@ func (s *Server) servers() []*storev1.Server {
 
 func (s *Server) serverStatus(srv *storev1.Server, members map[string]embedded.Info, p probe, leaderApplied uint64) *argosyv1.ServerStatus {
 	st := &argosyv1.ServerStatus{Id: srv.Id, Name: srv.Name, Addresses: srv.Addresses, PeerAddress: srv.PeerAddress,
-		Leader: srv.Id == s.member.Leader(), Healthy: p.health != nil, Health: p.health, Role: argosyv1.ServerRole_SERVER_ROLE_EXPECTED}
+		Leader: srv.Id == s.base.Leader(), Healthy: p.health != nil, Health: p.health, Role: argosyv1.ServerRole_SERVER_ROLE_EXPECTED}
 	m, in := members[srv.Id]
 	switch {
 	case in && m.Learner:
 		st.Role = argosyv1.ServerRole_SERVER_ROLE_LEARNER
 		st.Message = "catching up; it gets its vote by itself"
+	case in && s.member == nil:
+		st.Role = argosyv1.ServerRole_SERVER_ROLE_CLIENT
 	case in:
 		st.Role = argosyv1.ServerRole_SERVER_ROLE_VOTER
 	default:
@@ -271,7 +283,7 @@ func removedServer(srv *storev1.Server, actor string) leader.Proposal {
 
 // expel takes a server's member out of the store. Its record is the caller's to remove.
 func (s *Server) expel(ctx context.Context, srv *storev1.Server, force bool) error {
-	members := s.member.Members()
+	members := s.members()
 	i := slices.IndexFunc(members, func(m embedded.Info) bool {
 		return m.Name == srv.Id || m.Name == "" && m.Peer != "" && m.Peer == srv.PeerAddress
 	})
@@ -286,6 +298,9 @@ func (s *Server) expel(ctx context.Context, srv *storev1.Server, force bool) err
 	}
 	if srv.Id == s.id {
 		return s.stepDown(ctx, members)
+	}
+	if s.member == nil {
+		return nil // it ends once its record is gone
 	}
 	if err := s.member.Remove(ctx, members[i].ID); err != nil {
 		if strings.Contains(err.Error(), "unhealthy cluster") || strings.Contains(err.Error(), "started members") {
@@ -302,10 +317,10 @@ func (s *Server) stepDown(ctx context.Context, members []embedded.Info) error {
 		if m.Name == "" || m.Learner || m.Name == s.id || s.probe(ctx, s.book.Server(m.Name)).health == nil {
 			continue
 		}
-		if err := s.member.HandOver(ctx, m.ID); err != nil {
+		if err := s.yieldTo(ctx, m); err != nil {
 			return storeTrouble(err)
 		}
-		return fmt.Errorf("%w: this server led, and another leads now: ask again", leader.ErrNotLeading)
+		return resigned()
 	}
 	return refused("this server leads and no other with a vote answers: it cannot be removed now")
 }
@@ -320,9 +335,9 @@ func (s serverService) Probe(_ context.Context, r *connect.Request[argosyv1.Prob
 // health is how this server is.
 func (s *Server) health() *argosyv1.ServerHealth {
 	last, _ := s.history.Last() // one that cannot be read has none
-	space := s.member.Space()
+	space := s.base.Space()
 	return &argosyv1.ServerHealth{StoreInUse: space.InUse, StoreQuota: space.Quota, StoreFull: space.Full,
-		Id: s.id, Version: version.Version, Applied: s.member.Applied(), StoreSize: space.Size,
-		Leader: s.member.Leader(), History: last, Machines: uint32(s.leader.Machines()),
+		Id: s.id, Version: version.Version, Applied: s.base.Applied(), StoreSize: space.Size,
+		Leader: s.base.Leader(), History: last, Machines: uint32(s.leader.Machines()),
 		Trusts: s.cluster.Trusts(), StoreTrusts: s.trustsOfStore()}
 }

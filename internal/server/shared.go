@@ -41,6 +41,9 @@ func (s *Server) sharedPath() string { return filepath.Join(s.cfg.DataDir, share
 
 // shared reports whether the store listens for other members.
 func (s *Server) shared() bool {
+	if s.cfg.External.Given() {
+		return false
+	}
 	_, err := os.Stat(s.sharedPath())
 	return err == nil
 }

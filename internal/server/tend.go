@@ -11,7 +11,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/leader"
-	"github.com/argosy-cluster/argosy/internal/store/embedded"
+	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/upkeep"
 )
 
@@ -33,6 +33,9 @@ type tending struct {
 // tendStore keeps the store within its quota, as long as this server's member leads it. A store that is full has no leader
 // of the cluster, which is why nothing here needs one.
 func (s *Server) tendStore(ctx context.Context) error {
+	if s.member == nil {
+		return nil // whoever runs etcd sees to it
+	}
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	t := tending{tended: map[string]time.Time{}}
@@ -121,6 +124,9 @@ func (s *Server) defragment(ctx context.Context, id string) error {
 }
 
 func (s serverService) DefragmentStore(context.Context, *connect.Request[argosyv1.DefragmentStoreRequest]) (*connect.Response[argosyv1.DefragmentStoreResponse], error) {
+	if s.member == nil {
+		return nil, refused("%w, which is whose it is to defragment", errExternal)
+	}
 	if s.member.Leading() && len(s.member.Members()) > 1 {
 		return nil, refused("this server leads the store, and the others need it")
 	}
@@ -166,10 +172,14 @@ func (s *Server) noteRoom(ctx context.Context, t *tending, st upkeep.Store) {
 
 // whyNobodyLeads is what may be said to who asks for something that takes a leader.
 func (s *Server) whyNobodyLeads() string {
-	return fullText(s.member.Space())
+	space := s.base.Space()
+	if s.member == nil && space.Full {
+		return "etcd is full: what runs goes on, and nothing can be changed until whoever runs it has made room ('etcdctl defrag', or a larger --quota-backend-bytes) and taken back the alarm ('etcdctl alarm disarm')"
+	}
+	return fullText(space)
 }
 
-func fullText(sp embedded.Space) string {
+func fullText(sp store.Space) string {
 	switch {
 	case !sp.Full:
 		return ""

@@ -13,6 +13,10 @@ import (
 // Root is the prefix of every key. The number is the version of the layout.
 const Root = "/argosy/1/"
 
+// ElectionKey is below which the servers of a cluster stand for election, where the store is an external etcd. It is no part
+// of what the cluster keeps.
+const ElectionKey = "/argosy/election"
+
 // Keys of single records.
 const (
 	ClusterKey    = Root + "cluster"         // storev1.Cluster

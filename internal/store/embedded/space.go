@@ -8,24 +8,18 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/argosy-cluster/argosy/internal/store"
 )
 
 // DefaultQuota is how large a member's database may grow, in bytes. Beyond that etcd refuses to write. It is address space,
 // not memory.
 const DefaultQuota = 4 << 30
 
-// Space is what a member's database takes, in bytes.
-type Space struct {
-	// Size is the file's, of which InUse is needed; Quota is the most that Size may be.
-	Size, InUse, Quota int64
-	// Full says that the store refuses writes, since this or another member was beyond its quota.
-	Full bool
-}
-
 // Space looks at this member's database. It asks nobody.
-func (m *Member) Space() Space {
+func (m *Member) Space() store.Space {
 	b := m.etcd.Server.Backend()
-	s := Space{Size: b.Size(), InUse: b.SizeInUse(), Quota: m.quota}
+	s := store.Space{Size: b.Size(), InUse: b.SizeInUse(), Quota: m.quota}
 	for _, a := range m.etcd.Server.Alarms() {
 		s.Full = s.Full || a.Alarm == etcdserverpb.AlarmType_NOSPACE
 	}

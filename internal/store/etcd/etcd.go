@@ -20,20 +20,33 @@ import (
 const (
 	answerTime = 10 * time.Second
 	listTime   = 60 * time.Second
+	// remoteTime is answerTime of an etcd elsewhere: as long as its lease lets a leader lead that it does not hear.
+	remoteTime = 4 * time.Second
 )
 
 // Store keeps everything in etcd. It owns nothing: whoever made the client closes it.
 type Store struct {
 	client *clientv3.Client
+	remote bool
 }
 
 // New returns the store that a client leads to. The cluster has to take transactions of [store.MaxTxnOps] operations
 // and [store.MaxTxnBytes] bytes, which an embedded one does.
 func New(client *clientv3.Client) *Store { return &Store{client: client} }
 
+// NewRemote returns the store that a client leads to over the network, where an etcd that is gone shows by its silence only.
+func NewRemote(client *clientv3.Client) *Store { return &Store{client: client, remote: true} }
+
+func (s *Store) answerTime() time.Duration {
+	if s.remote {
+		return remoteTime
+	}
+	return answerTime
+}
+
 // Get reads single keys.
 func (s *Store) Get(ctx context.Context, keys ...string) (store.Snapshot, error) {
-	ctx, cancel, err := within(ctx, answerTime)
+	ctx, cancel, err := within(ctx, s.answerTime())
 	if err != nil {
 		return store.Snapshot{}, err
 	}
@@ -63,6 +76,11 @@ func (s *Store) Get(ctx context.Context, keys ...string) (store.Snapshot, error)
 
 // List reads every key with a prefix, in one request: each page of several would cost etcd the whole rest of the range.
 func (s *Store) List(ctx context.Context, prefix string) (store.Snapshot, error) {
+	if s.remote { // what is not there is not worth a minute
+		if _, err := s.Get(ctx, store.TermKey); err != nil {
+			return store.Snapshot{}, err
+		}
+	}
 	ctx, cancel, err := within(ctx, listTime)
 	if err != nil {
 		return store.Snapshot{}, err
@@ -80,7 +98,7 @@ func (s *Store) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	if err := txn.Check(); err != nil {
 		return 0, err
 	}
-	ctx, cancel, err := within(ctx, answerTime)
+	ctx, cancel, err := within(ctx, s.answerTime())
 	if err != nil {
 		return 0, err
 	}
@@ -141,12 +159,17 @@ func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		// etcd takes revision 0 for "from now on".
-		answers := s.client.Watch(clientv3.WithRequireLeader(ctx), prefix, clientv3.WithPrefix(), clientv3.WithRev(max(from, 1)))
-		for answer := range answers {
+		begin := func() clientv3.WatchChan {
+			return s.client.Watch(clientv3.WithRequireLeader(ctx), prefix, clientv3.WithPrefix(), clientv3.WithRev(max(from, 1)))
+		}
+		for answer, err := range s.answers(ctx, begin) {
+			if err == nil {
+				err = answer.Err()
+			}
 			if ctx.Err() != nil {
 				return
 			}
-			if err := answer.Err(); err != nil {
+			if err != nil {
 				yield(store.Batch{}, watchFailure(prefix, from, err))
 				return
 			}
@@ -158,6 +181,49 @@ func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[
 		}
 		if ctx.Err() == nil {
 			yield(store.Batch{}, fmt.Errorf("watching %s: %w", prefix, store.ErrUnavailable))
+		}
+	}
+}
+
+// silence is how long a remote etcd may say nothing before it is asked whether it is there, and that again how long it may take.
+const silence = 2 * time.Second
+
+// answers are those of a watch. The client hides it when etcd is gone, and tries again for ever, even to begin: whoever watches
+// has to know. What is under way ends with ctx.
+func (s *Store) answers(ctx context.Context, begin func() clientv3.WatchChan) iter.Seq2[clientv3.WatchResponse, error] {
+	return func(yield func(clientv3.WatchResponse, error) bool) {
+		var watch clientv3.WatchChan
+		var begun chan clientv3.WatchChan
+		var quiet <-chan time.Time
+		if s.remote {
+			begun = make(chan clientv3.WatchChan, 1)
+			go func() { begun <- begin() }()
+			tick := time.NewTicker(silence)
+			defer tick.Stop()
+			quiet = tick.C
+		} else {
+			watch = begin()
+		}
+		heard := false
+		for {
+			select {
+			case watch = <-begun:
+			case answer, ok := <-watch:
+				if heard = true; !ok || !yield(answer, nil) {
+					return
+				}
+			case <-quiet:
+				if heard {
+					heard = false
+					continue
+				}
+				asked, cancel := context.WithTimeout(ctx, silence)
+				_, err := s.client.Get(asked, store.TermKey, clientv3.WithCountOnly())
+				cancel()
+				if err != nil && (!yield(clientv3.WatchResponse{}, err) || ctx.Err() != nil) {
+					return
+				}
+			}
 		}
 	}
 }
