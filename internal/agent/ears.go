@@ -10,6 +10,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // What servers say. session.Ears.
@@ -65,7 +66,7 @@ func sound(as *argosyv1.Assignment) error {
 		return errors.New("it does not name a replica")
 	case as.GetAppUid() == "" || as.GetIncarnation() == 0:
 		return errors.New("it does not say which incarnation")
-	case len(as.GetContainers()) > 1000:
+	case len(as.GetContainers())+len(as.GetUnits()) > 1000:
 		return errors.New("it has more than 1000 members")
 	}
 	names := map[string]bool{}
@@ -74,6 +75,12 @@ func sound(as *argosyv1.Assignment) error {
 			return errors.New("its members do not have names of their own")
 		}
 		names[c.GetName()] = true
+	}
+	for _, u := range as.GetUnits() {
+		if !unitfile.IsName(u.GetName()) || names[u.GetName()] {
+			return fmt.Errorf("%q is no unit's name, or there twice", u.GetName())
+		}
+		names[u.GetName()] = true
 	}
 	return nil
 }

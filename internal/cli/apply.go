@@ -35,11 +35,23 @@ Several files are one app. '-' is standard input. ${VAR} is taken from the envir
 				return err
 			}
 			return a.answer(spec, []string{spec.Name}, "%s is valid: app %s, %s, %s", strings.Join(args, ", "), spec.Name,
-				plural(uint32(len(spec.Containers)), "container"), plural(uint32(len(spec.Stacks)), "stack"))
+				contents(spec), plural(uint32(len(spec.Stacks)), "stack"))
 		},
 	}
 	set.add(cmd)
 	return cmd
+}
+
+// contents says how many containers and units an app has.
+func contents(spec *argosyv1.AppSpec) string {
+	containers, units := plural(uint32(len(spec.GetContainers())), "container"), plural(uint32(len(spec.GetUnits())), "unit")
+	switch {
+	case len(spec.GetUnits()) == 0:
+		return containers
+	case len(spec.GetContainers()) == 0:
+		return units
+	}
+	return containers + ", " + units
 }
 
 func (a *app) schemaCmd() *cobra.Command {

@@ -58,6 +58,16 @@ func Of(container *argosyv1.ContainerSpec, configs map[string][]byte) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// OfUnit is the hash of a unit's definition: its file. Whether it is started can change while it lives.
+func OfUnit(u *argosyv1.Unit) string {
+	h := sha256.New()
+	// Another text recreates every unit of every cluster.
+	h.Write([]byte("argosy unit definition 1\n"))
+	text(h, u.GetName())
+	text(h, u.GetContent())
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
 // Files is the hash of what must be made on a machine before the container is created: its secrets in their versions by
 // name, its configs with their contents, and its mounts.
 func Files(container *argosyv1.ContainerSpec, versions map[string]uint64, configs map[string][]byte) string {

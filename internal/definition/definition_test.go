@@ -130,3 +130,31 @@ func TestEveryFieldIsDecided(t *testing.T) {
 		}
 	}
 }
+
+// TestOfUnitIsStable: as for containers. Whether a unit is started does not count.
+func TestOfUnitIsStable(t *testing.T) {
+	u := &argosyv1.Unit{Name: "web.service", Content: "[Service]\n"}
+	const want = "c9b73db23e24e748a71dda2df6af1729"
+	if got := definition.OfUnit(u); got != want {
+		t.Errorf("the definition is %s, it was %s", got, want)
+	}
+	for name, c := range map[string]struct {
+		change func(*argosyv1.Unit)
+		counts bool
+	}{
+		"name":        {func(u *argosyv1.Unit) { u.Name = "web.servic" }, true},
+		"content":     {func(u *argosyv1.Unit) { u.Content += "#" }, true},
+		"not started": {func(u *argosyv1.Unit) { u.NotStarted = true }, false},
+		"reservation": {func(u *argosyv1.Unit) { u.Resources = &argosyv1.Resources{ReserveMemory: 1} }, false},
+	} {
+		other := proto.CloneOf(u)
+		c.change(other)
+		if got := definition.OfUnit(other) != want; got != c.counts {
+			t.Errorf("%s: counts %t", name, got)
+		}
+	}
+	fields := u.ProtoReflect().Descriptor().Fields()
+	if n := fields.Len(); n != 4 {
+		t.Errorf("a unit has %d fields: say here whether the new one counts", n)
+	}
+}

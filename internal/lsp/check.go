@@ -185,6 +185,11 @@ func (d *document) named(file string) companion {
 			}
 		}
 	}
+	for _, u := range declarations([]*document{d}, aUnit) {
+		if item := u.node.Child("file"); item != nil && filepath.Clean(item.Text.Value) == filepath.Clean(file) {
+			return companion{file, item.Text.Start, item.Text.End}
+		}
+	}
 	return companion{}
 }
 

@@ -94,7 +94,7 @@ func manifestCases(t testing.TB) []aCase {
 // the parser finds, word for word and character for character.
 func TestSameFaultsAsValidate(t *testing.T) {
 	faulty, compared := 0, 0
-	otherFile := regexp.MustCompile(`^[a-z.]+:\d+:\d+: `)
+	otherFile := regexp.MustCompile(`^[a-z./]+:\d+:\d+: `)
 	for _, c := range manifestCases(t) {
 		if len(c.files) > 1 {
 			var names []string

@@ -12,6 +12,7 @@ type kind string
 
 const (
 	aContainer kind = "container"
+	aUnit      kind = "unit"
 	aStack     kind = "stack"
 	aVolume    kind = "volume"
 	aConfig    kind = "config"
@@ -28,10 +29,10 @@ type place struct {
 // declared is where names are given, referred where they are used.
 var (
 	declared = []place{
-		{"containers/*:", aContainer}, {"stacks/*:", aStack}, {"stacks/*/volumes/*:", aVolume}, {"configs/*:", aConfig},
+		{"containers/*:", aContainer}, {"units/*:", aUnit}, {"stacks/*:", aStack}, {"stacks/*/volumes/*:", aVolume}, {"configs/*:", aConfig},
 	}
 	referred = []place{
-		{"stacks/*/containers/[]", aContainer},
+		{"stacks/*/containers/[]", aContainer}, {"stacks/*/units/[]", aUnit},
 		{"containers/*/depends_on/[]", aContainer}, {"containers/*/depends_on/*:", aContainer},
 		{"cluster/*:", aStack},
 		{"stacks/*/placement/apart_from/[]", aStack}, {"stacks/*/placement/apart_from", aStack},
@@ -127,6 +128,8 @@ func declarations(docs []*document, of kind) []declaration {
 		switch of {
 		case aContainer:
 			add(d, root.Child("containers"), nil)
+		case aUnit:
+			add(d, root.Child("units"), nil)
 		case aStack:
 			add(d, root.Child("stacks"), nil)
 		case aConfig:

@@ -16,6 +16,7 @@ type draft struct {
 	saidApp bool // though maybe wrongly
 
 	containers named[*container]
+	units      named[*unit]
 	stacks     named[*stack]
 	cluster    named[*entryOf]
 	configs    named[*config]
@@ -54,7 +55,7 @@ func (n *named[T]) get(name string) (thing T, ok bool) {
 	return thing, ok
 }
 
-func appTable(c *object[*container], s *object[*stack], e *object[*entryOf], cfg *object[*config]) *object[*draft] {
+func appTable(c *object[*container], u *object[*unit], s *object[*stack], e *object[*entryOf], cfg *object[*config]) *object[*draft] {
 	label := name()
 	appName := shape[placed[string]]{word: "name", schema: label.schema, read: func(r *reader, v value) (placed[string], bool) {
 		s, ok := label.read(r, v)
@@ -82,9 +83,12 @@ func appTable(c *object[*container], s *object[*stack], e *object[*entryOf], cfg
 			func(d *draft) *named[*container] { return &d.containers }),
 			"What each container is, by name. The keys are the Compose Specification's.",
 			adopt[*container]).ours().like("containers:\n  web:\n    image: httpd:2.4"),
+		field("units", unitsShape(u),
+			"What each systemd unit is, by the name of its file: the file's text, or a map. A template, `web@.service`, is run by replica 3 as `web@3.service`; any other name is one unit of its machine.",
+			adopt[*unit]).ours().like("units:\n  web.service: |\n    [Service]\n    ExecStart=/usr/bin/sleep infinity"),
 		field("stacks", namedObjects(s, "stack", func() *stack { return &stack{spec: &argosyv1.StackSpec{}} },
 			func(d *draft) *named[*stack] { return &d.stacks }),
-			"What belongs together: each stack is a group of containers that is placed on one machine, started in order and replicated as one.",
+			"What belongs together: each stack is a group of containers and units that is placed on one machine, started in order and replicated as one.",
 			adopt[*stack]).ours().like("stacks:\n  lamp:\n    containers: [mysql, apache]"),
 		field("cluster", clusterShape(e), "How many replicas of each stack the cluster needs: a number, or a map.",
 			adopt[*entryOf]).ours().like("cluster:\n  lamp: 5\n  agent: {on: each-machine}"),
@@ -139,7 +143,10 @@ func namedObjects[T selfNamed](o *object[T], what string, fresh func() T, into f
 				}
 				thing := fresh()
 				thing.named(name, e.name())
-				o.read(r, e.value, what+" "+name, thing)
+				whole := o.read(r, e.value, what+" "+name, thing)
+				if s, is := any(thing).(interface{ read(whole bool) }); is {
+					s.read(whole)
+				}
 				out.names = append(out.names, placed[string]{name, e.name()})
 				out.list = append(out.list, thing)
 			}
@@ -152,6 +159,9 @@ func (d *draft) build() *argosyv1.AppSpec {
 	spec := &argosyv1.AppSpec{Name: d.app.is}
 	for _, c := range d.containers.list {
 		spec.Containers = append(spec.Containers, c.spec)
+	}
+	for _, u := range d.units.list {
+		spec.Units = append(spec.Units, u.spec)
 	}
 	for _, s := range d.stacks.list {
 		spec.Stacks = append(spec.Stacks, s.spec)

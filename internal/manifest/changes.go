@@ -14,9 +14,9 @@ import (
 
 // SpecChange is one thing that is said differently by two states of an app.
 type SpecChange struct {
-	// Of is the part of the manifest: "containers.web", "stacks.lamp", "cluster.lamp", "configs.motd".
+	// Of is the part of the manifest: "containers.web", "units.web.service", "stacks.lamp", "cluster.lamp", "configs.motd".
 	Of string `json:"of"`
-	// What is the key in it, "environment.DEBUG"; empty for a line of a config.
+	// What is the key in it, "environment.DEBUG"; empty for a line of a config or of a unit file.
 	What string `json:"what,omitempty"`
 	// From and To are what was said and is, as a manifest would; one is empty where it is only in the other.
 	From string `json:"from,omitempty"`
@@ -29,6 +29,7 @@ func Changes(before, after *argosyv1.AppSpec) []SpecChange {
 	c := &comparer{}
 	compareNamed(c, "containers.", before.GetContainers(), after.GetContainers(), renderContainer)
 	c.digests(before, after)
+	c.units(before.GetUnits(), after.GetUnits())
 	compareNamed(c, "stacks.", before.GetStacks(), after.GetStacks(), renderStack)
 	c.cluster(before.GetCluster(), after.GetCluster())
 	names := sortedKeys(before.GetConfigs())
@@ -86,6 +87,37 @@ func (c *comparer) digests(before, after *argosyv1.AppSpec) {
 		if b.GetImageDigest() != a.GetImageDigest() && b.GetImageDigest() != "" && a.GetImageDigest() != "" {
 			c.of = "containers." + a.GetName()
 			c.say("image's digest", printable(b.GetImageDigest()), printable(a.GetImageDigest()))
+		}
+	}
+}
+
+func (c *comparer) units(before, after []*argosyv1.Unit) {
+	old := map[string]*argosyv1.Unit{}
+	for _, b := range before {
+		old[b.GetName()] = b
+	}
+	started := func(u *argosyv1.Unit) string { return strconv.FormatBool(!u.GetNotStarted()) }
+	text := func(u *argosyv1.Unit) []byte {
+		if u == nil {
+			return nil
+		}
+		return []byte(u.GetContent())
+	}
+	compare := func(b, a *argosyv1.Unit) {
+		if b.GetNotStarted() != a.GetNotStarted() {
+			c.say("start", started(b), started(a))
+		}
+		c.content(text(b), text(a))
+	}
+	for _, a := range after {
+		c.of = "units." + a.GetName()
+		compare(old[a.GetName()], a)
+		delete(old, a.GetName())
+	}
+	for _, b := range before {
+		if old[b.GetName()] != nil {
+			c.of = "units." + b.GetName()
+			compare(b, nil)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // check finds what is wrong between the parts of an app, once every file is read. When a file could not be read,
@@ -24,6 +25,9 @@ func (d *draft) check(r *reader) {
 		c.finishFiles(r, d)
 		c.finishDependencies(r, d)
 	}
+	for _, u := range d.units.list {
+		u.check(r)
+	}
 	d.checkCycles(r)
 	for _, s := range d.stacks.list {
 		if r.stopped {
@@ -34,6 +38,7 @@ func (d *draft) check(r *reader) {
 	d.checkTogether(r)
 	d.checkCluster(r)
 	d.checkMachinePorts(r)
+	d.checkMachineUnits(r)
 	for _, c := range d.configs.list {
 		c.check(r)
 	}
@@ -46,6 +51,11 @@ func (d *draft) check(r *reader) {
 	for _, c := range d.containers.list {
 		if !c.used {
 			r.fault(c.at, "container %s is in no stack, so it would never run", c.spec.Name).Advise("name it in the containers of a stack")
+		}
+	}
+	for _, u := range d.units.list {
+		if !u.used {
+			r.fault(u.at, "unit %s is in no stack, so it would never run", u.spec.Name).Advise("name it in the units of a stack")
 		}
 	}
 }
@@ -73,8 +83,8 @@ func (c *container) finishDependencies(r *reader, d *draft) {
 		}
 		other, ok := d.containers.get(name)
 		if !ok {
-			if !d.incomplete {
-				r.fault(dep.at, "there is no container %s", quoted(name)).Near(name, d.containers.names)
+			if _, unit := d.units.get(name); !unit && !d.incomplete {
+				r.fault(dep.at, "there is no container %s", quoted(name)).Near(name, slices.Concat(d.containers.names, d.units.names))
 			}
 			continue
 		}
@@ -167,10 +177,11 @@ func shorten(names []string) []string {
 
 // check finds what is wrong within a stack and between its members.
 func (s *stack) check(r *reader, d *draft) {
-	if len(s.members) == 0 && !r.stopped {
-		if _, said := (value{f: s.at.f, n: s.at.n}).child("containers"); said {
-			r.fault(s.at, "stack %s has no containers", s.spec.Name)
-		}
+	if len(s.members)+len(s.units) == 0 && !r.stopped && s.whole && s.listed == 0 {
+		r.fault(s.at, "stack %s has no containers and no units", s.spec.Name).Advise("name what is in it: containers: [web]")
+	}
+	if n := len(s.members) + len(s.units); n > MaxMembers && len(s.members) <= MaxMembers && len(s.units) <= MaxMembers {
+		r.fault(s.at, "a stack of %d members is too large; %d are allowed", n, MaxMembers)
 	}
 	ports := hostPorts{}
 	for _, m := range s.members {
@@ -182,7 +193,12 @@ func (s *stack) check(r *reader, d *draft) {
 		c, ok := d.containers.get(m.is)
 		if !ok {
 			if !d.incomplete {
-				r.fault(m.at, "there is no container %s", quoted(m.is)).Near(m.is, d.containers.names).Advise("declare it below containers")
+				f := r.fault(m.at, "there is no container %s", quoted(m.is))
+				if _, unit := d.units.get(m.is); unit {
+					f.Advise("it is a unit: name it in units")
+				} else {
+					f.Near(m.is, d.containers.names).Advise("declare it below containers")
+				}
 			}
 			continue
 		}
@@ -193,6 +209,7 @@ func (s *stack) check(r *reader, d *draft) {
 		s.checkVolumes(r, c)
 		s.checkPorts(r, c, ports)
 	}
+	s.checkUnits(r, d)
 	for _, m := range s.members {
 		if c, ok := d.containers.get(m.is); ok {
 			s.checkDependencies(r, d, c)
@@ -207,6 +224,27 @@ func (s *stack) check(r *reader, d *draft) {
 		s.spec.Placement = &argosyv1.Placement{}
 	}
 	s.checkPlacement(r, d)
+}
+
+// checkUnits finds the units of a stack.
+func (s *stack) checkUnits(r *reader, d *draft) {
+	for _, m := range s.units {
+		if slices.Contains(s.spec.Units, m.is) {
+			r.fault(m.at, "unit %s is in the stack twice", quoted(m.is))
+			continue
+		}
+		s.spec.Units = append(s.spec.Units, m.is)
+		if u, ok := d.units.get(m.is); ok {
+			u.used = true
+		} else if !d.incomplete {
+			f := r.fault(m.at, "there is no unit %s", quoted(m.is))
+			if _, is := d.containers.get(m.is); is {
+				f.Advise("it is a container: name it in containers")
+			} else {
+				f.Near(m.is, d.units.names).Advise("declare it below units")
+			}
+		}
+	}
 }
 
 func (s *stack) checkVolumes(r *reader, c *container) {
@@ -241,10 +279,11 @@ func (s *stack) checkPorts(r *reader, c *container, taken hostPorts) {
 
 func (s *stack) checkDependencies(r *reader, d *draft, c *container) {
 	for _, dep := range c.depends {
-		if !dep.is.Required || slices.Contains(s.spec.Containers, dep.is.Container) {
+		if !dep.is.Required || slices.Contains(s.spec.Containers, dep.is.Container) || slices.Contains(s.spec.Units, dep.is.Container) {
 			continue
 		}
-		if _, known := d.containers.get(dep.is.Container); known {
+		_, known := d.containers.get(dep.is.Container)
+		if _, unit := d.units.get(dep.is.Container); known || unit {
 			r.fault(dep.at, "container %s depends on %s, which is not in stack %s", c.spec.Name, dep.is.Container, s.spec.Name).
 				Advise("add %s to the stack, or say required: false", dep.is.Container)
 		}
@@ -321,7 +360,7 @@ func (d *draft) checkMachinePorts(r *reader) {
 			if !ok || s.spec.Placement == nil || (!e.spec.EachMachine && e.spec.Count == 0) {
 				continue
 			}
-			all := e.spec.EachMachine && len(s.spec.Placement.Require) == 0 && len(s.apart) == 0 && len(s.with) == 0
+			all := s.everywhere(e)
 			if all != (pass == 0) {
 				continue
 			}
@@ -357,4 +396,35 @@ func (s *stack) checkEverywhere(r *reader, d *draft, everywhere hostPorts, all b
 		}
 	}
 	return true
+}
+
+// checkMachineUnits finds units that two stacks want on each machine: a unit that is no template is there once.
+func (d *draft) checkMachineUnits(r *reader) {
+	everywhere := map[string]string{}
+	for pass := range 2 {
+		for _, e := range d.cluster.list {
+			s, ok := d.stacks.get(e.spec.Stack)
+			if !ok || s.spec.Placement == nil || (!e.spec.EachMachine && e.spec.Count == 0) || s.everywhere(e) != (pass == 0) {
+				continue
+			}
+			for _, name := range s.spec.Units {
+				other, taken := everywhere[name]
+				switch {
+				case isTemplate(name):
+				case taken && other != s.spec.Name:
+					r.fault(s.at, "stack %s has unit %s, and stack %s has it on each machine", s.spec.Name, quoted(name), other).
+						Advise("a unit is on its machine once: take it out of one of them, or make it a template, NAME@.service")
+				case pass == 0:
+					everywhere[name] = s.spec.Name
+				}
+			}
+		}
+	}
+}
+
+func isTemplate(name string) bool { return unitfile.ForReplica(name, 1) != name }
+
+// everywhere says whether the stack runs on every machine, whatever its labels.
+func (s *stack) everywhere(e *entryOf) bool {
+	return e.spec.EachMachine && len(s.spec.Placement.Require) == 0 && len(s.apart) == 0 && len(s.with) == 0
 }

@@ -19,6 +19,7 @@ import (
 func Diff(before, after *argosyv1.AppSpec) []string {
 	d := differ{}
 	things(&d, "container", before.GetContainers(), after.GetContainers())
+	d.units(before.GetUnits(), after.GetUnits())
 	things(&d, "stack", before.GetStacks(), after.GetStacks())
 	d.cluster(before.GetCluster(), after.GetCluster())
 	d.configs(before.GetConfigs(), after.GetConfigs())
@@ -59,6 +60,44 @@ func things[T hasName](d *differ, what string, before, after []T) {
 	for _, t := range before {
 		if !kept[t.GetName()] {
 			d.say("%s: %s removed", t.GetName(), what)
+		}
+	}
+}
+
+// units says that a unit's file changed; what changed in it is a matter of lines, see [Changes].
+func (d *differ) units(before, after []*argosyv1.Unit) {
+	old := map[string]*argosyv1.Unit{}
+	for _, u := range before {
+		old[u.Name] = u
+	}
+	started := func(u *argosyv1.Unit) string {
+		if u.NotStarted {
+			return "not started"
+		}
+		return "started"
+	}
+	for _, u := range after {
+		was, there := old[u.Name]
+		delete(old, u.Name)
+		if !there {
+			d.say("%s: new unit", u.Name)
+			continue
+		}
+		if was.Content != u.Content {
+			gone, fresh := minus(linesOf([]byte(was.Content)), linesOf([]byte(u.Content))), minus(linesOf([]byte(u.Content)), linesOf([]byte(was.Content)))
+			if len(gone) == 1 && len(fresh) == 1 {
+				d.say("%s: %s → %s", u.Name, lineText(gone[0]), lineText(fresh[0]))
+			} else {
+				d.say("%s: unit file changed (%d lines gone, %d new)", u.Name, len(gone), len(fresh))
+			}
+		}
+		if was.NotStarted != u.NotStarted {
+			d.say("%s: %s → %s", u.Name, started(was), started(u))
+		}
+	}
+	for _, u := range before {
+		if old[u.Name] != nil {
+			d.say("%s: unit removed", u.Name)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // Reference is the reference of the manifest in Markdown, made from the same tables as the parser and the schema.
@@ -25,11 +27,14 @@ func Reference() []byte {
 	d.line("Several files can be one app: together they say everything, and nothing twice. Each begins with `argosy: v1`.")
 	d.line("")
 	d.line("Names (of apps, containers, stacks, volumes, configs, secrets) are DNS labels that begin with a letter: small letters,")
-	d.line("digits and hyphens, at most 63.")
+	d.line("digits and hyphens, at most 63. Units are called as their files are: `web.service`, `data.mount`, `web@.service`.")
 	d.line("")
 	d.section("Top level", "", t.app.docs())
 	d.section("Containers", "containers.NAME.", t.container.docs())
 	d.line("How each key of Compose is treated, and what to use instead of those that are refused, is in [compose.md](compose.md).")
+	d.line("")
+	d.section("Units", "units.NAME.", t.unit.docs())
+	d.line("`NAME: TEXT` is short for `NAME: {content: TEXT}`. What becomes of units on machines is in [units.md](units.md).")
 	d.line("")
 	d.section("Stacks", "stacks.NAME.", t.stack.docs())
 	d.section("Cluster", "cluster.NAME.", t.cluster.docs())
@@ -50,8 +55,8 @@ func Reference() []byte {
 	d.line("")
 	d.line("## Bounds")
 	d.line("")
-	d.line("A manifest file has at most %s, a file that it names %s. An app has at most %d containers, a stack %d, and", sizeText(MaxFileSize),
-		sizeText(MaxReadSize), MaxContainers, MaxMembers)
+	d.line("A manifest file has at most %s, a file that it names %s. A unit file has at most %s. An app has at", sizeText(MaxFileSize), sizeText(MaxReadSize), sizeText(unitfile.MaxSize))
+	d.line("most %d containers and as many units, a stack %d members, and", MaxContainers, MaxMembers)
 	d.line("there are at most %d replicas of a stack. At most %d faults are shown at once.", MaxReplicas, MaxFaults)
 	return []byte(d.b.String())
 }

@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // FuzzParse: whatever is given, Parse neither panics nor contradicts itself.
@@ -130,6 +133,26 @@ func FuzzSet(f *testing.F) {
 		}
 		if wrong := sameAgain(spec); wrong != "" {
 			t.Fatal(wrong)
+		}
+	})
+}
+
+// FuzzUnit: whatever a unit file says, it is judged quickly and its faults are within it.
+func FuzzUnit(f *testing.F) {
+	f.Add("web.service", "[Service]\nExecStart=/bin/true\\\n# comment\n --x\nMemoryMax=1G\nCPUQuota=20%\n")
+	f.Add("a.mount", "[Mount\n\\\n;\n=\n[X-Fleet]")
+	f.Fuzz(func(t *testing.T, name, text string) {
+		if !unitfile.IsName(name) {
+			return
+		}
+		lines := strings.Count(text, "\n") + 1
+		for _, fault := range unitFaults(name, text) {
+			if fault.Line < 1 || fault.Line > lines || fault.Col < 1 {
+				t.Errorf("a fault at %d:%d of %d lines: %s", fault.Line, fault.Col, lines, fault.Message)
+			}
+		}
+		if err := verifyResources(&argosyv1.ContainerSpec{Resources: UnitResources(name, text)}); err != nil {
+			t.Errorf("what %q reserves: %v", text, err)
 		}
 	})
 }

@@ -10,7 +10,7 @@ func TestCompletePath(t *testing.T) {
 	files := []File{{Name: "a.yaml", Data: []byte("containers:\n  web: {environment: {MODE: a}}\n  db: {}\nstacks: {lamp: {}}\ncluster: {lamp: 3}\n")},
 		{Name: "broken.yaml", Data: []byte("a: [")}}
 	for _, c := range []struct{ word, want string }{
-		{"", "argosy= app= containers. stacks. cluster. configs."},
+		{"", "argosy= app= containers. units. stacks. cluster. configs."},
 		{"c", "containers. cluster. configs."},
 		{"containers.", "containers.web. containers.db."},
 		{"containers.w", "containers.web."},

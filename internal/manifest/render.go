@@ -22,7 +22,20 @@ func Render(spec *argosyv1.AppSpec) ([]byte, error) {
 	for _, c := range spec.GetContainers() {
 		containers.tree(c.GetName(), renderContainer(c))
 	}
-	top.tree("containers", containers)
+	if !containers.empty() {
+		top.tree("containers", containers)
+	}
+	units := newTree()
+	for _, u := range spec.GetUnits() {
+		if u.GetNotStarted() {
+			units.tree(u.GetName(), newTree().verbatim("content", u.GetContent()).bool("start", false))
+		} else {
+			units.verbatim(u.GetName(), u.GetContent())
+		}
+	}
+	if !units.empty() {
+		top.tree("units", units)
+	}
 	stacks := newTree()
 	for _, s := range spec.GetStacks() {
 		stacks.tree(s.GetName(), renderStack(s))
@@ -254,11 +267,7 @@ func renderResources(t *tree, c *argosyv1.ContainerSpec) {
 }
 
 func renderStack(s *argosyv1.StackSpec) *tree {
-	members := newList()
-	for _, c := range s.GetContainers() {
-		members.addText(c)
-	}
-	t := newTree().tree("containers", members)
+	t := newTree().texts("containers", s.GetContainers()).texts("units", s.GetUnits())
 	if len(s.GetVolumes()) > 0 {
 		volumes := newTree()
 		for _, v := range s.GetVolumes() {

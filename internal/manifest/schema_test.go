@@ -51,6 +51,8 @@ func withRequired(name, entry string, keys []keyDoc) string {
 // heldBy is the value of a key that holds maps in a list, or by name, made from the entries of one of them.
 func heldBy(path, name, entries string) string {
 	switch {
+	case path == "" && name == "units":
+		return "web.service:\n" + indented(entries)
 	case path == "" || path+name == "stacks.volumes":
 		return "web:\n" + indented(entries)
 	case name == "ulimits" || name == "depends_on":
@@ -63,7 +65,7 @@ func heldBy(path, name, entries string) string {
 
 // lacksReference is true when a fault is about something that an example alone does not have.
 func lacksReference(message string) bool {
-	for _, part := range []string{"there is no ", " is in no stack", " has no volume ", "cluster does not say how many", "cannot be read", "has no stacks",
+	for _, part := range []string{"there is no ", " is in no stack", " has no volume ", "cluster does not say how many", "cannot be read", "has no stacks", "has no containers and no units",
 		"memswap_limit needs a limit", "must have one of content", "tmpfs is for mounts of type tmpfs"} {
 		if strings.Contains(message, part) {
 			return true

@@ -14,12 +14,17 @@ type stack struct {
 	spec    *argosyv1.StackSpec
 	at      value
 	members []placed[string]
+	units   []placed[string]
+	listed  int  // members as they stand there, wrong ones too
+	whole   bool // nothing in it was wrong by itself
 	volumes named[*volume]
 	apart   []placed[string]
 	with    []placed[string]
 }
 
 func (s *stack) named(name string, at value) { s.spec.Name, s.at = name, at }
+
+func (s *stack) read(whole bool) { s.whole = whole }
 
 // volume is a volume of a stack while it is read.
 type volume struct {
@@ -38,7 +43,17 @@ func stackTable() *object[*stack] {
 					v = v[:MaxMembers]
 				}
 				s.members = v
-			}).must().ours().like("containers: [mysql, apache]"),
+				s.listed += len(at.n.Content)
+			}).ours().like("containers: [mysql, apache]"),
+		field("units", listOf(where(text())), "The systemd units of the stack. Their files are on the machine before the first of them is started, and they are started before the containers.",
+			func(r *reader, s *stack, v []placed[string], at value) {
+				if len(v) > MaxMembers {
+					r.fault(at, "a stack of %d units is too large; %d are allowed", len(v), MaxMembers)
+					v = v[:MaxMembers]
+				}
+				s.units = v
+				s.listed += len(at.n.Content)
+			}).ours().like("units: [data.mount, web@.service]"),
 		field("volumes", shape[[]value]{word: "map from names to volumes", keys: volumes.docs(),
 			schema: jsonSchema{"type": "object", "propertyNames": nameSchema(),
 				"additionalProperties": jsonSchema{"anyOf": []any{jsonSchema{"type": "null"}, volumes.schema()}}},
@@ -50,7 +65,6 @@ func stackTable() *object[*stack] {
 				s.spec.Placement, s.apart, s.with = v.spec.Placement, v.apart, v.with
 			}).
 			ours().like("placement: {spread: [machine]}"),
-		refuse[*stack]("units", "systemd units as members are not honoured yet", "leave them out"),
 		refuse[*stack]("count", "how many there are is not said here", "say it below cluster: STACK: NUMBER"),
 		refuse[*stack]("replicas", "how many there are is not said here", "say it below cluster: STACK: NUMBER"),
 	)

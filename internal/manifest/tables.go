@@ -6,6 +6,7 @@ import "sync"
 type tableSet struct {
 	app       *object[*draft]
 	container *object[*container]
+	unit      *object[*unit]
 	stack     *object[*stack]
 	volume    *object[*volume]
 	cluster   *object[*entryOf]
@@ -14,7 +15,7 @@ type tableSet struct {
 
 // tables are made when first asked for and never change.
 var tables = sync.OnceValue(func() *tableSet {
-	t := &tableSet{container: containerTable(), stack: stackTable(), volume: volumeTable(), cluster: clusterTable(), config: configTable()}
-	t.app = appTable(t.container, t.stack, t.cluster, t.config)
+	t := &tableSet{container: containerTable(), unit: unitTable(), stack: stackTable(), volume: volumeTable(), cluster: clusterTable(), config: configTable()}
+	t.app = appTable(t.container, t.unit, t.stack, t.cluster, t.config)
 	return t
 })

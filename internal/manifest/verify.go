@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
-	"github.com/argosy-cluster/argosy/internal/placement"
 )
 
 // Verify refuses an app that no manifest could have made: what [Parse] guarantees of its result, asked of a result that
@@ -27,7 +26,7 @@ func Verify(spec *argosyv1.AppSpec, g Grants) error {
 	if n := proto.Size(spec); n > MaxSpecSize {
 		return fmt.Errorf("the app is %d KiB large, and %d KiB are the most: split it", n>>10, MaxSpecSize>>10)
 	}
-	if err := checkName(spec.Name); err != nil {
+	if err := CheckAppName(spec.Name); err != nil {
 		return fmt.Errorf("the app's name: %w", err)
 	}
 	if err := sound(spec.ProtoReflect()); err != nil {
@@ -38,7 +37,7 @@ func Verify(spec *argosyv1.AppSpec, g Grants) error {
 			return fmt.Errorf("config: %w", err)
 		}
 	}
-	v := verifier{spec: spec, grants: g, containers: map[string]*argosyv1.ContainerSpec{}, stacks: map[string]*argosyv1.StackSpec{}}
+	v := verifier{spec: spec, grants: g, containers: map[string]*argosyv1.ContainerSpec{}, units: map[string]bool{}, stacks: map[string]*argosyv1.StackSpec{}}
 	return v.app()
 }
 
@@ -47,6 +46,7 @@ type verifier struct {
 	spec       *argosyv1.AppSpec
 	grants     Grants
 	containers map[string]*argosyv1.ContainerSpec
+	units      map[string]bool
 	stacks     map[string]*argosyv1.StackSpec
 	ports      int
 }
@@ -57,6 +57,9 @@ func (v *verifier) app() error {
 		return v.container(c)
 	})
 	if err != nil {
+		return err
+	}
+	if err := v.unitsOf(); err != nil {
 		return err
 	}
 	for _, s := range v.spec.Stacks {
@@ -371,10 +374,19 @@ func verifyDependencies(c *argosyv1.ContainerSpec) error {
 
 // stack checks a stack and what its members say of each other.
 func (v *verifier) stack(s *argosyv1.StackSpec) error {
-	if len(s.Containers) == 0 || len(s.Containers) > MaxMembers {
-		return fmt.Errorf("it has %d containers; 1 to %d are allowed", len(s.Containers), MaxMembers)
+	if n := len(s.Containers) + len(s.Units); n == 0 || n > MaxMembers {
+		return fmt.Errorf("it has %d containers and units; 1 to %d are allowed", n, MaxMembers)
 	}
 	volumes, members, ports := map[string]bool{}, map[string]bool{}, hostPorts{}
+	for _, name := range s.Units {
+		switch {
+		case !v.units[name]:
+			return fmt.Errorf("unit %s is not declared", quoted(name))
+		case members[name]:
+			return fmt.Errorf("unit %s is in it twice", name)
+		}
+		members[name] = true
+	}
 	err := eachNamed(s.Volumes, "volume", MaxContainers, func(vol *argosyv1.VolumeSpec) error {
 		volumes[vol.Name] = true
 		if vol.Size < 0 || vol.Size > maxMemory {
@@ -434,53 +446,6 @@ func (v *verifier) order(s *argosyv1.StackSpec) error {
 		}
 		if len(left) == before {
 			return errors.New("its containers wait for each other, so none could start")
-		}
-	}
-	return nil
-}
-
-func (v *verifier) placement(s *argosyv1.StackSpec) error {
-	p := s.GetPlacement()
-	if n := len(p.GetRequire()) + len(p.GetPrefer()) + len(p.GetSpread()) + len(p.GetApartFrom()) + len(p.GetTogetherWith()); n > maxDepends {
-		return fmt.Errorf("its placement has %d rules; %d are allowed", n, maxDepends)
-	}
-	expressions := slices.Clone(p.GetRequire())
-	for _, pref := range p.GetPrefer() {
-		if pref.Weight < -100 || pref.Weight > 100 || pref.Weight == 0 {
-			return fmt.Errorf("weight %d is not between -100 and 100, or is 0", pref.Weight)
-		}
-		expressions = append(expressions, pref.Expression)
-	}
-	for _, e := range expressions {
-		_, err := placement.Parse(e)
-		var syntax *placement.SyntaxError
-		if errors.As(err, &syntax) { // its own text has the whole expression in it
-			return fmt.Errorf("placement %s: at character %d: %s", quoted(e), syntax.Offset+1, clip(syntax.Msg))
-		}
-		if err != nil {
-			return fmt.Errorf("placement %s: %w", quoted(e), err)
-		}
-	}
-	for _, label := range p.GetSpread() {
-		if _, err := parseLabel(label); err != nil {
-			return err
-		}
-	}
-	own := func(name string) string { return strings.TrimPrefix(name, v.spec.Name+"/") }
-	for _, name := range append(slices.Clone(p.GetApartFrom()), p.GetTogetherWith()...) {
-		if _, err := parseStackRef(name); err != nil {
-			return err
-		}
-		if name = own(name); !strings.Contains(name, "/") && v.stacks[name] == nil {
-			return fmt.Errorf("its placement names stack %s, which is not declared", name)
-		}
-	}
-	for _, name := range p.GetTogetherWith() {
-		if own(name) == s.Name {
-			return errors.New("it can only run where it runs already, so it never runs")
-		}
-		if slices.ContainsFunc(p.GetApartFrom(), func(o string) bool { return own(o) == own(name) }) {
-			return fmt.Errorf("it is to be together with %s and apart from it", name)
 		}
 	}
 	return nil

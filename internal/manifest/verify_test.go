@@ -47,6 +47,11 @@ func TestVerifyRefuses(t *testing.T) {
 	mount := func(m *argosyv1.Mount) func(*spec) {
 		return func(s *spec) { first(s).Mounts = append(first(s).Mounts, m) }
 	}
+	unit := func(name, content string) func(*spec) {
+		return func(s *spec) {
+			s.Units = append(s.Units, &argosyv1.Unit{Name: name, Content: content, Resources: UnitResources(name, content)})
+		}
+	}
 	for _, c := range []struct {
 		name, want string
 		change     func(*spec)
@@ -55,6 +60,17 @@ func TestVerifyRefuses(t *testing.T) {
 		{"a path as a name", "app's name", func(s *spec) { s.Name = "../x" }},
 		{"a container's name", "container", func(s *spec) { first(s).Name = strings.Repeat("a", 64) }},
 		{"a config's name", "config", func(s *spec) { s.Configs = map[string][]byte{"../../etc/passwd": nil} }},
+		{"a unit's name", "is not the name of a unit", unit("web", "[Service]\nExecStart=/bin/true")},
+		{"a unit that climbs", "is not the name of a unit", unit("../x.service", "[Service]\nExecStart=/bin/true")},
+		{"a unit without text", "says nothing", unit("web.service", "")},
+		{"a unit with a zero byte", "byte 0", unit("web.service", "[Service]\n\x00")},
+		{"a unit's section", "no section", unit("web.service", "[Mount]\nWhat=/dev/sda")},
+		{"a unit of nobody", "unit \"other.service\" is not declared", func(s *spec) { s.Stacks[0].Units = []string{"other.service"} }},
+		{"a unit that reserves nothing", "it reserves no cpu", func(s *spec) {
+			unit("web.service", "[Service]\nExecStart=/bin/true")(s)
+			s.Units[0].Resources = nil
+		}},
+		{"an app called like a unit", "is the unit of that name and nothing else", func(s *spec) { s.Name = "web.service" }},
 		{"a name twice", "declared twice", func(s *spec) { s.Containers = append(s.Containers, proto.CloneOf(first(s))) }},
 		{"an image", "not an image reference", func(s *spec) { first(s).Image = "a b" }},
 		{"a path of the machine", "a path of the machine", mount(&argosyv1.Mount{Type: argosyv1.MountType_MOUNT_TYPE_BIND, Source: "/etc", Target: "/x"})},
@@ -153,4 +169,42 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("a sentence of %d bytes: %q", len(err.Error()), err)
 		}
 	})
+}
+
+// TestVerifyTakesAUnitAsAnApp: one that is submitted by itself is called as it is.
+func TestVerifyTakesAUnitAsAnApp(t *testing.T) {
+	for _, name := range []string{"web.service", "web@1.service", "web@.service", `var-lib-a\x2db.mount`} {
+		text := map[bool]string{true: "[Mount]\nWhat=tmpfs\n", false: "[Service]\nExecStart=/bin/true\n"}[strings.HasSuffix(name, ".mount")]
+		spec := &argosyv1.AppSpec{Name: name, Units: []*argosyv1.Unit{{Name: name, Content: text, NotStarted: true, Resources: UnitResources(name, text)}},
+			Stacks: []*argosyv1.StackSpec{{Name: UnitStack, Units: []string{name}}}, Cluster: []*argosyv1.ClusterEntry{{Stack: UnitStack, Count: 1}}}
+		if err := Verify(spec, Grants{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestUnitResources(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		cpu        int64
+		memory     int64
+	}{
+		{"a.service", "[Service]\nExecStart=/bin/true\n", DefaultCPUMilli, DefaultMemory},
+		{"a.service", "[Service]\nCPUQuota=150%\nMemoryMax=1.5G\n", 1500, 3 << 29},
+		{"a.service", "[Service]\nCPUQuota = 0.5 %\nMemoryLimit=64K\n", DefaultCPUMilli, 64 << 10},
+		{"a.service", "[Unit]\nCPUQuota=50%\n[Service]\nMemoryMax=infinity\n", DefaultCPUMilli, DefaultMemory},
+		{"a.service", "[Service]\nMemoryMax=20%\nCPUQuota=-5%\n", DefaultCPUMilli, DefaultMemory},
+		{"a.service", "[Service]\nMemoryMax=1E\nMemoryMax=99999T\nMemoryMax=NaN\nCPUQuota=NaN%\nCPUQuota=1e300%\n", DefaultCPUMilli, DefaultMemory},
+		{"a.service", "[Service]\nMemoryMax=1G\nMemoryMax=\nMemoryMax=2M\n", DefaultCPUMilli, 2 << 20},
+		{"a.mount", "[Mount]\nMemoryMax=8M\n[Service]\nCPUQuota=90%\n", DefaultCPUMilli, 8 << 20},
+		{"a.target", "[Unit]\nDescription=x\n", DefaultCPUMilli, DefaultMemory},
+	} {
+		r := UnitResources(c.name, c.text)
+		if r.ReserveCpuMilli != c.cpu || r.ReserveMemory != c.memory {
+			t.Errorf("%s %q: %d, %d", c.name, c.text, r.ReserveCpuMilli, r.ReserveMemory)
+		}
+		if err := verifyResources(&argosyv1.ContainerSpec{Resources: r}); err != nil {
+			t.Errorf("%s %q: %v", c.name, c.text, err)
+		}
+	}
 }

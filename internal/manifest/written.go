@@ -87,13 +87,19 @@ func (t *tree) words(key string, m map[string]string) *tree {
 
 // block is a text whose lines stand below one another, where it has several.
 func (t *tree) block(key, s string) *tree {
-	v := oneText(s)
+	return t.put(key, blockNode(oneText(s).n, s))
+}
+
+// verbatim is block for a text in which a dollar sign is only that.
+func (t *tree) verbatim(key, s string) *tree { return t.put(key, blockNode(textNode(s), s)) }
+
+func blockNode(n *yaml.Node, s string) *yaml.Node {
 	lines := strings.Contains(s, "\n") && !strings.HasPrefix(s, " ") && !strings.HasPrefix(s, "\n") && !strings.HasSuffix(s, "\n\n")
 	odd := func(c rune) bool { return c != '\n' && !(c < unicode.MaxASCII && unicode.IsPrint(c)) }
 	if lines && strings.IndexFunc(s, odd) < 0 && !strings.Contains(s, " \n") {
-		v.n.Style = yaml.LiteralStyle
+		n.Style = yaml.LiteralStyle
 	}
-	return t.put(key, v.n)
+	return n
 }
 
 func (t *tree) bare(key, s string) *tree {

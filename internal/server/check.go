@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/manifest"
 	"github.com/argosy-cluster/argosy/internal/pattern"
 )
@@ -22,6 +23,10 @@ func (s *Server) checked(ctx context.Context, asked string, spec *argosyv1.AppSp
 	}
 	if err := manifest.Verify(spec, manifest.Grants{}); err != nil {
 		return "", nil, invalid("%w", err)
+	}
+	// Units run as root, and the machines are everybody's. Whoever has the machines may; no policy grants it to others yet.
+	if len(spec.Units) > 0 && tenant != auth.DefaultTenant {
+		return "", nil, refused("units run as root on the machines, which belong to tenant %s: no policy grants them to tenant %s", auth.DefaultTenant, tenant)
 	}
 	return tenant, proto.CloneOf(spec), nil // it is changed from here on, and the request is not
 }
@@ -40,8 +45,8 @@ func checkNames(app, stack string) error {
 	switch {
 	case app == "":
 		return invalid("no app is named: say which one")
-	case !dnsLabel.MatchString(app):
-		return invalid("%q cannot name an app: it is a DNS label that starts with a letter", clip(app))
+	case manifest.CheckAppName(app) != nil:
+		return invalid("%q cannot name an app: it is a DNS label that starts with a letter, or the name of a unit", clip(app))
 	case stack != "" && !dnsLabel.MatchString(stack):
 		return invalid("%q cannot name a stack: it is a DNS label that starts with a letter", clip(stack))
 	}

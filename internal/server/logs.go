@@ -45,11 +45,10 @@ func (s *Server) sources(sel selector, member string) ([]source, error) {
 		}
 		known := map[string]bool{}
 		for _, r := range replicas {
-			_, containers := v.StackOf(state.KeyOf(r.Key).StackKey(), r.Revision)
-			for _, c := range containers {
-				known[c.Name] = true
-				if r.Machine != "" && (member == "" || c.Name == member) {
-					out = append(out, source{r.Key, c.Name, r.Machine, v.MachineName(r.Machine)})
+			for _, name := range v.MembersOf(state.KeyOf(r.Key).StackKey(), r.Revision) {
+				known[name] = true
+				if r.Machine != "" && (member == "" || name == member) {
+					out = append(out, source{r.Key, name, r.Machine, v.MachineName(r.Machine)})
 				}
 			}
 		}
@@ -57,7 +56,7 @@ func (s *Server) sources(sel selector, member string) ([]source, error) {
 		case len(replicas) == 0:
 			return notFound("app %s has no such replica; see 'argosy ps %s'", sel.r.App, sel.r.App)
 		case member != "" && !known[member]:
-			return notFound("there is no container %s here; see 'argosy ps --members %s'", clip(member), sel.r.App)
+			return notFound("there is no container or unit %s here; see 'argosy ps --members %s'", clip(member), sel.r.App)
 		case len(out) == 0:
 			return refused("it is on no machine yet: 'argosy explain' says why")
 		}

@@ -265,6 +265,41 @@ func (s *State) StackOf(k StackKey, number uint64) (*argosyv1.StackSpec, []*argo
 	return spec, containers
 }
 
+// UnitsOf finds the units of a stack, in the stack's order, as StackOf finds its containers.
+func (s *State) UnitsOf(k StackKey, number uint64) []*argosyv1.Unit {
+	a := s.apps[k.AppKey()]
+	if a == nil {
+		return nil
+	}
+	if number == 0 {
+		number = a.record.GetRevision()
+	}
+	rev := a.revisions[number]
+	if rev == nil {
+		return nil
+	}
+	var out []*argosyv1.Unit
+	for _, name := range rev.stacks[k.Stack].GetUnits() {
+		if u := rev.units[name]; u != nil {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// MembersOf names the members of a stack in a revision: its containers, then its units.
+func (s *State) MembersOf(k StackKey, number uint64) []string {
+	_, containers := s.StackOf(k, number)
+	var out []string
+	for _, c := range containers {
+		out = append(out, c.GetName())
+	}
+	for _, u := range s.UnitsOf(k, number) {
+		out = append(out, u.GetName())
+	}
+	return out
+}
+
 // AppFault says why an app's record or its current revision cannot be used, nil when they can or do not exist.
 func (s *State) AppFault(k AppKey) error {
 	if err := s.faults[store.AppKey(k.Tenant, k.App)]; err != nil {

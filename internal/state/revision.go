@@ -11,15 +11,19 @@ type revision struct {
 	record     *argosyv1.Revision
 	stacks     map[string]*argosyv1.StackSpec
 	containers map[string]*argosyv1.ContainerSpec
+	units      map[string]*argosyv1.Unit
 }
 
 func newRevision(r *argosyv1.Revision) *revision {
-	out := &revision{record: r, stacks: map[string]*argosyv1.StackSpec{}, containers: map[string]*argosyv1.ContainerSpec{}}
+	out := &revision{record: r, stacks: map[string]*argosyv1.StackSpec{}, containers: map[string]*argosyv1.ContainerSpec{}, units: map[string]*argosyv1.Unit{}}
 	for _, s := range r.GetSpec().GetStacks() {
 		out.stacks[s.GetName()] = s
 	}
 	for _, c := range r.GetSpec().GetContainers() {
 		out.containers[c.GetName()] = c
+	}
+	for _, u := range r.GetSpec().GetUnits() {
+		out.units[u.GetName()] = u
 	}
 	return out
 }
@@ -42,6 +46,18 @@ func ContainersOf(spec *argosyv1.AppSpec, stack *argosyv1.StackSpec) []*argosyv1
 				out = append(out, c)
 				break
 			}
+		}
+	}
+	return out
+}
+
+// UnitsOf lists a stack's units in the stack's order. Names that the spec does not declare are left out.
+func UnitsOf(spec *argosyv1.AppSpec, stack *argosyv1.StackSpec) []*argosyv1.Unit {
+	var out []*argosyv1.Unit
+	for _, name := range stack.GetUnits() {
+		i := slices.IndexFunc(spec.GetUnits(), func(u *argosyv1.Unit) bool { return u.GetName() == name })
+		if i >= 0 {
+			out = append(out, spec.GetUnits()[i])
 		}
 	}
 	return out

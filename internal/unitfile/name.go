@@ -3,6 +3,7 @@ package unitfile
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/argosy-cluster/argosy/internal/fault"
@@ -47,6 +48,22 @@ func (n Name) Of(instance string) (Name, error) {
 }
 
 func (n Name) String() string { return n.Full }
+
+// IsName tells whether s is the name of a unit file. No DNS label is one.
+func IsName(s string) bool {
+	_, err := ParseName(s)
+	return err == nil
+}
+
+// ForReplica is what a unit of a stack is called on the machine of a replica: a template's instance is the replica's number.
+// Any other name is one unit of its machine.
+func ForReplica(name string, number uint32) string {
+	n, err := ParseName(name)
+	if err != nil || !n.IsTemplate() {
+		return name
+	}
+	return n.Stem + strconv.FormatUint(uint64(number), 10) + "." + n.Type
+}
 
 // A NameError says why a text is not the name of a unit.
 type NameError struct {

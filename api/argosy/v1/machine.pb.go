@@ -887,8 +887,10 @@ type Hello struct {
 	Address       string    `protobuf:"bytes,6,opt,name=address" json:"address,omitempty"`
 	SealingKey    []byte    `protobuf:"bytes,7,opt,name=sealing_key,json=sealingKey" json:"sealing_key,omitempty"`
 	ClusterId     string    `protobuf:"bytes,8,opt,name=cluster_id,json=clusterId" json:"cluster_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Version of the systemd that the agent can run units with, `252`; empty when it cannot.
+	SystemdVersion string `protobuf:"bytes,9,opt,name=systemd_version,json=systemdVersion" json:"systemd_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
@@ -973,6 +975,13 @@ func (x *Hello) GetSealingKey() []byte {
 func (x *Hello) GetClusterId() string {
 	if x != nil {
 		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *Hello) GetSystemdVersion() string {
+	if x != nil {
+		return x.SystemdVersion
 	}
 	return ""
 }
@@ -2947,7 +2956,7 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\amessage\"Z\n" +
 	"\fEngineReport\x12\x18\n" +
 	"\atrouble\x18\x01 \x01(\tR\atrouble\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x96\x02\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xbf\x02\n" +
 	"\x05Hello\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1d\n" +
 	"\n" +
@@ -2959,7 +2968,8 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\vsealing_key\x18\a \x01(\fR\n" +
 	"sealingKey\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\b \x01(\tR\tclusterId\"\x1e\n" +
+	"cluster_id\x18\b \x01(\tR\tclusterId\x12'\n" +
+	"\x0fsystemd_version\x18\t \x01(\tR\x0esystemdVersion\"\x1e\n" +
 	"\x04Beat\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\"\x8a\x01\n" +
 	"\x06Report\x12\x12\n" +

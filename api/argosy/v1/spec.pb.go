@@ -385,13 +385,15 @@ func (VolumeClass) EnumDescriptor() ([]byte, []int) {
 
 // AppSpec is what one manifest declares. Lists are in the order of the manifest; names in each are unique.
 type AppSpec struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Name       string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
-	Containers []*ContainerSpec       `protobuf:"bytes,2,rep,name=containers" json:"containers,omitempty"`
-	Stacks     []*StackSpec           `protobuf:"bytes,3,rep,name=stacks" json:"stacks,omitempty"`
-	Cluster    []*ClusterEntry        `protobuf:"bytes,4,rep,name=cluster" json:"cluster,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A DNS label that begins with a letter; for an app that is one unit submitted by itself, the unit's name.
+	Name       string           `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Containers []*ContainerSpec `protobuf:"bytes,2,rep,name=containers" json:"containers,omitempty"`
+	Stacks     []*StackSpec     `protobuf:"bytes,3,rep,name=stacks" json:"stacks,omitempty"`
+	Cluster    []*ClusterEntry  `protobuf:"bytes,4,rep,name=cluster" json:"cluster,omitempty"`
 	// Contents of configs by name.
 	Configs       map[string][]byte `protobuf:"bytes,5,rep,name=configs" json:"configs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Units         []*Unit           `protobuf:"bytes,6,rep,name=units" json:"units,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -461,6 +463,87 @@ func (x *AppSpec) GetConfigs() map[string][]byte {
 	return nil
 }
 
+func (x *AppSpec) GetUnits() []*Unit {
+	if x != nil {
+		return x.Units
+	}
+	return nil
+}
+
+// Unit says what one systemd unit is. Its name is a file name of systemd: `web.service`, `data.mount`. A template,
+// `web@.service`, is run by replica 3 as `web@3.service`; any other name is one unit of its machine, which no two replicas
+// there can have.
+type Unit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	// The unit file, as it was written.
+	Content string `protobuf:"bytes,2,opt,name=content" json:"content,omitempty"`
+	// The file is there and systemd knows it, but it is not started: a timer, a socket or another unit does that, or nobody.
+	NotStarted bool `protobuf:"varint,3,opt,name=not_started,json=notStarted" json:"not_started,omitempty"`
+	// Only the reservation and its defaults are said: what [Service] limits, else the default. Never absent.
+	Resources     *Resources `protobuf:"bytes,4,opt,name=resources" json:"resources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unit) Reset() {
+	*x = Unit{}
+	mi := &file_argosy_v1_spec_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unit) ProtoMessage() {}
+
+func (x *Unit) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_spec_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unit.ProtoReflect.Descriptor instead.
+func (*Unit) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Unit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Unit) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *Unit) GetNotStarted() bool {
+	if x != nil {
+		return x.NotStarted
+	}
+	return false
+}
+
+func (x *Unit) GetResources() *Resources {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
 // ContainerSpec says what one container is.
 type ContainerSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -519,7 +602,7 @@ type ContainerSpec struct {
 
 func (x *ContainerSpec) Reset() {
 	*x = ContainerSpec{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[1]
+	mi := &file_argosy_v1_spec_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +614,7 @@ func (x *ContainerSpec) String() string {
 func (*ContainerSpec) ProtoMessage() {}
 
 func (x *ContainerSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[1]
+	mi := &file_argosy_v1_spec_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +627,7 @@ func (x *ContainerSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerSpec.ProtoReflect.Descriptor instead.
 func (*ContainerSpec) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{1}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ContainerSpec) GetName() string {
@@ -858,7 +941,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[2]
+	mi := &file_argosy_v1_spec_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +953,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[2]
+	mi := &file_argosy_v1_spec_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +966,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{2}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Command) GetArgs() []string {
@@ -909,7 +992,7 @@ type FileRef struct {
 
 func (x *FileRef) Reset() {
 	*x = FileRef{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[3]
+	mi := &file_argosy_v1_spec_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1004,7 @@ func (x *FileRef) String() string {
 func (*FileRef) ProtoMessage() {}
 
 func (x *FileRef) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[3]
+	mi := &file_argosy_v1_spec_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1017,7 @@ func (x *FileRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRef.ProtoReflect.Descriptor instead.
 func (*FileRef) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{3}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FileRef) GetSource() string {
@@ -990,7 +1073,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[4]
+	mi := &file_argosy_v1_spec_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1085,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[4]
+	mi := &file_argosy_v1_spec_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1098,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{4}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Mount) GetType() MountType {
@@ -1082,7 +1165,7 @@ type Healthcheck struct {
 
 func (x *Healthcheck) Reset() {
 	*x = Healthcheck{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[5]
+	mi := &file_argosy_v1_spec_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1177,7 @@ func (x *Healthcheck) String() string {
 func (*Healthcheck) ProtoMessage() {}
 
 func (x *Healthcheck) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[5]
+	mi := &file_argosy_v1_spec_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1190,7 @@ func (x *Healthcheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Healthcheck.ProtoReflect.Descriptor instead.
 func (*Healthcheck) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{5}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Healthcheck) GetTest() []string {
@@ -1173,7 +1256,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[6]
+	mi := &file_argosy_v1_spec_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1268,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[6]
+	mi := &file_argosy_v1_spec_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1281,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{6}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Resources) GetLimitCpuMilli() int64 {
@@ -1265,9 +1348,10 @@ func (x *Resources) GetCpuShares() int64 {
 }
 
 type Dependency struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Container string                 `protobuf:"bytes,1,opt,name=container" json:"container,omitempty"`
-	Condition Condition              `protobuf:"varint,2,opt,name=condition,enum=argosy.v1.Condition" json:"condition,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A container of the stack, or a unit of it.
+	Container string    `protobuf:"bytes,1,opt,name=container" json:"container,omitempty"`
+	Condition Condition `protobuf:"varint,2,opt,name=condition,enum=argosy.v1.Condition" json:"condition,omitempty"`
 	// Restart this container when the dependency was recreated.
 	Restart bool `protobuf:"varint,3,opt,name=restart" json:"restart,omitempty"`
 	// When false, a dependency that cannot be had is only a warning.
@@ -1278,7 +1362,7 @@ type Dependency struct {
 
 func (x *Dependency) Reset() {
 	*x = Dependency{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[7]
+	mi := &file_argosy_v1_spec_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1374,7 @@ func (x *Dependency) String() string {
 func (*Dependency) ProtoMessage() {}
 
 func (x *Dependency) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[7]
+	mi := &file_argosy_v1_spec_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1387,7 @@ func (x *Dependency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dependency.ProtoReflect.Descriptor instead.
 func (*Dependency) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{7}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Dependency) GetContainer() string {
@@ -1345,7 +1429,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[8]
+	mi := &file_argosy_v1_spec_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1441,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[8]
+	mi := &file_argosy_v1_spec_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1454,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{8}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Port) GetPort() uint32 {
@@ -1410,7 +1494,7 @@ type PublishedPort struct {
 
 func (x *PublishedPort) Reset() {
 	*x = PublishedPort{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[9]
+	mi := &file_argosy_v1_spec_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1506,7 @@ func (x *PublishedPort) String() string {
 func (*PublishedPort) ProtoMessage() {}
 
 func (x *PublishedPort) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[9]
+	mi := &file_argosy_v1_spec_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1519,7 @@ func (x *PublishedPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishedPort.ProtoReflect.Descriptor instead.
 func (*PublishedPort) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{9}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PublishedPort) GetHostIp() string {
@@ -1484,7 +1568,7 @@ type RestartPolicy struct {
 
 func (x *RestartPolicy) Reset() {
 	*x = RestartPolicy{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[10]
+	mi := &file_argosy_v1_spec_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1580,7 @@ func (x *RestartPolicy) String() string {
 func (*RestartPolicy) ProtoMessage() {}
 
 func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[10]
+	mi := &file_argosy_v1_spec_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1593,7 @@ func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPolicy.ProtoReflect.Descriptor instead.
 func (*RestartPolicy) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RestartPolicy) GetMode() RestartMode {
@@ -1537,7 +1621,7 @@ type Ulimit struct {
 
 func (x *Ulimit) Reset() {
 	*x = Ulimit{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[11]
+	mi := &file_argosy_v1_spec_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1633,7 @@ func (x *Ulimit) String() string {
 func (*Ulimit) ProtoMessage() {}
 
 func (x *Ulimit) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[11]
+	mi := &file_argosy_v1_spec_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1646,7 @@ func (x *Ulimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ulimit.ProtoReflect.Descriptor instead.
 func (*Ulimit) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Ulimit) GetName() string {
@@ -1598,7 +1682,7 @@ type LogOptions struct {
 
 func (x *LogOptions) Reset() {
 	*x = LogOptions{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[12]
+	mi := &file_argosy_v1_spec_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1694,7 @@ func (x *LogOptions) String() string {
 func (*LogOptions) ProtoMessage() {}
 
 func (x *LogOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[12]
+	mi := &file_argosy_v1_spec_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1707,7 @@ func (x *LogOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOptions.ProtoReflect.Descriptor instead.
 func (*LogOptions) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LogOptions) GetMaxSize() int64 {
@@ -1640,21 +1724,23 @@ func (x *LogOptions) GetMaxFiles() uint32 {
 	return 0
 }
 
-// StackSpec is a group of containers placed on one machine, started in order and replicated as one.
+// StackSpec is a group of containers and units placed on one machine, started in order and replicated as one.
 type StackSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
 	// Names of containers.
-	Containers    []string      `protobuf:"bytes,2,rep,name=containers" json:"containers,omitempty"`
-	Volumes       []*VolumeSpec `protobuf:"bytes,3,rep,name=volumes" json:"volumes,omitempty"`
-	Placement     *Placement    `protobuf:"bytes,4,opt,name=placement" json:"placement,omitempty"`
+	Containers []string      `protobuf:"bytes,2,rep,name=containers" json:"containers,omitempty"`
+	Volumes    []*VolumeSpec `protobuf:"bytes,3,rep,name=volumes" json:"volumes,omitempty"`
+	Placement  *Placement    `protobuf:"bytes,4,opt,name=placement" json:"placement,omitempty"`
+	// Names of units.
+	Units         []string `protobuf:"bytes,5,rep,name=units" json:"units,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StackSpec) Reset() {
 	*x = StackSpec{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[13]
+	mi := &file_argosy_v1_spec_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1752,7 @@ func (x *StackSpec) String() string {
 func (*StackSpec) ProtoMessage() {}
 
 func (x *StackSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[13]
+	mi := &file_argosy_v1_spec_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1765,7 @@ func (x *StackSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StackSpec.ProtoReflect.Descriptor instead.
 func (*StackSpec) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StackSpec) GetName() string {
@@ -1710,6 +1796,13 @@ func (x *StackSpec) GetPlacement() *Placement {
 	return nil
 }
 
+func (x *StackSpec) GetUnits() []string {
+	if x != nil {
+		return x.Units
+	}
+	return nil
+}
+
 type VolumeSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
@@ -1722,7 +1815,7 @@ type VolumeSpec struct {
 
 func (x *VolumeSpec) Reset() {
 	*x = VolumeSpec{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[14]
+	mi := &file_argosy_v1_spec_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1827,7 @@ func (x *VolumeSpec) String() string {
 func (*VolumeSpec) ProtoMessage() {}
 
 func (x *VolumeSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[14]
+	mi := &file_argosy_v1_spec_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1840,7 @@ func (x *VolumeSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeSpec.ProtoReflect.Descriptor instead.
 func (*VolumeSpec) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *VolumeSpec) GetName() string {
@@ -1791,7 +1884,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[15]
+	mi := &file_argosy_v1_spec_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +1896,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[15]
+	mi := &file_argosy_v1_spec_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +1909,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Placement) GetRequire() []string {
@@ -1872,7 +1965,7 @@ type Preference struct {
 
 func (x *Preference) Reset() {
 	*x = Preference{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[16]
+	mi := &file_argosy_v1_spec_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1884,7 +1977,7 @@ func (x *Preference) String() string {
 func (*Preference) ProtoMessage() {}
 
 func (x *Preference) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[16]
+	mi := &file_argosy_v1_spec_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1897,7 +1990,7 @@ func (x *Preference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preference.ProtoReflect.Descriptor instead.
 func (*Preference) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Preference) GetExpression() string {
@@ -1927,7 +2020,7 @@ type ClusterEntry struct {
 
 func (x *ClusterEntry) Reset() {
 	*x = ClusterEntry{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[17]
+	mi := &file_argosy_v1_spec_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2032,7 @@ func (x *ClusterEntry) String() string {
 func (*ClusterEntry) ProtoMessage() {}
 
 func (x *ClusterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[17]
+	mi := &file_argosy_v1_spec_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2045,7 @@ func (x *ClusterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterEntry.ProtoReflect.Descriptor instead.
 func (*ClusterEntry) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClusterEntry) GetStack() string {
@@ -1980,7 +2073,7 @@ var File_argosy_v1_spec_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_spec_proto_rawDesc = "" +
 	"\n" +
-	"\x14argosy/v1/spec.proto\x12\targosy.v1\x1a\x1egoogle/protobuf/duration.proto\"\xaf\x02\n" +
+	"\x14argosy/v1/spec.proto\x12\targosy.v1\x1a\x1egoogle/protobuf/duration.proto\"\xd6\x02\n" +
 	"\aAppSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\n" +
@@ -1988,10 +2081,17 @@ const file_argosy_v1_spec_proto_rawDesc = "" +
 	"containers\x12,\n" +
 	"\x06stacks\x18\x03 \x03(\v2\x14.argosy.v1.StackSpecR\x06stacks\x121\n" +
 	"\acluster\x18\x04 \x03(\v2\x17.argosy.v1.ClusterEntryR\acluster\x129\n" +
-	"\aconfigs\x18\x05 \x03(\v2\x1f.argosy.v1.AppSpec.ConfigsEntryR\aconfigs\x1a:\n" +
+	"\aconfigs\x18\x05 \x03(\v2\x1f.argosy.v1.AppSpec.ConfigsEntryR\aconfigs\x12%\n" +
+	"\x05units\x18\x06 \x03(\v2\x0f.argosy.v1.UnitR\x05units\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xcb\x0f\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x89\x01\n" +
+	"\x04Unit\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\x12\x1f\n" +
+	"\vnot_started\x18\x03 \x01(\bR\n" +
+	"notStarted\x122\n" +
+	"\tresources\x18\x04 \x01(\v2\x14.argosy.v1.ResourcesR\tresources\"\xcb\x0f\n" +
 	"\rContainerSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12!\n" +
@@ -2123,14 +2223,15 @@ const file_argosy_v1_spec_proto_rawDesc = "" +
 	"\n" +
 	"LogOptions\x12\x19\n" +
 	"\bmax_size\x18\x01 \x01(\x03R\amaxSize\x12\x1b\n" +
-	"\tmax_files\x18\x02 \x01(\rR\bmaxFiles\"\xa4\x01\n" +
+	"\tmax_files\x18\x02 \x01(\rR\bmaxFiles\"\xba\x01\n" +
 	"\tStackSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
 	"containers\x18\x02 \x03(\tR\n" +
 	"containers\x12/\n" +
 	"\avolumes\x18\x03 \x03(\v2\x15.argosy.v1.VolumeSpecR\avolumes\x122\n" +
-	"\tplacement\x18\x04 \x01(\v2\x14.argosy.v1.PlacementR\tplacement\"b\n" +
+	"\tplacement\x18\x04 \x01(\v2\x14.argosy.v1.PlacementR\tplacement\x12\x14\n" +
+	"\x05units\x18\x05 \x03(\tR\x05units\"b\n" +
 	"\n" +
 	"VolumeSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
@@ -2201,7 +2302,7 @@ func file_argosy_v1_spec_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_spec_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_argosy_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_argosy_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_argosy_v1_spec_proto_goTypes = []any{
 	(ImageOrigin)(0),            // 0: argosy.v1.ImageOrigin
 	(PullPolicy)(0),             // 1: argosy.v1.PullPolicy
@@ -2211,73 +2312,76 @@ var file_argosy_v1_spec_proto_goTypes = []any{
 	(RestartMode)(0),            // 5: argosy.v1.RestartMode
 	(VolumeClass)(0),            // 6: argosy.v1.VolumeClass
 	(*AppSpec)(nil),             // 7: argosy.v1.AppSpec
-	(*ContainerSpec)(nil),       // 8: argosy.v1.ContainerSpec
-	(*Command)(nil),             // 9: argosy.v1.Command
-	(*FileRef)(nil),             // 10: argosy.v1.FileRef
-	(*Mount)(nil),               // 11: argosy.v1.Mount
-	(*Healthcheck)(nil),         // 12: argosy.v1.Healthcheck
-	(*Resources)(nil),           // 13: argosy.v1.Resources
-	(*Dependency)(nil),          // 14: argosy.v1.Dependency
-	(*Port)(nil),                // 15: argosy.v1.Port
-	(*PublishedPort)(nil),       // 16: argosy.v1.PublishedPort
-	(*RestartPolicy)(nil),       // 17: argosy.v1.RestartPolicy
-	(*Ulimit)(nil),              // 18: argosy.v1.Ulimit
-	(*LogOptions)(nil),          // 19: argosy.v1.LogOptions
-	(*StackSpec)(nil),           // 20: argosy.v1.StackSpec
-	(*VolumeSpec)(nil),          // 21: argosy.v1.VolumeSpec
-	(*Placement)(nil),           // 22: argosy.v1.Placement
-	(*Preference)(nil),          // 23: argosy.v1.Preference
-	(*ClusterEntry)(nil),        // 24: argosy.v1.ClusterEntry
-	nil,                         // 25: argosy.v1.AppSpec.ConfigsEntry
-	nil,                         // 26: argosy.v1.ContainerSpec.EnvironmentEntry
-	nil,                         // 27: argosy.v1.ContainerSpec.LabelsEntry
-	nil,                         // 28: argosy.v1.ContainerSpec.SysctlsEntry
-	nil,                         // 29: argosy.v1.ContainerSpec.AnnotationsEntry
-	(*durationpb.Duration)(nil), // 30: google.protobuf.Duration
+	(*Unit)(nil),                // 8: argosy.v1.Unit
+	(*ContainerSpec)(nil),       // 9: argosy.v1.ContainerSpec
+	(*Command)(nil),             // 10: argosy.v1.Command
+	(*FileRef)(nil),             // 11: argosy.v1.FileRef
+	(*Mount)(nil),               // 12: argosy.v1.Mount
+	(*Healthcheck)(nil),         // 13: argosy.v1.Healthcheck
+	(*Resources)(nil),           // 14: argosy.v1.Resources
+	(*Dependency)(nil),          // 15: argosy.v1.Dependency
+	(*Port)(nil),                // 16: argosy.v1.Port
+	(*PublishedPort)(nil),       // 17: argosy.v1.PublishedPort
+	(*RestartPolicy)(nil),       // 18: argosy.v1.RestartPolicy
+	(*Ulimit)(nil),              // 19: argosy.v1.Ulimit
+	(*LogOptions)(nil),          // 20: argosy.v1.LogOptions
+	(*StackSpec)(nil),           // 21: argosy.v1.StackSpec
+	(*VolumeSpec)(nil),          // 22: argosy.v1.VolumeSpec
+	(*Placement)(nil),           // 23: argosy.v1.Placement
+	(*Preference)(nil),          // 24: argosy.v1.Preference
+	(*ClusterEntry)(nil),        // 25: argosy.v1.ClusterEntry
+	nil,                         // 26: argosy.v1.AppSpec.ConfigsEntry
+	nil,                         // 27: argosy.v1.ContainerSpec.EnvironmentEntry
+	nil,                         // 28: argosy.v1.ContainerSpec.LabelsEntry
+	nil,                         // 29: argosy.v1.ContainerSpec.SysctlsEntry
+	nil,                         // 30: argosy.v1.ContainerSpec.AnnotationsEntry
+	(*durationpb.Duration)(nil), // 31: google.protobuf.Duration
 }
 var file_argosy_v1_spec_proto_depIdxs = []int32{
-	8,  // 0: argosy.v1.AppSpec.containers:type_name -> argosy.v1.ContainerSpec
-	20, // 1: argosy.v1.AppSpec.stacks:type_name -> argosy.v1.StackSpec
-	24, // 2: argosy.v1.AppSpec.cluster:type_name -> argosy.v1.ClusterEntry
-	25, // 3: argosy.v1.AppSpec.configs:type_name -> argosy.v1.AppSpec.ConfigsEntry
-	0,  // 4: argosy.v1.ContainerSpec.image_origin:type_name -> argosy.v1.ImageOrigin
-	1,  // 5: argosy.v1.ContainerSpec.pull_policy:type_name -> argosy.v1.PullPolicy
-	9,  // 6: argosy.v1.ContainerSpec.entrypoint:type_name -> argosy.v1.Command
-	9,  // 7: argosy.v1.ContainerSpec.command:type_name -> argosy.v1.Command
-	26, // 8: argosy.v1.ContainerSpec.environment:type_name -> argosy.v1.ContainerSpec.EnvironmentEntry
-	10, // 9: argosy.v1.ContainerSpec.secrets:type_name -> argosy.v1.FileRef
-	10, // 10: argosy.v1.ContainerSpec.configs:type_name -> argosy.v1.FileRef
-	11, // 11: argosy.v1.ContainerSpec.mounts:type_name -> argosy.v1.Mount
-	12, // 12: argosy.v1.ContainerSpec.healthcheck:type_name -> argosy.v1.Healthcheck
-	13, // 13: argosy.v1.ContainerSpec.resources:type_name -> argosy.v1.Resources
-	14, // 14: argosy.v1.ContainerSpec.depends_on:type_name -> argosy.v1.Dependency
-	15, // 15: argosy.v1.ContainerSpec.expose:type_name -> argosy.v1.Port
-	16, // 16: argosy.v1.ContainerSpec.ports:type_name -> argosy.v1.PublishedPort
-	17, // 17: argosy.v1.ContainerSpec.restart:type_name -> argosy.v1.RestartPolicy
-	30, // 18: argosy.v1.ContainerSpec.stop_grace_period:type_name -> google.protobuf.Duration
-	27, // 19: argosy.v1.ContainerSpec.labels:type_name -> argosy.v1.ContainerSpec.LabelsEntry
-	18, // 20: argosy.v1.ContainerSpec.ulimits:type_name -> argosy.v1.Ulimit
-	28, // 21: argosy.v1.ContainerSpec.sysctls:type_name -> argosy.v1.ContainerSpec.SysctlsEntry
-	19, // 22: argosy.v1.ContainerSpec.logging:type_name -> argosy.v1.LogOptions
-	29, // 23: argosy.v1.ContainerSpec.annotations:type_name -> argosy.v1.ContainerSpec.AnnotationsEntry
-	2,  // 24: argosy.v1.Mount.type:type_name -> argosy.v1.MountType
-	30, // 25: argosy.v1.Healthcheck.interval:type_name -> google.protobuf.Duration
-	30, // 26: argosy.v1.Healthcheck.timeout:type_name -> google.protobuf.Duration
-	30, // 27: argosy.v1.Healthcheck.start_period:type_name -> google.protobuf.Duration
-	30, // 28: argosy.v1.Healthcheck.start_interval:type_name -> google.protobuf.Duration
-	3,  // 29: argosy.v1.Dependency.condition:type_name -> argosy.v1.Condition
-	4,  // 30: argosy.v1.Port.protocol:type_name -> argosy.v1.Protocol
-	4,  // 31: argosy.v1.PublishedPort.protocol:type_name -> argosy.v1.Protocol
-	5,  // 32: argosy.v1.RestartPolicy.mode:type_name -> argosy.v1.RestartMode
-	21, // 33: argosy.v1.StackSpec.volumes:type_name -> argosy.v1.VolumeSpec
-	22, // 34: argosy.v1.StackSpec.placement:type_name -> argosy.v1.Placement
-	6,  // 35: argosy.v1.VolumeSpec.class:type_name -> argosy.v1.VolumeClass
-	23, // 36: argosy.v1.Placement.prefer:type_name -> argosy.v1.Preference
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	9,  // 0: argosy.v1.AppSpec.containers:type_name -> argosy.v1.ContainerSpec
+	21, // 1: argosy.v1.AppSpec.stacks:type_name -> argosy.v1.StackSpec
+	25, // 2: argosy.v1.AppSpec.cluster:type_name -> argosy.v1.ClusterEntry
+	26, // 3: argosy.v1.AppSpec.configs:type_name -> argosy.v1.AppSpec.ConfigsEntry
+	8,  // 4: argosy.v1.AppSpec.units:type_name -> argosy.v1.Unit
+	14, // 5: argosy.v1.Unit.resources:type_name -> argosy.v1.Resources
+	0,  // 6: argosy.v1.ContainerSpec.image_origin:type_name -> argosy.v1.ImageOrigin
+	1,  // 7: argosy.v1.ContainerSpec.pull_policy:type_name -> argosy.v1.PullPolicy
+	10, // 8: argosy.v1.ContainerSpec.entrypoint:type_name -> argosy.v1.Command
+	10, // 9: argosy.v1.ContainerSpec.command:type_name -> argosy.v1.Command
+	27, // 10: argosy.v1.ContainerSpec.environment:type_name -> argosy.v1.ContainerSpec.EnvironmentEntry
+	11, // 11: argosy.v1.ContainerSpec.secrets:type_name -> argosy.v1.FileRef
+	11, // 12: argosy.v1.ContainerSpec.configs:type_name -> argosy.v1.FileRef
+	12, // 13: argosy.v1.ContainerSpec.mounts:type_name -> argosy.v1.Mount
+	13, // 14: argosy.v1.ContainerSpec.healthcheck:type_name -> argosy.v1.Healthcheck
+	14, // 15: argosy.v1.ContainerSpec.resources:type_name -> argosy.v1.Resources
+	15, // 16: argosy.v1.ContainerSpec.depends_on:type_name -> argosy.v1.Dependency
+	16, // 17: argosy.v1.ContainerSpec.expose:type_name -> argosy.v1.Port
+	17, // 18: argosy.v1.ContainerSpec.ports:type_name -> argosy.v1.PublishedPort
+	18, // 19: argosy.v1.ContainerSpec.restart:type_name -> argosy.v1.RestartPolicy
+	31, // 20: argosy.v1.ContainerSpec.stop_grace_period:type_name -> google.protobuf.Duration
+	28, // 21: argosy.v1.ContainerSpec.labels:type_name -> argosy.v1.ContainerSpec.LabelsEntry
+	19, // 22: argosy.v1.ContainerSpec.ulimits:type_name -> argosy.v1.Ulimit
+	29, // 23: argosy.v1.ContainerSpec.sysctls:type_name -> argosy.v1.ContainerSpec.SysctlsEntry
+	20, // 24: argosy.v1.ContainerSpec.logging:type_name -> argosy.v1.LogOptions
+	30, // 25: argosy.v1.ContainerSpec.annotations:type_name -> argosy.v1.ContainerSpec.AnnotationsEntry
+	2,  // 26: argosy.v1.Mount.type:type_name -> argosy.v1.MountType
+	31, // 27: argosy.v1.Healthcheck.interval:type_name -> google.protobuf.Duration
+	31, // 28: argosy.v1.Healthcheck.timeout:type_name -> google.protobuf.Duration
+	31, // 29: argosy.v1.Healthcheck.start_period:type_name -> google.protobuf.Duration
+	31, // 30: argosy.v1.Healthcheck.start_interval:type_name -> google.protobuf.Duration
+	3,  // 31: argosy.v1.Dependency.condition:type_name -> argosy.v1.Condition
+	4,  // 32: argosy.v1.Port.protocol:type_name -> argosy.v1.Protocol
+	4,  // 33: argosy.v1.PublishedPort.protocol:type_name -> argosy.v1.Protocol
+	5,  // 34: argosy.v1.RestartPolicy.mode:type_name -> argosy.v1.RestartMode
+	22, // 35: argosy.v1.StackSpec.volumes:type_name -> argosy.v1.VolumeSpec
+	23, // 36: argosy.v1.StackSpec.placement:type_name -> argosy.v1.Placement
+	6,  // 37: argosy.v1.VolumeSpec.class:type_name -> argosy.v1.VolumeClass
+	24, // 38: argosy.v1.Placement.prefer:type_name -> argosy.v1.Preference
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_spec_proto_init() }
@@ -2291,7 +2395,7 @@ func file_argosy_v1_spec_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_spec_proto_rawDesc), len(file_argosy_v1_spec_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1180,9 +1180,11 @@ type Machine struct {
 	// Present while it is to have nothing to run.
 	Drain *Drain `protobuf:"bytes,14,opt,name=drain" json:"drain,omitempty"`
 	// The latest of the cluster's authorities whose certificate the machine has shown; 0 is the first.
-	Authority     uint32 `protobuf:"varint,15,opt,name=authority" json:"authority,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Authority uint32 `protobuf:"varint,15,opt,name=authority" json:"authority,omitempty"`
+	// Version of the systemd that the agent runs units with; empty when it has none.
+	SystemdVersion string `protobuf:"bytes,16,opt,name=systemd_version,json=systemdVersion" json:"systemd_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Machine) Reset() {
@@ -1318,6 +1320,13 @@ func (x *Machine) GetAuthority() uint32 {
 		return x.Authority
 	}
 	return 0
+}
+
+func (x *Machine) GetSystemdVersion() string {
+	if x != nil {
+		return x.SystemdVersion
+	}
+	return ""
 }
 
 // Drain is somebody's wish that a machine has nothing to run. It holds whatever happens to the machine, until it is taken back.
@@ -1522,7 +1531,9 @@ type MemberObservation struct {
 	Definition string           `protobuf:"bytes,10,opt,name=definition" json:"definition,omitempty"`
 	Ports      []*PublishedPort `protobuf:"bytes,11,rep,name=ports" json:"ports,omitempty"`
 	// `sha256:…` of the image that runs.
-	ImageId       string `protobuf:"bytes,12,opt,name=image_id,json=imageId" json:"image_id,omitempty"`
+	ImageId string `protobuf:"bytes,12,opt,name=image_id,json=imageId" json:"image_id,omitempty"`
+	// Of a unit: what systemd shows of it.
+	Unit          *UnitObservation `protobuf:"bytes,13,opt,name=unit" json:"unit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1641,6 +1652,117 @@ func (x *MemberObservation) GetImageId() string {
 	return ""
 }
 
+func (x *MemberObservation) GetUnit() *UnitObservation {
+	if x != nil {
+		return x.Unit
+	}
+	return nil
+}
+
+// UnitObservation is what systemd shows of a unit, in its own words.
+type UnitObservation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name on the machine: `mysql@3.service`.
+	Name        string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	LoadState   string `protobuf:"bytes,2,opt,name=load_state,json=loadState" json:"load_state,omitempty"`       // loaded, not-found, bad-setting, error, masked
+	ActiveState string `protobuf:"bytes,3,opt,name=active_state,json=activeState" json:"active_state,omitempty"` // active, reloading, inactive, failed, activating, deactivating
+	SubState    string `protobuf:"bytes,4,opt,name=sub_state,json=subState" json:"sub_state,omitempty"`          // running, exited, dead, auto-restart, mounted, …
+	Result      string `protobuf:"bytes,5,opt,name=result" json:"result,omitempty"`                              // success, exit-code, signal, timeout, …
+	// How often systemd itself started it again (Restart=).
+	Restarts uint32 `protobuf:"varint,6,opt,name=restarts" json:"restarts,omitempty"`
+	MainPid  uint32 `protobuf:"varint,7,opt,name=main_pid,json=mainPid" json:"main_pid,omitempty"`
+	// 128 bits in hex, of the present or last activation.
+	InvocationId  string `protobuf:"bytes,8,opt,name=invocation_id,json=invocationId" json:"invocation_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnitObservation) Reset() {
+	*x = UnitObservation{}
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnitObservation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnitObservation) ProtoMessage() {}
+
+func (x *UnitObservation) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnitObservation.ProtoReflect.Descriptor instead.
+func (*UnitObservation) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *UnitObservation) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UnitObservation) GetLoadState() string {
+	if x != nil {
+		return x.LoadState
+	}
+	return ""
+}
+
+func (x *UnitObservation) GetActiveState() string {
+	if x != nil {
+		return x.ActiveState
+	}
+	return ""
+}
+
+func (x *UnitObservation) GetSubState() string {
+	if x != nil {
+		return x.SubState
+	}
+	return ""
+}
+
+func (x *UnitObservation) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *UnitObservation) GetRestarts() uint32 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
+func (x *UnitObservation) GetMainPid() uint32 {
+	if x != nil {
+		return x.MainPid
+	}
+	return 0
+}
+
+func (x *UnitObservation) GetInvocationId() string {
+	if x != nil {
+		return x.InvocationId
+	}
+	return ""
+}
+
 // ReplicaObservation is what an agent saw of one incarnation.
 type ReplicaObservation struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1660,7 +1782,7 @@ type ReplicaObservation struct {
 
 func (x *ReplicaObservation) Reset() {
 	*x = ReplicaObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1794,7 @@ func (x *ReplicaObservation) String() string {
 func (*ReplicaObservation) ProtoMessage() {}
 
 func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1807,7 @@ func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaObservation.ProtoReflect.Descriptor instead.
 func (*ReplicaObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReplicaObservation) GetKey() *ReplicaKey {
@@ -1772,7 +1894,7 @@ type MemberUsage struct {
 
 func (x *MemberUsage) Reset() {
 	*x = MemberUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1906,7 @@ func (x *MemberUsage) String() string {
 func (*MemberUsage) ProtoMessage() {}
 
 func (x *MemberUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1919,7 @@ func (x *MemberUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberUsage.ProtoReflect.Descriptor instead.
 func (*MemberUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MemberUsage) GetKey() *ReplicaKey {
@@ -1883,7 +2005,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +2017,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +2030,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Traffic) GetNetworkReceived() int64 {
@@ -1954,7 +2076,7 @@ type MachineUsage struct {
 
 func (x *MachineUsage) Reset() {
 	*x = MachineUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2088,7 @@ func (x *MachineUsage) String() string {
 func (*MachineUsage) ProtoMessage() {}
 
 func (x *MachineUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2101,7 @@ func (x *MachineUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineUsage.ProtoReflect.Descriptor instead.
 func (*MachineUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MachineUsage) GetCpuMilli() int64 {
@@ -2052,7 +2174,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2186,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2199,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Transition) GetSeq() uint64 {
@@ -2214,15 +2336,17 @@ type Assignment struct {
 	MissingSecrets []string `protobuf:"bytes,13,rep,name=missing_secrets,json=missingSecrets" json:"missing_secrets,omitempty"`
 	// Trace that asked for this, as the W3C header traceparent has it, and until when steps belong to it; empty when nobody
 	// traces it.
-	Traceparent   string                 `protobuf:"bytes,14,opt,name=traceparent" json:"traceparent,omitempty"`
-	TracedUntil   *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=traced_until,json=tracedUntil" json:"traced_until,omitempty"`
+	Traceparent string                 `protobuf:"bytes,14,opt,name=traceparent" json:"traceparent,omitempty"`
+	TracedUntil *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=traced_until,json=tracedUntil" json:"traced_until,omitempty"`
+	// The stack's units, in order.
+	Units         []*Unit `protobuf:"bytes,16,rep,name=units" json:"units,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2358,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2371,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Assignment) GetKey() *ReplicaKey {
@@ -2355,6 +2479,13 @@ func (x *Assignment) GetTracedUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Assignment) GetUnits() []*Unit {
+	if x != nil {
+		return x.Units
+	}
+	return nil
+}
+
 // SealedSecret can be opened only by the holder of the recipient's private key.
 type SealedSecret struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2368,7 +2499,7 @@ type SealedSecret struct {
 
 func (x *SealedSecret) Reset() {
 	*x = SealedSecret{}
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2511,7 @@ func (x *SealedSecret) String() string {
 func (*SealedSecret) ProtoMessage() {}
 
 func (x *SealedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2524,7 @@ func (x *SealedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedSecret.ProtoReflect.Descriptor instead.
 func (*SealedSecret) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SealedSecret) GetName() string {
@@ -2430,7 +2561,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2442,7 +2573,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2455,7 +2586,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Peer) GetMachine() string {
@@ -2501,7 +2632,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2513,7 +2644,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2526,7 +2657,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Endpoint) GetKey() *ReplicaKey {
@@ -2590,7 +2721,7 @@ type ClusterSettings struct {
 
 func (x *ClusterSettings) Reset() {
 	*x = ClusterSettings{}
-	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	mi := &file_argosy_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2602,7 +2733,7 @@ func (x *ClusterSettings) String() string {
 func (*ClusterSettings) ProtoMessage() {}
 
 func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	mi := &file_argosy_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2615,7 +2746,7 @@ func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
 func (*ClusterSettings) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ClusterSettings) GetClusterId() string {
@@ -2745,7 +2876,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\amachine\x18\x04 \x01(\tR\amachine\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x129\n" +
 	"\n" +
-	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xe2\x04\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\x8b\x05\n" +
 	"\aMachine\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x126\n" +
@@ -2764,7 +2895,8 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\vsealing_key\x18\r \x01(\fR\n" +
 	"sealingKey\x12&\n" +
 	"\x05drain\x18\x0e \x01(\v2\x10.argosy.v1.DrainR\x05drain\x12\x1c\n" +
-	"\tauthority\x18\x0f \x01(\rR\tauthority\x1a9\n" +
+	"\tauthority\x18\x0f \x01(\rR\tauthority\x12'\n" +
+	"\x0fsystemd_version\x18\x10 \x01(\tR\x0esystemdVersion\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\x02\n" +
@@ -2784,7 +2916,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x11reserve_cpu_milli\x18\x03 \x01(\x03R\x0freserveCpuMilli\x12%\n" +
 	"\x0ereserve_memory\x18\x04 \x01(\x03R\rreserveMemory\x12\x1d\n" +
 	"\n" +
-	"disk_total\x18\x05 \x01(\x03R\tdiskTotal\"\xb9\x03\n" +
+	"disk_total\x18\x05 \x01(\x03R\tdiskTotal\"\xe9\x03\n" +
 	"\x11MemberObservation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x16.argosy.v1.MemberStateR\x05state\x12!\n" +
@@ -2800,7 +2932,18 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	" \x01(\tR\n" +
 	"definition\x12.\n" +
 	"\x05ports\x18\v \x03(\v2\x18.argosy.v1.PublishedPortR\x05ports\x12\x19\n" +
-	"\bimage_id\x18\f \x01(\tR\aimageId\"\xec\x02\n" +
+	"\bimage_id\x18\f \x01(\tR\aimageId\x12.\n" +
+	"\x04unit\x18\r \x01(\v2\x1a.argosy.v1.UnitObservationR\x04unit\"\xf8\x01\n" +
+	"\x0fUnitObservation\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"load_state\x18\x02 \x01(\tR\tloadState\x12!\n" +
+	"\factive_state\x18\x03 \x01(\tR\vactiveState\x12\x1b\n" +
+	"\tsub_state\x18\x04 \x01(\tR\bsubState\x12\x16\n" +
+	"\x06result\x18\x05 \x01(\tR\x06result\x12\x1a\n" +
+	"\brestarts\x18\x06 \x01(\rR\brestarts\x12\x19\n" +
+	"\bmain_pid\x18\a \x01(\rR\amainPid\x12#\n" +
+	"\rinvocation_id\x18\b \x01(\tR\finvocationId\"\xec\x02\n" +
 	"\x12ReplicaObservation\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x17\n" +
 	"\aapp_uid\x18\x02 \x01(\tR\x06appUid\x12 \n" +
@@ -2856,7 +2999,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x06tenant\x18\r \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03app\x18\x0e \x01(\tR\x03app\x12\x14\n" +
 	"\x05actor\x18\x0f \x01(\tR\x05actor\x125\n" +
-	"\bverdicts\x18\x10 \x03(\v2\x19.argosy.v1.MachineVerdictR\bverdicts\"\xe2\x05\n" +
+	"\bverdicts\x18\x10 \x03(\v2\x19.argosy.v1.MachineVerdictR\bverdicts\"\x89\x06\n" +
 	"\n" +
 	"Assignment\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x17\n" +
@@ -2876,7 +3019,8 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x14registry_credentials\x18\f \x03(\v2\x17.argosy.v1.SealedSecretR\x13registryCredentials\x12'\n" +
 	"\x0fmissing_secrets\x18\r \x03(\tR\x0emissingSecrets\x12 \n" +
 	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12=\n" +
-	"\ftraced_until\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\vtracedUntil\x1a:\n" +
+	"\ftraced_until\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\vtracedUntil\x12%\n" +
+	"\x05units\x18\x10 \x03(\v2\x0f.argosy.v1.UnitR\x05units\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"T\n" +
@@ -2961,7 +3105,7 @@ func file_argosy_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_argosy_v1_state_proto_goTypes = []any{
 	(ReplicaGoal)(0),              // 0: argosy.v1.ReplicaGoal
 	(MachineCondition)(0),         // 1: argosy.v1.MachineCondition
@@ -2981,89 +3125,93 @@ var file_argosy_v1_state_proto_goTypes = []any{
 	(*Drain)(nil),                 // 15: argosy.v1.Drain
 	(*Capacity)(nil),              // 16: argosy.v1.Capacity
 	(*MemberObservation)(nil),     // 17: argosy.v1.MemberObservation
-	(*ReplicaObservation)(nil),    // 18: argosy.v1.ReplicaObservation
-	(*MemberUsage)(nil),           // 19: argosy.v1.MemberUsage
-	(*Traffic)(nil),               // 20: argosy.v1.Traffic
-	(*MachineUsage)(nil),          // 21: argosy.v1.MachineUsage
-	(*Transition)(nil),            // 22: argosy.v1.Transition
-	(*Assignment)(nil),            // 23: argosy.v1.Assignment
-	(*SealedSecret)(nil),          // 24: argosy.v1.SealedSecret
-	(*Peer)(nil),                  // 25: argosy.v1.Peer
-	(*Endpoint)(nil),              // 26: argosy.v1.Endpoint
-	(*ClusterSettings)(nil),       // 27: argosy.v1.ClusterSettings
-	nil,                           // 28: argosy.v1.App.RestartsEntry
-	nil,                           // 29: argosy.v1.App.ReplicaRestartsEntry
-	nil,                           // 30: argosy.v1.Machine.LabelsEntry
-	nil,                           // 31: argosy.v1.Assignment.ConfigsEntry
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*AppSpec)(nil),               // 33: argosy.v1.AppSpec
-	(VolumeClass)(0),              // 34: argosy.v1.VolumeClass
-	(*PublishedPort)(nil),         // 35: argosy.v1.PublishedPort
-	(*StackSpec)(nil),             // 36: argosy.v1.StackSpec
-	(*ContainerSpec)(nil),         // 37: argosy.v1.ContainerSpec
-	(*Port)(nil),                  // 38: argosy.v1.Port
-	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*UnitObservation)(nil),       // 18: argosy.v1.UnitObservation
+	(*ReplicaObservation)(nil),    // 19: argosy.v1.ReplicaObservation
+	(*MemberUsage)(nil),           // 20: argosy.v1.MemberUsage
+	(*Traffic)(nil),               // 21: argosy.v1.Traffic
+	(*MachineUsage)(nil),          // 22: argosy.v1.MachineUsage
+	(*Transition)(nil),            // 23: argosy.v1.Transition
+	(*Assignment)(nil),            // 24: argosy.v1.Assignment
+	(*SealedSecret)(nil),          // 25: argosy.v1.SealedSecret
+	(*Peer)(nil),                  // 26: argosy.v1.Peer
+	(*Endpoint)(nil),              // 27: argosy.v1.Endpoint
+	(*ClusterSettings)(nil),       // 28: argosy.v1.ClusterSettings
+	nil,                           // 29: argosy.v1.App.RestartsEntry
+	nil,                           // 30: argosy.v1.App.ReplicaRestartsEntry
+	nil,                           // 31: argosy.v1.Machine.LabelsEntry
+	nil,                           // 32: argosy.v1.Assignment.ConfigsEntry
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*AppSpec)(nil),               // 34: argosy.v1.AppSpec
+	(VolumeClass)(0),              // 35: argosy.v1.VolumeClass
+	(*PublishedPort)(nil),         // 36: argosy.v1.PublishedPort
+	(*StackSpec)(nil),             // 37: argosy.v1.StackSpec
+	(*ContainerSpec)(nil),         // 38: argosy.v1.ContainerSpec
+	(*Unit)(nil),                  // 39: argosy.v1.Unit
+	(*Port)(nil),                  // 40: argosy.v1.Port
+	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
 }
 var file_argosy_v1_state_proto_depIdxs = []int32{
-	32, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
-	28, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
-	29, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
-	33, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
-	32, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
+	33, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
+	29, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
+	30, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
+	34, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
+	33, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
 	7,  // 5: argosy.v1.Replica.key:type_name -> argosy.v1.ReplicaKey
 	0,  // 6: argosy.v1.Replica.goal:type_name -> argosy.v1.ReplicaGoal
 	10, // 7: argosy.v1.Replica.reason:type_name -> argosy.v1.Reason
-	32, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
+	33, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
 	9,  // 9: argosy.v1.Replica.past:type_name -> argosy.v1.PastIncarnation
 	11, // 10: argosy.v1.Reason.verdicts:type_name -> argosy.v1.MachineVerdict
-	32, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
+	33, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
 	12, // 12: argosy.v1.MachineVerdict.rules:type_name -> argosy.v1.RuleVerdict
 	7,  // 13: argosy.v1.Volume.replica:type_name -> argosy.v1.ReplicaKey
-	34, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
-	32, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
-	30, // 16: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
+	35, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
+	33, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
+	31, // 16: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
 	16, // 17: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
-	32, // 18: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
+	33, // 18: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
 	1,  // 19: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
 	15, // 20: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
-	32, // 21: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	32, // 22: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
-	32, // 23: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
+	33, // 21: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	33, // 22: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
+	33, // 23: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
 	2,  // 24: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
-	32, // 25: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
-	32, // 26: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
-	35, // 27: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
-	7,  // 28: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
-	3,  // 29: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
-	17, // 30: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
-	32, // 31: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
-	7,  // 32: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
-	32, // 33: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
-	20, // 34: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
-	32, // 35: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
-	20, // 36: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
-	32, // 37: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	4,  // 38: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
-	7,  // 39: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
-	11, // 40: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
-	7,  // 41: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 42: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
-	36, // 43: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
-	37, // 44: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
-	24, // 45: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
-	31, // 46: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
-	24, // 47: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
-	32, // 48: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
-	7,  // 49: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
-	38, // 50: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
-	39, // 51: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
-	39, // 52: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
-	39, // 53: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	33, // 25: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
+	33, // 26: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
+	36, // 27: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
+	18, // 28: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
+	7,  // 29: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
+	3,  // 30: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
+	17, // 31: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
+	33, // 32: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
+	7,  // 33: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
+	33, // 34: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
+	21, // 35: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
+	33, // 36: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
+	21, // 37: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
+	33, // 38: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	4,  // 39: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
+	7,  // 40: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
+	11, // 41: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
+	7,  // 42: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 43: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
+	37, // 44: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
+	38, // 45: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
+	25, // 46: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
+	32, // 47: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
+	25, // 48: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
+	33, // 49: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
+	39, // 50: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
+	7,  // 51: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
+	40, // 52: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
+	41, // 53: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
+	41, // 54: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
+	41, // 55: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_state_proto_init() }
@@ -3078,7 +3226,7 @@ func file_argosy_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_state_proto_rawDesc), len(file_argosy_v1_state_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -105,7 +106,7 @@ func (c *Core) tellScheduler(id string) {
 		return
 	}
 	next := scheduler.Machine{
-		ID: id, Name: m.GetName(), Labels: m.GetLabels(),
+		ID: id, Name: m.GetName(), Labels: schedulerLabels(m),
 		Capacity:  scheduler.Resources{CPU: m.GetCapacity().GetCpuMilli(), Memory: m.GetCapacity().GetMemory()},
 		Reserve:   scheduler.Resources{CPU: m.GetCapacity().GetReserveCpuMilli(), Memory: m.GetCapacity().GetReserveMemory()},
 		Condition: schedulerCondition(c.condition(id)),
@@ -120,6 +121,19 @@ func (c *Core) tellScheduler(id string) {
 	c.given[id] = next
 	c.sched.SetMachine(next)
 	c.capacity = true
+}
+
+// schedulerLabels are a machine's labels, and whether it runs units among them.
+func schedulerLabels(m *argosyv1.Machine) map[string]string {
+	if m.GetSystemdVersion() == "" {
+		return m.GetLabels()
+	}
+	out := maps.Clone(m.GetLabels())
+	if out == nil {
+		out = map[string]string{}
+	}
+	out[systemdLabel] = m.GetSystemdVersion()
+	return out
 }
 
 func sameMachine(a, b scheduler.Machine) bool {

@@ -191,6 +191,9 @@ func takeHello(m *argosyv1.Machine, h *argosyv1.Hello) {
 	take(&m.BootId, h.GetBootId())
 	take(&m.AgentVersion, h.GetAgentVersion())
 	take(&m.EngineVersion, h.GetEngineVersion())
+	if v := h.GetSystemdVersion(); len(v) <= 64 {
+		m.SystemdVersion = v // empty too: a machine can lose it
+	}
 	if addr, err := netip.ParseAddr(h.GetAddress()); err == nil && !addr.IsUnspecified() && !addr.IsMulticast() && addr.Zone() == "" {
 		m.Address = addr.Unmap().String()
 	}

@@ -130,14 +130,14 @@ func (p *planning) stacks(k state.AppKey) []string {
 func (p *planning) stack(k state.StackKey) error {
 	c := p.v.core
 	spec, entry := state.StackSpec(p.spec, k.Stack), state.Entry(p.spec, k.Stack)
-	containers := state.ContainersOf(p.spec, spec)
+	containers, units := state.ContainersOf(p.spec, spec), state.UnitsOf(p.spec, spec)
 	var sh shape
 	if spec != nil {
-		if sh = shapeOf(k, spec, containers, entry); sh.fault != "" {
+		if sh = shapeOf(k, spec, containers, units, entry); sh.fault != "" {
 			return fmt.Errorf("stack %s: %s", k.Stack, sh.fault)
 		}
 	}
-	definition := definitionOf(containers, p.spec.GetConfigs())
+	definition := definitionOf(containers, units, p.spec.GetConfigs())
 	in := orchestrator.Input{
 		Key: k, App: p.app, Target: p.app.GetRevision(), Spec: spec, Entry: entry,
 		Replicas: p.v.StackReplicas(k), Volumes: p.v.StackVolumes(k), Machine: c.orchestratorMachine, Gone: c.gone,
@@ -247,7 +247,8 @@ func (p *planning) kept(k state.Key, r *argosyv1.Replica, from string, sh shape,
 
 // details are the lines of the difference that concern a stack.
 func (p *planning) details(stack string) []string {
-	names := append([]string{stack}, state.StackSpec(p.spec, stack).GetContainers()...)
+	spec := state.StackSpec(p.spec, stack)
+	names := slices.Concat([]string{stack}, spec.GetContainers(), spec.GetUnits())
 	var out []string
 	for _, line := range p.diff {
 		if name, what, ok := strings.Cut(line, ": "); ok && slices.Contains(names, name) && !strings.HasPrefix(what, "replicas ") {
@@ -344,17 +345,24 @@ func (p *planning) warn(app *argosyv1.App) {
 		say("app %s is being deleted: it can be applied again when it is gone", app.GetName())
 	}
 	missing := map[string]bool{}
-	for _, ct := range p.spec.GetContainers() {
-		res := ct.GetResources()
+	defaults := func(name string, res *argosyv1.Resources, cpu, memory string) {
 		switch {
 		case res.GetDefaultCpu() && res.GetDefaultMemory():
-			say("%s: says neither cpus nor mem_limit, so the default is reserved: %s cpu, %s", ct.GetName(),
+			say("%s: says neither %s nor %s, so the default is reserved: %s cpu, %s", name, cpu, memory,
 				scheduler.FormatCPU(res.GetReserveCpuMilli()), scheduler.FormatMemory(res.GetReserveMemory()))
 		case res.GetDefaultCpu():
-			say("%s: says no cpus, so the default is reserved: %s cpu", ct.GetName(), scheduler.FormatCPU(res.GetReserveCpuMilli()))
+			say("%s: says no %s, so the default is reserved: %s cpu", name, cpu, scheduler.FormatCPU(res.GetReserveCpuMilli()))
 		case res.GetDefaultMemory():
-			say("%s: says no mem_limit, so the default is reserved: %s", ct.GetName(), scheduler.FormatMemory(res.GetReserveMemory()))
+			say("%s: says no %s, so the default is reserved: %s", name, memory, scheduler.FormatMemory(res.GetReserveMemory()))
 		}
+	}
+	for _, u := range p.spec.GetUnits() {
+		if strings.HasSuffix(u.GetName(), ".service") {
+			defaults(u.GetName(), u.GetResources(), "CPUQuota", "MemoryMax")
+		}
+	}
+	for _, ct := range p.spec.GetContainers() {
+		defaults(ct.GetName(), ct.GetResources(), "cpus", "mem_limit")
 		for _, f := range ct.GetSecrets() {
 			if name := f.GetSource(); p.v.Secret(p.app.GetTenant(), name) == nil && !missing[name] {
 				missing[name] = true

@@ -55,14 +55,18 @@ func (c *Core) shapeAt(k state.StackKey, revision uint64) shape {
 	if rev == nil || spec == nil {
 		return shape{fault: fmt.Sprintf("revision %d of %s is not in the store", revision, k)}
 	}
-	sh := shapeOf(k, spec, containers, state.Entry(rev.GetSpec(), k.Stack))
+	sh := shapeOf(k, spec, containers, c.st.UnitsOf(k, revision), state.Entry(rev.GetSpec(), k.Stack))
 	c.derivedOf(k.AppKey()).shapes[at] = sh
 	return sh
 }
 
 // shapeOf translates a stack for the scheduler.
-func shapeOf(k state.StackKey, spec *argosyv1.StackSpec, containers []*argosyv1.ContainerSpec, entry *argosyv1.ClusterEntry) shape {
+func shapeOf(k state.StackKey, spec *argosyv1.StackSpec, containers []*argosyv1.ContainerSpec, units []*argosyv1.Unit, entry *argosyv1.ClusterEntry) shape {
 	out := &scheduler.Shape{}
+	for _, u := range units {
+		out.Need.CPU += u.GetResources().GetReserveCpuMilli()
+		out.Need.Memory += u.GetResources().GetReserveMemory()
+	}
 	for _, ct := range containers {
 		out.Need.CPU += ct.GetResources().GetReserveCpuMilli()
 		out.Need.Memory += ct.GetResources().GetReserveMemory()
@@ -79,6 +83,13 @@ func shapeOf(k state.StackKey, spec *argosyv1.StackSpec, containers []*argosyv1.
 			}
 			out.Ports = append(out.Ports, port)
 		}
+	}
+	if len(units) > 0 {
+		runsUnits, err := placement.Parse("has(" + systemdLabel + ")")
+		if err != nil {
+			return shape{fault: fmt.Sprintf("what its units need cannot be said: %v", err)}
+		}
+		out.Require = append(out.Require, runsUnits)
 	}
 	pl := spec.GetPlacement()
 	for _, text := range pl.GetRequire() {
@@ -108,6 +119,10 @@ func shapeOf(k state.StackKey, spec *argosyv1.StackSpec, containers []*argosyv1.
 	return shape{Shape: out, sign: signOf(out)}
 }
 
+// systemdLabel stands for a label of machines whose agent can run units; its value is systemd's version. Nobody can set a
+// label of that name.
+const systemdLabel = "argosy/systemd"
+
 func signOf(s *scheduler.Shape) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %d %q %q %q %q", s.Need.CPU, s.Need.Memory, s.Ports, s.Spread, s.Apart, s.Together)
@@ -128,7 +143,7 @@ func stackNamed(k state.StackKey, name string) scheduler.Stack {
 	return scheduler.Stack{Tenant: k.Tenant, App: k.App, Name: name}
 }
 
-// definition identifies what a stack's containers are at a revision: equal definitions mean that no container notices.
+// definition identifies what a stack's members are at a revision: equal definitions mean that none of them notices.
 func (c *Core) definition(k state.StackKey, revision uint64) string {
 	at := stackRevision{k.Stack, revision}
 	if d := c.derived[k.AppKey()]; d != nil {
@@ -141,13 +156,16 @@ func (c *Core) definition(k state.StackKey, revision uint64) string {
 	if rev == nil || spec == nil {
 		return fmt.Sprintf("missing %d", revision)
 	}
-	text := definitionOf(containers, rev.GetSpec().GetConfigs())
+	text := definitionOf(containers, c.st.UnitsOf(k, revision), rev.GetSpec().GetConfigs())
 	c.derivedOf(k.AppKey()).definitions[at] = text
 	return text
 }
 
-func definitionOf(containers []*argosyv1.ContainerSpec, configs map[string][]byte) string {
+func definitionOf(containers []*argosyv1.ContainerSpec, units []*argosyv1.Unit, configs map[string][]byte) string {
 	var b strings.Builder
+	for _, u := range units {
+		fmt.Fprintf(&b, "%s %s\n", u.GetName(), definition.OfUnit(u))
+	}
 	for _, ct := range containers {
 		b.WriteString(ct.GetName())
 		b.WriteByte(' ')

@@ -76,6 +76,7 @@ func (c *Core) Assignment(id string, k state.Key) *argosyv1.Assignment {
 		}
 	}
 	a.Stack, a.Containers = c.st.StackOf(k.StackKey(), a.GetRevision())
+	a.Units = c.st.UnitsOf(k.StackKey(), a.GetRevision())
 	if a.Goal != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
 		if a.Stack == nil {
 			a.Stack = c.remnant(k)

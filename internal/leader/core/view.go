@@ -233,9 +233,8 @@ func (v *View) Usage(tenant, app string) *argosyv1.ListUsageResponse {
 		list = v.AppReplicas(state.AppKey{Tenant: tenant, App: app})
 	}
 	for _, r := range list {
-		_, containers := v.StackOf(state.KeyOf(r.GetKey()).StackKey(), r.GetRevision())
-		for _, ct := range containers {
-			if u := v.core.disp.MemberUsage(r.GetMachine(), state.KeyOf(r.GetKey()), ct.GetName()); u != nil {
+		for _, name := range v.MembersOf(state.KeyOf(r.GetKey()).StackKey(), r.GetRevision()) {
+			if u := v.core.disp.MemberUsage(r.GetMachine(), state.KeyOf(r.GetKey()), name); u != nil {
 				out.Members = append(out.Members, u)
 			}
 		}
@@ -259,9 +258,8 @@ func (v *View) ReplicaUsage(r *argosyv1.Replica) *argosyv1.ReplicaUsage {
 	k := state.KeyOf(r.GetKey())
 	var out *argosyv1.ReplicaUsage
 	rated := true
-	_, containers := v.StackOf(k.StackKey(), r.GetRevision())
-	for _, ct := range containers {
-		u := v.core.disp.MemberUsage(r.GetMachine(), k, ct.GetName())
+	for _, name := range v.MembersOf(k.StackKey(), r.GetRevision()) {
+		u := v.core.disp.MemberUsage(r.GetMachine(), k, name)
 		if u == nil {
 			continue
 		}

@@ -1,0 +1,43 @@
+package manifest
+
+import (
+	"fmt"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
+)
+
+// UnitStack is what the one stack of an app is called that is a unit submitted by itself.
+const UnitStack = "unit"
+
+// unitsOf checks the app's units, and that an app that is called like a unit is that unit and nothing else.
+func (v *verifier) unitsOf() error {
+	if len(v.spec.Units) > MaxContainers {
+		return fmt.Errorf("there are %d units; %d are allowed", len(v.spec.Units), MaxContainers)
+	}
+	for _, u := range v.spec.Units {
+		err := checkUnitName(u.Name)
+		if err == nil {
+			err = unitFaults(u.Name, u.Content).Err()
+		}
+		if err == nil {
+			err = verifyResources(&argosyv1.ContainerSpec{Resources: u.Resources})
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("unit %s: %w", quoted(u.Name), err)
+		case v.units[u.Name]:
+			return fmt.Errorf("unit %s is declared twice", u.Name)
+		}
+		v.units[u.Name] = true
+	}
+	if !unitfile.IsName(v.spec.Name) {
+		return nil
+	}
+	alone := len(v.spec.Units) == 1 && v.units[v.spec.Name] && len(v.spec.Stacks) == 1 && v.spec.Stacks[0].GetName() == UnitStack &&
+		len(v.spec.Stacks[0].GetUnits()) == 1 && len(v.spec.Containers)+len(v.spec.Stacks[0].GetContainers()) == 0
+	if !alone {
+		return fmt.Errorf("an app called %s is the unit of that name and nothing else, in a stack called %s", quoted(v.spec.Name), UnitStack)
+	}
+	return nil
+}
