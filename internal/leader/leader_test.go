@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -426,4 +427,69 @@ func TestProposals(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A process that stood still finds in its sockets what machines said long ago: it begins anew instead of believing it.
+func TestAProcessThatStoodStillBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var stood atomic.Int64
+		s := memory.New()
+		l := leader.New(leader.Config{Store: s, Election: store.Alone{}, ServerID: "s1", Log: slog.New(slog.DiscardHandler),
+			Now: func() time.Time { return time.Now().Add(time.Duration(stood.Load())) }})
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = l.Run(ctx)
+		}()
+		defer func() {
+			cancel()
+			<-ended
+		}()
+		synctest.Wait()
+		c := &cluster{t, ctx, s, l}
+		c.put(store.MachineKey("m1"), &argosyv1.Machine{Id: "m1", Name: "m1"})
+		p := newPipe(ctx)
+		over := make(chan error, 1)
+		go func() { over <- l.Session(ctx, "m1", p) }()
+		go func() {
+			for {
+				select {
+				case <-p.down:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+		p.up <- hello("a")
+		p.up <- report(true)
+		time.Sleep(10 * time.Second) // it does not stand still, and so nothing ends
+		synctest.Wait()
+		first := c.number()
+		select {
+		case err := <-over:
+			t.Fatalf("the session ended: %v", err)
+		default:
+		}
+
+		stood.Store(int64(4 * time.Second))
+		p.up <- &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{Number: 1}}}
+		if err := <-over; !errors.Is(err, leader.ErrNotLeading) {
+			t.Errorf("the session ends with %v", err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := c.number(); n != first+1 {
+			t.Errorf("the term is %d after %d", n, first)
+		}
+	})
+}
+
+// number is that of the term.
+func (c *cluster) number() (n uint64) {
+	c.t.Helper()
+	if err := c.l.Read(func(_ time.Time, v *leader.View) { n = v.Number() }); err != nil {
+		c.t.Fatal(err)
+	}
+	return n
 }

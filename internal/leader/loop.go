@@ -25,9 +25,13 @@ func (l *Leader) lead(ctx context.Context, term store.Leadership) error {
 	watch := l.watch(ctx, snap.Revision+1)
 	l.begin(ctx, term, snap)
 	defer l.end()
+	go l.stayAwake(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		if !l.awake() {
+			return fmt.Errorf("%w: this process stood still for more than %s, and what machines said meanwhile is of unknown age", store.ErrUnavailable, core.Stall)
+		}
 		if err := l.work(ctx); err != nil {
 			return err
 		}
@@ -105,6 +109,30 @@ func (l *Leader) end() {
 	all.All = true
 	for s := range l.subs {
 		s.add(all)
+	}
+}
+
+// awake notes that this process runs, and reports whether it did all the time.
+func (l *Leader) awake() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reign == nil || l.reign.core.Awake(l.cfg.Now())
+}
+
+// stayAwake notes again and again that this process runs, until ctx ends; the loop is woken when it did not.
+func (l *Leader) stayAwake(ctx context.Context) {
+	tick := time.NewTicker(clockTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !l.awake() {
+			l.nudge()
+			return
+		}
 	}
 }
 

@@ -78,7 +78,13 @@ func (h *host) Receive(s *dispatcher.Session, msg *argosyv1.SessionRequest) erro
 	if h.l.reign != h.reign {
 		return ErrNotLeading
 	}
-	err := h.reign.core.Receive(h.l.cfg.Now(), s, msg)
+	// What a process that stood still finds in its sockets may have waited there as long.
+	now := h.l.cfg.Now()
+	if !h.reign.core.Awake(now) {
+		h.l.nudge()
+		return ErrNotLeading
+	}
+	err := h.reign.core.Receive(now, s, msg)
 	h.l.flush()
 	return err
 }

@@ -55,7 +55,7 @@ func (r *replica) clean(now time.Time) Step {
 		return Step{}
 	}
 	s := Step{MemberID: id, Assignment: r.a}
-	if mm.RetryAt.After(now) {
+	if mm.rests(now) {
 		return s.wait(mm.RetryAt, mm.Fault)
 	}
 	// A step that was begun while it was still wanted may yet make a volume or a container.
@@ -97,7 +97,7 @@ func (s Step) do(kind StepKind, format string, args ...any) Step {
 
 func (m *member) decide(now time.Time) Step {
 	s := m.step()
-	if m.mem.RetryAt.After(now) && m.mem.FaultOf == m.def {
+	if m.mem.rests(now) && m.mem.FaultOf == m.def {
 		return s.wait(m.mem.RetryAt, m.mem.Fault)
 	}
 	if len(m.extra) > 0 {

@@ -98,6 +98,12 @@ func (m *Memory) Break(s Step) {
 	mm.Doing, mm.Since, mm.Progress = 0, time.Time{}, ""
 }
 
+// rests reports whether it is too early to try again after a failure. One that is yet to come was written down by an earlier
+// agent before the clock was set back: that is not waited for.
+func (mm *MemberMemory) rests(now time.Time) bool {
+	return mm.RetryAt.After(now) && !mm.FaultAt.After(now)
+}
+
 func (mm *MemberMemory) succeeded(s Step) {
 	// A success ends a row of failures only when it is the kind of step that could have failed so: pulling well says
 	// nothing about a start that fails each time.

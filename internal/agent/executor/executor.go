@@ -87,6 +87,8 @@ type Executor struct {
 	containers map[string]core.Container
 	byKey      map[core.Key]map[string]bool // ids of containers
 	events     map[string]uint64            // by container: how often something was heard of it
+	sights     uint64                       // how many were taken in
+	seenAt     map[string]uint64            // by container: which of them was the last of it
 	looking    map[string]bool              // a look is in flight; true: look once more after it
 	memory     core.Memory
 	flying     map[core.MemberID]flight
@@ -131,7 +133,7 @@ func New(cfg Config) *Executor {
 		creates: newLane(cfg.Creates, 10*time.Second), stops: newLane(ends, time.Second), removes: newLane(ends, 10*time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second),
 		wake: make(chan struct{}, 1), resync: make(chan struct{}, 1),
 		wanted: map[core.Key]*argosyv1.Assignment{}, containers: map[string]core.Container{}, byKey: map[core.Key]map[string]bool{},
-		events: map[string]uint64{}, looking: map[string]bool{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},
+		events: map[string]uint64{}, seenAt: map[string]uint64{}, looking: map[string]bool{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},
 		earlier: map[core.Key][]*argosyv1.ReplicaObservation{}, ready: make(chan struct{}),
 		timers: map[core.Key]*time.Timer{}, told: map[core.Key]map[core.ID]*argosyv1.ReplicaObservation{},
 	}

@@ -20,8 +20,9 @@ type twin struct {
 	containers map[string]core.Container
 	next       int
 	lost       bool
-	mute       bool // events are lost
-	hung       bool // nothing is answered, and nothing refused
+	mute       bool          // events are lost
+	hung       bool          // nothing is answered, and nothing refused
+	wrong      time.Duration // how far its clock is ahead
 	changed    func(string)
 	broken     chan struct{} // closed when the stream of events breaks
 	pull       func(ctx context.Context, image string) error
@@ -128,6 +129,9 @@ func (e *twin) set(id string, f func(*core.Container)) {
 	}
 }
 
+// now is what its clock shows. The caller holds the lock.
+func (e *twin) now() time.Time { return time.Now().Add(e.wrong) }
+
 func (e *twin) lose(lost bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -169,7 +173,7 @@ func (e *twin) Start(_ context.Context, id string) error {
 	if err := e.call("start"); err != nil {
 		return err
 	}
-	e.set(id, func(c *core.Container) { c.State, c.StartedAt = core.Running, time.Now() })
+	e.set(id, func(c *core.Container) { c.State, c.StartedAt = core.Running, e.now() })
 	return nil
 }
 
@@ -177,7 +181,7 @@ func (e *twin) Stop(_ context.Context, id string, _ time.Duration) error {
 	if err := e.call("stop"); err != nil {
 		return err
 	}
-	e.set(id, func(c *core.Container) { c.State, c.FinishedAt = core.Exited, time.Now() })
+	e.set(id, func(c *core.Container) { c.State, c.FinishedAt = core.Exited, e.now() })
 	return nil
 }
 
@@ -348,6 +352,28 @@ func TestLostEventIsFoundByTheListing(t *testing.T) {
 		s.expect(t, 1, ready)
 		if s.e.count("start") != starts+1 {
 			t.Errorf("it was started %d times", s.e.count("start")-starts)
+		}
+	})
+}
+
+// A container that is started again after the machine's clock was set back did so earlier than before, by the clock.
+func TestClockSetBack(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.x.Act()
+		s.x.Assign(true, []*argosyv1.Assignment{replica(1, "a")}, nil)
+		s.expect(t, 1, ready)
+		time.Sleep(time.Minute)
+		s.e.mu.Lock()
+		s.e.wrong = -time.Hour
+		s.e.mu.Unlock()
+		starts := s.e.count("start")
+		for id := range s.e.containers {
+			s.e.set(id, func(c *core.Container) { c.State, c.ExitCode, c.FinishedAt = core.Exited, 1, s.e.now() })
+		}
+		time.Sleep(time.Minute)
+		s.expect(t, 1, ready)
+		if n := s.e.count("start") - starts; n != 1 {
+			t.Errorf("it was started %d times", n)
 		}
 	})
 }

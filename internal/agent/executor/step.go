@@ -27,9 +27,9 @@ func (x *Executor) launch(ctx context.Context, now time.Time, s core.Step) {
 		e.broken = e.err != nil && own.Err() != nil
 		e.heard = x.heard(e.touched)
 		if s.Kind == core.Create && e.err == nil {
-			e.seen, e.found = newborn(s, e.touched, time.Now()), true
+			e.seen = sight{Container: newborn(s, e.touched, time.Now()), found: true}
 		} else {
-			e.seen, e.found, e.lookErr = x.look(ctx, e.touched)
+			e.seen, e.lookErr = x.look(ctx, e.touched)
 		}
 		x.land(ctx, e)
 	}()
@@ -42,8 +42,7 @@ type ending struct {
 	broken  bool   // by the end of the agent, or because nobody wants the step any more
 	touched string // container, or empty
 	heard   uint64 // events of the container before it was looked at
-	seen    core.Container
-	found   bool
+	seen    sight
 	lookErr error
 }
 
@@ -56,7 +55,7 @@ func (x *Executor) land(ctx context.Context, e ending) {
 	x.dirty[s.Key] = true
 	x.kick()
 	if e.touched != "" && e.lookErr == nil {
-		x.put(e.touched, e.seen, e.found)
+		x.put(e.touched, e.seen)
 	}
 	if e.broken {
 		x.memory.Break(s)

@@ -159,7 +159,7 @@ func (x *Executor) list(all context.Context) {
 	}
 	for id := range before {
 		if !there[id] {
-			x.put(id, core.Container{}, false)
+			x.put(id, sight{})
 		}
 	}
 	first := !x.known
@@ -182,13 +182,13 @@ func (x *Executor) lookAtAll(ctx context.Context, ids []string) {
 	g.SetLimit(8)
 	for _, id := range ids {
 		g.Go(func() error {
-			c, found, err := x.look(ctx, id)
+			s, err := x.look(ctx, id)
 			if err != nil {
 				return err
 			}
 			x.mu.Lock()
 			defer x.mu.Unlock()
-			x.put(id, c, found)
+			x.put(id, s)
 			return nil
 		})
 	}
@@ -239,15 +239,14 @@ func (x *Executor) touch(ctx context.Context, id string) {
 	go func() {
 		defer x.steps.Done()
 		for {
-			var c core.Container
-			var found bool
+			var s sight
 			err := x.looks.do(ctx, func() (err error) {
-				c, found, err = x.look(ctx, id)
+				s, err = x.look(ctx, id)
 				return err
 			})
 			x.mu.Lock()
 			if err == nil {
-				x.put(id, c, found)
+				x.put(id, s)
 			}
 			again := x.looking[id] && ctx.Err() == nil
 			if !again {
@@ -261,38 +260,55 @@ func (x *Executor) touch(ctx context.Context, id string) {
 	}()
 }
 
-// look asks the engine about one container; found is false when it does not exist or is nobody's business.
-func (x *Executor) look(ctx context.Context, id string) (c core.Container, found bool, err error) {
-	if id == "" {
-		return core.Container{}, false, nil
-	}
-	c, err = x.cfg.Engine.Look(ctx, id)
-	var f *core.Fault
-	if errors.As(err, &f) && f.Kind == core.FaultGone {
-		return core.Container{}, false, nil
-	}
-	return c, err == nil && c.ContainerID != "", err
+// sight is what a look at a container showed; found is false when it does not exist or is nobody's business.
+type sight struct {
+	core.Container
+	found bool
+	// began is how many sights had been taken in when the look began.
+	began uint64
 }
 
-// put notes what is known of a container and marks its group when that is news. The caller holds the lock.
-func (x *Executor) put(id string, c core.Container, found bool) {
+// look asks the engine about one container.
+func (x *Executor) look(ctx context.Context, id string) (s sight, err error) {
+	if id == "" {
+		return sight{}, nil
+	}
+	x.mu.Lock()
+	s.began = x.sights
+	x.mu.Unlock()
+	s.Container, err = x.cfg.Engine.Look(ctx, id)
+	var f *core.Fault
+	if errors.As(err, &f) && f.Kind == core.FaultGone {
+		return sight{began: s.began}, nil
+	}
+	s.found = err == nil && s.ContainerID != ""
+	return s, err
+}
+
+// put notes what is known of a container and marks its group when that is news. Of looks that overlapped, what they showed
+// says which is newer; one that began when the last had been taken in is, whatever the clock said meanwhile. The caller holds
+// the lock.
+func (x *Executor) put(id string, s sight) {
 	old, had := x.containers[id]
+	c := s.Container
 	switch {
-	case !found && !had:
+	case !s.found && !had:
 		delete(x.events, id)
 		return
-	case !found:
+	case !s.found:
 		delete(x.containers, id)
 		delete(x.events, id)
+		delete(x.seenAt, id)
 		delete(x.byKey[old.Owner.Key], id)
 		if len(x.byKey[old.Owner.Key]) == 0 {
 			delete(x.byKey, old.Owner.Key)
 		}
 		c = old
-	case had && !c.Supersedes(old):
+	case had && s.began < x.seenAt[id] && !c.Supersedes(old):
 		return
 	default:
-		x.containers[id] = c
+		x.sights++
+		x.containers[id], x.seenAt[id] = c, x.sights
 		if x.byKey[c.Owner.Key] == nil {
 			x.byKey[c.Owner.Key] = map[string]bool{}
 		}

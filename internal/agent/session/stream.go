@@ -19,6 +19,8 @@ const (
 	defaultBeat = time.Second
 	leastBeat   = 100 * time.Millisecond
 	mostBeat    = 30 * time.Second
+	// stall is for how long a process may stand still: stopped, or starved.
+	stall = 2500 * time.Millisecond
 
 	reportBatch     = 256
 	transitionBatch = 128
@@ -153,10 +155,15 @@ func (s *stream) talk(ctx context.Context, cancel context.CancelCauseFunc, conn 
 				return err
 			}
 		}
+		waits := time.Now()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticker.C:
+			// A beat confirms what was reported; a process that stood still does not know yet what happened meanwhile.
+			if stood := time.Since(waits); stood > beat+stall {
+				return fmt.Errorf("this process stood still for %s", stood.Round(time.Millisecond))
+			}
 			s.beats++
 			if err := s.send(cancel, conn, &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{Number: s.beats}}}); err != nil {
 				return err

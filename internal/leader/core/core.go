@@ -40,6 +40,9 @@ type Core struct {
 	disp  *dispatcher.Core
 
 	timing orchestrator.Timing
+	// awake is when the process last showed that it runs; slept says that it did not for a while.
+	awake time.Time
+	slept bool
 	// since is when this core began; known is when it learned of each machine.
 	since    time.Time
 	known    map[string]time.Time
@@ -128,7 +131,7 @@ func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 	c.change.All = true
 	maps.Copy(c.known, cfg.Heard)
 	c.disp = dispatcher.New(c)
-	c.since = now
+	c.since, c.awake = now, now
 	c.seq = c.st.LastSeq()
 	c.judge(now)
 	c.settle()
@@ -154,6 +157,20 @@ func (c *Core) settle() {
 	}
 	c.hear(c.disp.Take())
 	c.refreshEndpoints()
+}
+
+// Stall is how long a process may stand still: stopped, or starved.
+const Stall = 3 * time.Second
+
+// Awake notes that the process runs, which it is to do often and before it takes in what a machine said. It is false once
+// the process stood still for longer than Stall: what it takes in then may have waited for it as long, so that nobody can tell
+// how old it is, and everything is to be begun anew.
+func (c *Core) Awake(now time.Time) bool {
+	if now.Sub(c.awake) > Stall {
+		c.slept = true
+	}
+	c.awake = now
+	return !c.slept
 }
 
 // Open begins a machine's session.
