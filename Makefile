@@ -88,6 +88,11 @@ robustness: build ## break three machines for MINUTES (60) while clients work, a
 	@go test -tags e2e -count=1 -timeout 0 -v -run TestRobustness ./test/e2e \
 		-robustness $(or $(MINUTES),60)m $(if $(SEED),-seed $(SEED)) -report '$(CURDIR)/.cache/robustness.txt'
 
+.PHONY: sim
+sim: ## play lives of clusters with faults in virtual time: MINUTES=n or SEEDS=n; FROM=seed, RESUME=1 goes on
+	@go run -trimpath ./test/sim -out '$(CURDIR)/.cache/sim' $(if $(SEEDS),-seeds $(SEEDS)) \
+		-minutes $(or $(MINUTES),$(if $(SEEDS),0,10)) $(if $(FROM),-from $(FROM)) $(if $(RESUME),-resume)
+
 .PHONY: editors
 editors: build ## real editors try argosy lsp and the schema; needs nvim, node and YAML_LANGUAGE_SERVER, see test/editors
 	@go test -tags editors -count=1 -timeout 5m -v ./test/editors

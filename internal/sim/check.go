@@ -21,16 +21,22 @@ import (
 // acked is what somebody was told is safe.
 type acked struct {
 	apps map[state.AppKey]uint64
+	// deletes counts requests to delete each app: what was applied before one may be gone.
+	deletes map[state.AppKey]int
 	// transitions are those whose machine forgot them because they were acknowledged.
 	transitions map[string]*argosyv1.Transition
 }
 
 func newAcked() acked {
-	return acked{apps: map[state.AppKey]uint64{}, transitions: map[string]*argosyv1.Transition{}}
+	return acked{apps: map[state.AppKey]uint64{}, deletes: map[state.AppKey]int{}, transitions: map[string]*argosyv1.Transition{}}
 }
 
 func (a acked) app(k state.AppKey, revision uint64) { a.apps[k] = max(a.apps[k], revision) }
-func (a acked) forget(k state.AppKey)               { delete(a.apps, k) }
+
+func (a acked) forget(k state.AppKey) {
+	delete(a.apps, k)
+	a.deletes[k]++
+}
 
 func (a acked) transition(machine string, t *argosyv1.Transition) {
 	a.transitions[fmt.Sprintf("%s/%d", machine, t.GetOutboxSeq())] = t
@@ -76,28 +82,43 @@ func Describe(t *argosyv1.Transition) string {
 	return text
 }
 
-// check looks at what must hold at any time.
+// check looks at what must hold at any time, in all that whoever leads would say.
 func (w *World) check() {
-	v := w.View()
-	if v == nil || len(w.broken) > 0 {
-		return
-	}
-	for _, s := range v.Statuses("", "") {
-		w.checkStatus(s)
-	}
-	for _, m := range w.machines {
-		if m.agent != nil {
-			w.checkOneIncarnation(m)
+	for _, l := range w.reigns {
+		if l.serving() && l.stops == 0 {
+			l.check()
 		}
 	}
 }
 
-// slack is how late what an agent saw may reach the leader: the network may hold a message for two seconds.
-const slack = 2100 * time.Millisecond
+func (l *leaderProcess) check() {
+	if l.dead || len(l.w.broken) > 0 {
+		return
+	}
+	v := l.view()
+	for _, s := range v.Statuses("", "") {
+		l.checkStatus(v, s)
+	}
+}
+
+// checkMachine looks at what the leader says of a machine's replicas.
+func (l *leaderProcess) checkMachine(m *Machine) {
+	if l.dead || len(l.w.broken) > 0 {
+		return
+	}
+	v := l.view()
+	for _, r := range v.MachineReplicas(m.ID) {
+		l.checkStatus(v, v.Status(r))
+	}
+}
+
+// slack is for how long before the age that it shows a view may be of: how long a machine's last message was on its way, and
+// a short time for which a process may have stood still and not noticed.
+func (l *leaderProcess) slack(m *Machine) time.Duration { return 100*time.Millisecond + l.late[m.ID] }
 
 // checkStatus looks for lies, and for waiting without a word.
-func (w *World) checkStatus(s *argosyv1.ReplicaStatus) {
-	k := state.KeyOf(s.GetReplica().GetKey())
+func (l *leaderProcess) checkStatus(v *core.View, s *argosyv1.ReplicaStatus) {
+	w, k := l.w, state.KeyOf(s.GetReplica().GetKey())
 	switch s.GetState() {
 	case argosyv1.ReplicaState_REPLICA_STATE_READY:
 		m := w.byID(s.GetReplica().GetMachine())
@@ -105,13 +126,14 @@ func (w *World) checkStatus(s *argosyv1.ReplicaStatus) {
 			w.violate("no lies: %s is called ready on a machine that does not exist", k)
 			return
 		}
+		age := l.clock.lasts(s.GetAge().AsDuration())
 		if s.GetAge().AsDuration() >= state.DefaultUnreachable {
 			w.violate("no lies: %s is called ready, and was seen %s ago", k, s.GetAge().AsDuration())
 		}
-		from := w.now.Add(-s.GetAge().AsDuration() - slack)
+		from := w.now.Add(-age - l.slack(m))
 		for _, o := range s.GetObservation().GetMembers() {
 			if o.GetState() == argosyv1.MemberState_MEMBER_STATE_RUNNING && !m.engine.ranWithin(o.GetContainerId(), from, w.now) {
-				w.violate("no lies: %s is called ready %s ago, and %s did not run then", k, s.GetAge().AsDuration(), o.GetName())
+				w.violate("no lies: %s calls %s ready %s ago, and %s did not run then", l.server.name, k, s.GetAge().AsDuration(), o.GetName())
 			}
 		}
 	case argosyv1.ReplicaState_REPLICA_STATE_PENDING, argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED:
@@ -121,18 +143,29 @@ func (w *World) checkStatus(s *argosyv1.ReplicaStatus) {
 	}
 }
 
-// checkOneIncarnation: nothing of a replica starts on a machine while another incarnation of it lives there.
-func (w *World) checkOneIncarnation(m *Machine) {
-	alive := map[agent.Key]agent.ID{}
-	for _, id := range m.engine.ids() {
-		b := m.engine.containers[id]
-		if !b.Alive() {
-			continue
+// checkStart: nothing of a replica starts on a machine while another incarnation of it lives there.
+func (w *World) checkStart(m *Machine, b *box) {
+	for _, o := range m.engine.byKey[b.Owner.Key] {
+		if o.Alive() && o.Owner != b.Owner {
+			w.violate("%s runs incarnations %d and %d of %s at once", m.Name, o.Owner.Incarnation, b.Owner.Incarnation, b.Owner.Key)
 		}
-		if other, ok := alive[b.Owner.Key]; ok && other != b.Owner {
-			w.violate("%s runs incarnations %d and %d of %s at once", m.Name, other.Incarnation, b.Owner.Incarnation, b.Owner.Key)
+	}
+}
+
+// checkStep: what is as it is wanted is not touched, whatever happens to the control plane or the agent.
+func (w *World) checkStep(m *Machine, a *agentProcess, s agent.Step) {
+	if s.Kind != agent.Stop && s.Kind != agent.Remove {
+		return
+	}
+	b, as := m.engine.containers[s.ContainerID], a.wanted[s.Key]
+	if b == nil || as == nil || b.Owner != agent.IDOf(as) || as.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN || b.State != agent.Running {
+		return
+	}
+	for _, spec := range as.GetContainers() {
+		if spec.GetName() == b.Member && definition.Of(spec, as.GetConfigs()) == b.Definition && as.GetRestart() == b.Restart &&
+			!slices.ContainsFunc(m.engine.byKey[s.Key], func(o *box) bool { return o != b && o.Owner == b.Owner }) {
+			w.violate("nothing stops that need not: %s: %s, and it is as wanted", m.Name, s)
 		}
-		alive[b.Owner.Key] = b.Owner
 	}
 }
 
@@ -283,7 +316,7 @@ func (w *World) checkPending(v *core.View, k state.Key, s *argosyv1.ReplicaStatu
 	}
 }
 
-func (m *Machine) alive() bool { return m.up && !m.cut && !m.removed }
+func (m *Machine) alive() bool { return m.up && m.hears() && m.speaks() && !m.removed }
 
 // doomed reports whether a replica can never be ready.
 func doomed(containers []*argosyv1.ContainerSpec) bool {
@@ -352,12 +385,13 @@ func (w *World) checkEngine(v *core.View, m *Machine, wanted map[agent.ID]*argos
 func (w *World) checkTold(m *Machine) {
 	c := w.leader.core
 	keys := c.Assigned(m.ID)
-	if len(keys) != len(m.wanted) {
-		w.violate("agreement: %s was told of %d replicas and should know of %d", m.Name, len(m.wanted), len(keys))
+	if m.agent == nil || len(keys) != len(m.agent.wanted) || len(keys) != len(m.disk.wanted) {
+		w.violate("agreement: %s should know of %d replicas, and does not", m.Name, len(keys))
+		return
 	}
 	for _, k := range keys {
-		if !proto.Equal(m.wanted[agent.Key(k)], c.Assignment(m.ID, k)) {
-			w.violate("agreement: %s was told %v of %s and should know %v", m.Name, m.wanted[agent.Key(k)], k, c.Assignment(m.ID, k))
+		if !proto.Equal(m.agent.wanted[agent.Key(k)], c.Assignment(m.ID, k)) {
+			w.violate("agreement: %s was told %v of %s and should know %v", m.Name, m.agent.wanted[agent.Key(k)], k, c.Assignment(m.ID, k))
 		}
 	}
 }
@@ -388,6 +422,10 @@ func (w *World) checkAcked(v *core.View) {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(w.acked.transitions)) {
+		machine, _, _ := strings.Cut(id, "/")
+		if m := w.byID(machine); m != nil && m.lied {
+			continue // it may have used the number twice
+		}
 		if have[id] != 1 {
 			w.violate("nothing acknowledged is lost: transition %s is %d times in history: %s", id, have[id], Describe(w.acked.transitions[id]))
 		}

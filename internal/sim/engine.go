@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +16,8 @@ import (
 type engine struct {
 	m          *Machine
 	containers map[string]*box
-	past       map[string]*box // removed ones, to know when they ran
+	byKey      map[agent.Key][]*box // those of containers, in the order of ids
+	past       map[string]*box      // removed ones, to know when they ran
 	volumes    map[agent.Key]bool
 	images     map[string]bool
 	serial     int
@@ -34,16 +36,47 @@ type box struct {
 type life struct{ from, to time.Time }
 
 func newEngine(m *Machine) *engine {
-	return &engine{m: m, containers: map[string]*box{}, past: map[string]*box{}, volumes: map[agent.Key]bool{}, images: map[string]bool{}}
+	return &engine{m: m, containers: map[string]*box{}, byKey: map[agent.Key][]*box{}, past: map[string]*box{}, volumes: map[agent.Key]bool{}, images: map[string]bool{}}
 }
 
-// seen is what the engine shows.
-func (e *engine) seen() agent.Seen {
+// seen is what the engine shows of a group of containers.
+func (e *engine) seen(k agent.Key) agent.Seen {
 	s := agent.Seen{Known: true}
-	for _, id := range e.ids() {
-		s.Containers = append(s.Containers, e.containers[id].Container)
+	for _, b := range e.byKey[k] {
+		s.Containers = append(s.Containers, b.Container)
 	}
 	return s
+}
+
+func (e *engine) add(b *box) {
+	e.containers[b.ContainerID] = b
+	k := b.Owner.Key
+	e.byKey[k] = append(e.byKey[k], b)
+	slices.SortFunc(e.byKey[k], func(a, b *box) int { return strings.Compare(a.ContainerID, b.ContainerID) })
+}
+
+func (e *engine) remove(b *box) {
+	e.past[b.ContainerID] = b
+	delete(e.containers, b.ContainerID)
+	k := b.Owner.Key
+	if e.byKey[k] = slices.DeleteFunc(e.byKey[k], func(o *box) bool { return o == b }); len(e.byKey[k]) == 0 {
+		delete(e.byKey, k)
+	}
+}
+
+// forget takes the engine back to when it had certain containers: later ones are gone, removed ones are back.
+func (e *engine) forget(had map[string]bool) {
+	for _, id := range e.ids() {
+		if !had[id] {
+			e.remove(e.containers[id])
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(had)) {
+		if b := e.past[id]; b != nil && e.containers[id] == nil {
+			delete(e.past, id)
+			e.add(b)
+		}
+	}
 }
 
 func (e *engine) ids() []string {
@@ -58,6 +91,12 @@ func (e *engine) ids() []string {
 // do carries out a step's effect.
 func (e *engine) do(s agent.Step) error {
 	w := e.m.w
+	switch s.Kind {
+	case agent.Pull, agent.Prepare, agent.Create:
+		if e.m.suffers(DiskFull) {
+			return &agent.Fault{Kind: agent.FaultOther, Message: errNoSpace.Error()}
+		}
+	}
 	switch s.Kind {
 	case agent.Pull:
 		if strings.Contains(s.Spec.GetImage(), "missing") {
@@ -77,7 +116,7 @@ func (e *engine) do(s agent.Step) error {
 		if b == nil {
 			return &agent.Fault{Kind: agent.FaultGone, Message: "no such container"}
 		}
-		if w.chance(w.faults.Start) {
+		if w.suffers(Engine) && w.chance(0.1) {
 			return &agent.Fault{Kind: agent.FaultOther, Message: "the engine could not start it"}
 		}
 		e.startBox(b)
@@ -93,8 +132,7 @@ func (e *engine) do(s agent.Step) error {
 			return errors.New("it runs")
 		}
 		if b := e.containers[s.ContainerID]; b != nil {
-			e.past[s.ContainerID] = b
-			delete(e.containers, s.ContainerID)
+			e.remove(b)
 		}
 	case agent.Clean:
 		if s.RemoveVolumes {
@@ -105,7 +143,7 @@ func (e *engine) do(s agent.Step) error {
 }
 
 func (e *engine) create(s agent.Step) {
-	for _, b := range e.containers {
+	for _, b := range e.byKey[s.Key] {
 		// A second create of the same name is a conflict that the driver settles by adopting what is there.
 		if b.Owner == s.ID && b.Member == s.Member && b.Definition == s.Definition && b.Restart == s.Assignment.GetRestart() {
 			return
@@ -113,14 +151,14 @@ func (e *engine) create(s agent.Step) {
 	}
 	e.serial++
 	id := fmt.Sprintf("%s-c%d", e.m.Name, e.serial)
-	e.containers[id] = &box{
+	e.add(&box{
 		Container: agent.Container{
 			ContainerID: id, Owner: s.ID, Member: s.Member, Definition: s.Definition, Revision: s.Assignment.GetRevision(),
-			Restart: s.Assignment.GetRestart(), State: agent.Created, CreatedAt: e.m.w.now,
+			Restart: s.Assignment.GetRestart(), State: agent.Created, CreatedAt: e.m.clock.wall(),
 			ImageID: "sha256:" + s.Spec.GetImage(),
 		},
 		check: s.Spec.GetHealthcheck() != nil,
-	}
+	})
 }
 
 func (e *engine) startBox(b *box) {
@@ -129,16 +167,17 @@ func (e *engine) startBox(b *box) {
 	}
 	w := e.m.w
 	e.starts++
-	b.State, b.StartedAt, b.ExitCode, b.run = agent.Running, w.now, 0, b.run+1
+	b.State, b.StartedAt, b.ExitCode, b.run = agent.Running, e.m.clock.wall(), 0, b.run+1
 	b.Address = fmt.Sprintf("%s%d", e.m.prefix, 2+e.serial%250)
 	b.lives = append(b.lives, life{from: w.now})
+	w.checkStart(e.m, b)
 	run := b.run
 	if b.check {
 		b.Health = agent.CheckStarting
 		w.after(w.span(500*time.Millisecond, 3*time.Second), func() {
 			if b.State == agent.Running && b.run == run {
 				b.Health = agent.Healthy
-				e.m.look()
+				e.m.look(b.Owner.Key)
 			}
 		})
 	}
@@ -146,7 +185,7 @@ func (e *engine) startBox(b *box) {
 	switch {
 	case strings.Contains(spec, "failing"):
 		w.after(w.span(100*time.Millisecond, time.Second), func() { e.exitRun(b, run, 1) })
-	case w.chance(w.faults.Exit):
+	case w.suffers(Engine) && w.chance(0.1):
 		w.after(w.span(time.Second, time.Minute), func() { e.exitRun(b, run, 137) })
 	}
 }
@@ -155,14 +194,14 @@ func (e *engine) exitRun(b *box, run, code int) {
 	if b.run == run && b.State == agent.Running {
 		e.m.w.trace("%s: container %s of %s/%s exits with %d", e.m.Name, b.ContainerID, b.Owner.Key, b.Member, code)
 		e.exit(b, code)
-		e.m.look()
+		e.m.look(b.Owner.Key)
 	}
 }
 
 func (e *engine) exit(b *box, code int) {
 	if b.State == agent.Running {
 		b.lives[len(b.lives)-1].to = e.m.w.now
-		b.State, b.FinishedAt, b.ExitCode, b.Address = agent.Exited, e.m.w.now, code, ""
+		b.State, b.FinishedAt, b.ExitCode, b.Address = agent.Exited, e.m.clock.wall(), code, ""
 		b.Health = agent.NoCheck
 	}
 }

@@ -11,21 +11,22 @@ import (
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
-// leaderProcess is a server while it runs: what package leader does around the core, in virtual time.
+// leaderProcess is a server while it leads, or believes so: what package leader does around the core, in virtual time.
 type leaderProcess struct {
-	w     *World
-	core  *core.Core
-	conns []*conn
-	dead  bool
-	busy  bool // a transaction is on its way
-	due   bool // a turn of the loop is due already
-	wake  time.Time
+	process
+	server *server
+	core   *core.Core
+	conns  []*conn
+	busy   bool // a transaction is on its way
+	due    bool // a turn of the loop is due already
+	wake   time.Time
 	// echoed is when the watch repeats the last batch.
 	echoed time.Time
 	queue  []core.Txn
 	asked  []request
-	// server is its name; each start is another server, so that a deposed one may still try to write.
-	server string
+	// late is how old at most what was last taken in of each machine was when it came: for how long it had been on its way, and
+	// a process had stood still.
+	late map[string]time.Duration
 }
 
 // request is a proposal that waits.
@@ -36,75 +37,90 @@ type request struct {
 
 func (l *leaderProcess) serving() bool { return l.core != nil && !l.dead }
 
-// StartLeader starts a server that takes over leadership.
-func (w *World) StartLeader() {
-	l := &leaderProcess{w: w, server: w.id("s")}
-	w.leader = l
-	w.trace("server %s starts", l.server)
-	w.after(w.span(10*time.Millisecond, 300*time.Millisecond), l.takeOver)
-}
-
-// KillLeader kills the server at once: a transaction on its way may still be applied.
-func (w *World) KillLeader() {
-	l := w.leader
-	if l == nil {
-		return
-	}
-	w.trace("server %s is killed", l.server)
-	l.end()
-	w.leader = nil
-}
-
 // end drops everything.
 func (l *leaderProcess) end() {
+	if l.dead {
+		return
+	}
 	l.dead = true
 	for _, c := range l.conns {
-		if c.leaderOpen {
-			c.leaderOpen = false
-			l.w.after(c.delay(&c.down), c.closeMachine)
-		}
+		c.leave()
 	}
 	for _, r := range l.asked {
-		r.done(errors.New("the server was killed"))
+		r.done(errKilled)
 	}
 	l.asked = nil
+	l.w.reigns = slices.DeleteFunc(l.w.reigns, func(o *leaderProcess) bool { return o == l })
+	if l.w.leader == l {
+		l.w.leader = nil
+	}
 }
 
-// restart is what a leader in doubt does: it begins again from the store.
+var errKilled = errors.New("the server was killed")
+
+// restart is what a leader in doubt does: it begins again from the store, if it still leads.
 func (l *leaderProcess) restart(why string) {
 	if l.dead {
 		return
 	}
-	l.w.trace("server %s begins anew: %s", l.server, why)
+	w := l.w
+	w.trace("server %s begins anew: %s", l.server.name, why)
+	leads := w.leader == l
 	l.end()
-	if l.w.leader == l {
-		l.w.leader = nil
-		l.w.after(l.w.span(100*time.Millisecond, time.Second), func() {
-			if l.w.leader == nil {
-				l.w.StartLeader()
+	if leads {
+		w.after(w.span(100*time.Millisecond, time.Second), func() {
+			if w.leader == nil && l.server.majority() {
+				w.lead(l.server)
+			} else {
+				w.election()
 			}
 		})
 	}
 }
 
 func (l *leaderProcess) takeOver() {
-	if l.dead {
-		return
-	}
+	w := l.w
 	ctx := context.Background()
-	term, number, err := store.AcquireTerm(ctx, l.w.store, l.server, l.w.now)
+	if err := w.storeFault(l.server); err != nil {
+		l.restart(err.Error())
+		return
+	}
+	term, number, err := store.AcquireTerm(ctx, w.store, l.server.name, l.clock.now())
 	if err != nil {
 		l.restart(err.Error())
 		return
 	}
-	snap, err := l.w.store.List(ctx, store.Root)
+	snap, err := w.store.List(ctx, store.Root)
 	if err != nil {
 		l.restart(err.Error())
 		return
 	}
-	l.core = core.New(l.w.now, core.Config{Term: term, Number: number, Diff: l.w.cfg.Diff}, snap)
-	l.w.trace("server %s leads, term %d", l.server, number)
+	l.core = core.New(l.clock.now(), core.Config{Term: term, Number: number, Diff: w.cfg.Diff, Heard: l.inherit()}, snap)
+	w.trace("server %s leads, term %d", l.server.name, number)
+	for _, o := range w.reigns {
+		if o != l {
+			// Whoever led before learns of it by the watch.
+			o.after(w.span(time.Millisecond, time.Second), func() { o.restart("another server leads") })
+		}
+	}
+	for _, m := range w.machines {
+		if a := m.agent; a != nil {
+			a.after(w.span(time.Millisecond, 100*time.Millisecond), func() { m.dial(a) })
+		}
+	}
+	l.watchClock()
 	l.soon()
+}
+
+// inherit is when this server heard of each machine while it did not lead.
+func (l *leaderProcess) inherit() map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, m := range l.w.machines {
+		if m.beaten.After(l.server.heard) {
+			out[m.ID] = l.clock.now().Add(-l.clock.passes(l.w.now.Sub(m.beaten)))
+		}
+	}
+	return out
 }
 
 // soon has the loop take a turn.
@@ -113,7 +129,7 @@ func (l *leaderProcess) soon() {
 		return
 	}
 	l.due = true
-	l.w.after(l.w.span(50*time.Microsecond, time.Millisecond), func() {
+	l.after(l.w.span(50*time.Microsecond, time.Millisecond), func() {
 		l.due = false
 		l.turn()
 	})
@@ -121,7 +137,7 @@ func (l *leaderProcess) soon() {
 
 // turn is one turn of the loop.
 func (l *leaderProcess) turn() {
-	if l.dead || l.busy {
+	if l.busy || l.dead {
 		return
 	}
 	l.flush()
@@ -134,10 +150,10 @@ func (l *leaderProcess) turn() {
 		r := l.asked[0]
 		l.asked = l.asked[1:]
 		l.propose(r)
-	case l.core.Due(l.w.now):
-		units := l.core.Step(l.w.now)
-		l.w.checkRoll(l.core.View(l.w.now), units)
-		l.w.checkMoves(l.core.View(l.w.now), units)
+	case l.core.Due(l.clock.now()):
+		units := l.core.Step(l.clock.now())
+		l.w.checkRoll(l.view(), units)
+		l.w.checkMoves(l.view(), units)
 		l.queue = l.core.Pack(units)
 		l.flush()
 		if len(l.queue) > 0 {
@@ -157,11 +173,11 @@ func (l *leaderProcess) rest() {
 		return
 	}
 	l.wake = next
-	l.w.after(max(next.Sub(l.w.now), time.Millisecond), l.soon)
+	l.after(max(next.Sub(l.clock.now()), time.Millisecond), l.soon)
 }
 
 func (l *leaderProcess) propose(r request) {
-	u, err := l.core.Propose(l.w.now, r.decide)
+	u, err := l.core.Propose(l.clock.now(), r.decide)
 	txns := l.core.Pack([]core.Unit{u})
 	if err != nil || len(txns) == 0 {
 		r.done(err)
@@ -171,29 +187,69 @@ func (l *leaderProcess) propose(r request) {
 	l.commit(txns[0], r.done)
 }
 
+// commitTimeout is how long a transaction may take before its outcome counts as unknown, as in package leader.
+const commitTimeout = 10 * time.Second
+
+// storeFault says why the store does not take something of a server now.
+func (w *World) storeFault(s *server) error {
+	switch {
+	case !s.majority():
+		return store.ErrUnavailable
+	case w.suffers(StoreFull):
+		return store.ErrFull
+	case w.suffers(StoreUnsure) && w.chance(0.05):
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
 // commit sends a transaction to the store; the answer comes a while after it took effect.
 func (l *leaderProcess) commit(t core.Txn, done func(error)) {
 	w := l.w
 	l.busy = true
-	w.after(w.span(100*time.Microsecond, 3*time.Millisecond), func() {
-		if w.chance(w.faults.Refused) {
-			w.after(w.span(0, time.Second), func() { l.doubt(done, store.ErrUnavailable) })
+	took := w.span(100*time.Microsecond, 3*time.Millisecond)
+	if w.suffers(StoreSlow) {
+		took = w.span(0, 3*time.Second)
+	}
+	w.after(took, func() {
+		switch err := w.storeFault(l.server); {
+		case err == nil:
+		case !l.server.majority():
+			// It waits for a majority until it is given up, and may be applied even after that.
+			l.answer(commitTimeout, done, func() { l.doubt(done, err) })
+			w.after(w.span(0, commitTimeout+time.Second), func() {
+				if l.server.majority() {
+					_, _ = w.store.Commit(context.Background(), t.Txn)
+				}
+			})
+			return
+		default:
+			l.answer(w.span(0, time.Second), done, func() { l.doubt(done, err) })
 			return
 		}
 		revision, err := w.store.Commit(context.Background(), t.Txn)
-		w.after(w.span(100*time.Microsecond, 3*time.Millisecond), func() {
+		l.answer(w.span(100*time.Microsecond, 3*time.Millisecond), done, func() {
 			switch {
-			case l.dead:
-				done(errors.New("the server was killed"))
 			case err != nil:
 				l.doubt(done, err)
-			case w.chance(w.faults.Unanswered):
+			case w.suffers(StoreUnsure) && w.chance(0.05):
 				l.doubt(done, store.ErrUnavailable)
 			default:
 				l.committed(revision, t)
 				done(nil)
 			}
 		})
+	})
+}
+
+// answer has the store's answer come after a while; whoever asked a server that is gone by then is not told it.
+func (l *leaderProcess) answer(d time.Duration, done func(error), then func()) {
+	l.w.after(d, func() {
+		if l.dead {
+			done(errKilled)
+			return
+		}
+		l.run(func() { then() })
 	})
 }
 
@@ -206,12 +262,13 @@ func (l *leaderProcess) doubt(done func(error), err error) {
 func (l *leaderProcess) committed(revision int64, t core.Txn) {
 	w := l.w
 	l.busy = false
+	w.commits++
 	for _, op := range t.Ops {
 		w.traceOp(op)
 	}
-	l.core.Committed(w.now, revision, t)
-	if w.chance(0.01) {
-		w.checkMirror(l.core.View(w.now))
+	l.core.Committed(l.clock.now(), revision, t)
+	if w.leader == l && w.chance(0.01) {
+		w.checkMirror(l.view())
 	}
 	echo := store.Batch{Revision: revision}
 	for _, op := range t.Ops {
@@ -222,29 +279,36 @@ func (l *leaderProcess) committed(revision int64, t core.Txn) {
 		at = l.echoed
 	}
 	l.echoed = at
-	w.after(at.Sub(w.now), func() { l.echo(echo) })
+	copies := 1
+	if w.suffers(Duplicate) && w.chance(0.2) {
+		copies = 2
+	}
+	for range copies {
+		w.after(at.Sub(w.now), func() { l.run(func() { l.echo(echo) }) })
+	}
 	l.flush()
-	w.check()
+	l.check()
 	l.turn()
 }
 
 // echo is the watch repeating what was committed.
 func (l *leaderProcess) echo(b store.Batch) {
-	if l.dead {
-		return
-	}
-	l.core.Apply(l.w.now, b)
+	l.core.Apply(l.clock.now(), b)
 	l.flush()
 }
 
-// receive is a message from a machine.
-func (l *leaderProcess) receive(c *conn, msg *argosyv1.SessionRequest) {
+// view is what this leader sees now.
+func (l *leaderProcess) view() *core.View { return l.core.View(l.clock.now()) }
+
+// receive is a message from a machine, which may be about how things were a while ago.
+func (l *leaderProcess) receive(c *conn, msg *argosyv1.SessionRequest, late time.Duration) {
 	// What a session that is over still had on its way reaches the core as well: it must not be believed.
-	if l.dead || l.core == nil || !c.leaderOpen && c.session == nil {
+	if l.core == nil || !c.leaderOpen && c.session == nil || !l.awake() {
 		return
 	}
+	now := l.clock.now()
 	if hello := msg.GetHello(); hello != nil {
-		s, refusal := l.core.Open(l.w.now, c.m.ID, hello)
+		s, refusal := l.core.Open(now, c.m.ID, hello)
 		if refusal != nil {
 			c.toMachine(&argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Refusal{Refusal: refusal}})
 		}
@@ -257,16 +321,19 @@ func (l *leaderProcess) receive(c *conn, msg *argosyv1.SessionRequest) {
 	if c.session == nil {
 		return
 	}
-	if err := l.core.Receive(l.w.now, c.session, msg); err != nil {
+	if !c.session.Closed() {
+		l.late[c.m.ID] = late
+	}
+	if err := l.core.Receive(now, c.session, msg); err != nil {
 		if c.leaderOpen {
 			l.w.trace("session of %s ends: %v", c.m.Name, err)
-			c.leaderOpen = false
+			c.leave()
 			l.closed(c)
-			l.w.after(c.delay(&c.down), c.closeMachine)
 		}
 	}
 	l.flush()
-	if l.core.Due(l.w.now) {
+	l.checkMachine(c.m)
+	if l.core.Due(now) {
 		l.soon()
 	}
 }
@@ -275,7 +342,7 @@ func (l *leaderProcess) closed(c *conn) {
 	if l.dead || c.session == nil {
 		return
 	}
-	l.core.Close(l.w.now, c.session)
+	l.core.Close(l.clock.now(), c.session)
 	l.flush()
 	l.soon()
 }
@@ -290,9 +357,8 @@ func (l *leaderProcess) flush() {
 			for msg := l.core.Next(s); msg != nil; msg = l.core.Next(s) {
 				c.toMachine(msg)
 			}
-			if s.Closed() && c.leaderOpen {
-				c.leaderOpen = false
-				l.w.after(c.delay(&c.down), c.closeMachine)
+			if s.Closed() {
+				c.leave()
 			}
 		}
 	}
@@ -301,3 +367,27 @@ func (l *leaderProcess) flush() {
 	}
 	l.core.TakeChange()
 }
+
+// watchClock looks again and again whether the process stood still.
+func (l *leaderProcess) watchClock() {
+	l.after(clockTick, func() {
+		if l.awake() {
+			l.watchClock()
+		}
+	})
+}
+
+// awake reports whether the process ran all the time. If not, its term is over.
+func (l *leaderProcess) awake() bool {
+	if l.core.Awake(l.clock.now()) {
+		return true
+	}
+	l.restart("it stood still")
+	return false
+}
+
+const (
+	clockTick = 500 * time.Millisecond
+	// stalled is how long a process may stand still without noticing, the agent's and the leader's.
+	stalled = 3500 * time.Millisecond
+)

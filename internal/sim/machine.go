@@ -1,13 +1,9 @@
 package sim
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
-
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	agent "github.com/argosy-cluster/argosy/internal/agent/core"
@@ -20,30 +16,43 @@ type Machine struct {
 	prefix   string // of addresses of its containers
 	record   *argosyv1.Machine
 	engine   *engine
+	clock    *clock
 	boots    int
 	up       bool // the machine runs
 	cut      bool // nobody can reach it, nor it anybody
 	removed  bool
+	force    [faults]int // faults of this machine that are in force
 
-	// On disk.
-	wanted   map[agent.Key]*argosyv1.Assignment
-	complete bool
-	outbox   []*argosyv1.Transition
-	last     uint64 // number of the last transition ever made
-	kept     map[agent.ID]*argosyv1.ReplicaObservation
+	disk disk
+	// synced is what the disk has really written while it lies; lied says that it lost something so.
+	synced *synced
+	lied   bool
+	// beaten is when its agent last sent a beat to the servers that do not lead.
+	beaten time.Time
 
 	agent *agentProcess
 }
 
 // agentProcess is a run of the agent.
 type agentProcess struct {
+	process
 	id     string
 	memory agent.Memory
-	told   map[agent.ID]*argosyv1.ReplicaObservation
-	looked bool // a look is due already
-	conn   *conn
+	// acting: steps are taken. Before, it only looks: a leader may have moved what was here.
+	acting bool
+	wanted map[agent.Key]*argosyv1.Assignment
+	// told is what is reported of each incarnation.
+	told  map[agent.Key]map[agent.ID]*argosyv1.ReplicaObservation
+	marks map[agent.Key]bool // groups to be looked at
+	due   bool               // a look is due already
+
+	journal journal
+	written time.Time // until when the disk is busy
+
+	conns  []*conn
+	met    uint64 // the latest leader's term
 	dirty  map[agent.ID]bool
-	dead   bool
+	ticked time.Time // when it last beat
 }
 
 // startAgent starts the agent, if it does not run.
@@ -51,257 +60,178 @@ func (m *Machine) startAgent() {
 	if !m.up || m.agent != nil {
 		return
 	}
-	a := &agentProcess{id: m.w.id("a"), told: map[agent.ID]*argosyv1.ReplicaObservation{}, dirty: map[agent.ID]bool{}}
-	a.memory.Complete = m.complete
-	maps.Copy(a.told, m.kept)
+	w := m.w
+	a := &agentProcess{process: process{w: w, clock: m.clock}, id: w.id("a"), told: map[agent.Key]map[agent.ID]*argosyv1.ReplicaObservation{},
+		marks: map[agent.Key]bool{}, dirty: map[agent.ID]bool{}, wanted: maps.Clone(m.disk.wanted), met: m.disk.met}
+	a.memory.Complete = m.disk.complete
+	a.memory.Members = map[agent.MemberID]*agent.MemberMemory{}
+	for id, mm := range m.disk.memory {
+		a.memory.Members[id] = &mm
+	}
+	a.journal = newJournal(m.disk.states)
+	for id, o := range m.disk.states {
+		a.tell(id, o)
+		a.marks[id.Key] = true
+	}
+	for k := range a.wanted {
+		a.marks[k] = true
+	}
+	for k := range m.engine.byKey {
+		a.marks[k] = true
+	}
 	m.agent = a
-	m.w.trace("%s: agent %s starts", m.Name, a.id)
-	m.look()
-	m.w.after(m.w.span(10*time.Millisecond, 200*time.Millisecond), func() { m.dial(a) })
+	w.trace("%s: agent %s starts", m.Name, a.id)
+	m.soon(a)
+	grace := 2 * time.Second
+	if m.disk.complete && m.boots > 1 {
+		grace = 5 * time.Second
+	}
+	a.after(grace, func() { m.begin(a) })
+	a.after(w.span(10*time.Millisecond, 200*time.Millisecond), func() { m.keepDialling(a) })
+	a.ticked = m.clock.now()
 	m.beat(a)
+}
+
+func (a *agentProcess) tell(id agent.ID, o *argosyv1.ReplicaObservation) {
+	if a.told[id.Key] == nil {
+		a.told[id.Key] = map[agent.ID]*argosyv1.ReplicaObservation{}
+	}
+	a.told[id.Key][id] = o
 }
 
 // killAgent kills the agent at once. Steps in flight may or may not take effect.
 func (m *Machine) killAgent() {
-	if m.agent == nil {
+	a := m.agent
+	if a == nil {
 		return
 	}
-	m.w.trace("%s: agent %s is killed", m.Name, m.agent.id)
-	m.agent.dead = true
-	if c := m.agent.conn; c != nil {
+	m.w.trace("%s: agent %s is killed", m.Name, a.id)
+	a.dead = true
+	for _, c := range a.conns {
 		c.hangUp()
 	}
 	m.agent = nil
 }
 
-// look has the agent look at the engine soon.
-func (m *Machine) look() {
-	a := m.agent
-	if a == nil || a.looked {
+// begin lets the agent act.
+func (m *Machine) begin(a *agentProcess) {
+	if a.acting {
 		return
 	}
-	a.looked = true
-	m.w.after(m.w.span(100*time.Microsecond, time.Millisecond), func() {
-		if !a.dead {
-			a.looked = false
-			m.decide(a)
+	a.acting = true
+	for k := range a.wanted {
+		a.marks[k] = true
+	}
+	for k := range m.engine.byKey {
+		a.marks[k] = true
+	}
+	m.soon(a)
+}
+
+// look has the agent look at a group of containers soon.
+func (m *Machine) look(k agent.Key) {
+	if a := m.agent; a != nil {
+		a.marks[k] = true
+		m.soon(a)
+	}
+}
+
+func (m *Machine) soon(a *agentProcess) {
+	if a.due {
+		return
+	}
+	a.due = true
+	a.after(m.w.span(100*time.Microsecond, time.Millisecond), func() {
+		a.due = false
+		for _, k := range slices.SortedFunc(maps.Keys(a.marks), agent.Key.Compare) {
+			delete(a.marks, k)
+			m.decide(a, k)
 		}
 	})
 }
 
-// decide is the agent's loop: decide, act, observe.
-func (m *Machine) decide(a *agentProcess) {
-	w := m.w
-	wanted := slices.SortedFunc(maps.Values(m.wanted), func(x, y *argosyv1.Assignment) int { return agent.IDOf(x).Compare(agent.IDOf(y)) })
-	seen := m.engine.seen()
-	for _, s := range agent.Decide(w.now, wanted, seen, a.memory) {
-		if s.Kind == agent.Wait {
-			if !s.At.IsZero() {
-				w.after(s.At.Sub(w.now), m.look)
-			}
-			continue
-		}
-		m.act(a, s)
+// decide is the agent's loop for one group: decide, act, observe.
+func (m *Machine) decide(a *agentProcess, k agent.Key) {
+	now := m.clock.now()
+	var wanted []*argosyv1.Assignment
+	if as := a.wanted[k]; as != nil {
+		wanted = append(wanted, as)
 	}
-	m.observe(a, wanted, seen)
+	seen := m.engine.seen(k)
+	if a.acting {
+		for _, s := range agent.Decide(now, wanted, seen, a.memory) {
+			if s.Kind == agent.Wait {
+				if !s.At.IsZero() {
+					a.after(s.At.Sub(now), func() { m.look(k) })
+				}
+				continue
+			}
+			m.act(a, s)
+		}
+	}
+	m.observe(a, k, wanted, seen)
 }
 
 // act carries out a step: its effect falls somewhere between its beginning and its end.
 func (m *Machine) act(a *agentProcess, s agent.Step) {
 	w := m.w
-	a.memory.Begin(w.now, s)
+	a.memory.Begin(m.clock.now(), s)
 	w.trace("%s: %s", m.Name, s)
+	w.checkStep(m, a, s)
 	boot := m.boots
 	var err error
 	total := w.span(2*time.Millisecond, 400*time.Millisecond)
-	effect := w.span(0, total)
-	if a.dead {
-		return
+	if m.suffers(DiskSlow) {
+		total = w.span(time.Second, 15*time.Second)
 	}
+	effect := w.span(0, total)
 	w.after(effect, func() {
 		if m.boots == boot && m.up && (!a.dead || w.chance(0.5)) {
 			err = m.engine.do(s)
 		}
 	})
 	w.after(total, func() {
-		if !a.dead && m.boots == boot {
-			a.memory.Done(w.now, s, err)
-			m.look()
-		}
+		a.run(func() {
+			a.memory.Done(m.clock.now(), s, err)
+			m.look(s.Key)
+		})
 	})
 }
 
-// observe notes what differs from what was last told, on disk and for the leader.
-func (m *Machine) observe(a *agentProcess, wanted []*argosyv1.Assignment, seen agent.Seen) {
-	w := m.w
+// observe notes what differs from what was last told, for the journal and for the leader.
+func (m *Machine) observe(a *agentProcess, k agent.Key, wanted []*argosyv1.Assignment, seen agent.Seen) {
 	now := map[agent.ID]*argosyv1.ReplicaObservation{}
-	for _, o := range agent.Observe(w.now, wanted, seen, a.memory) {
-		now[agent.ID{Key: agent.KeyOf(o.GetKey()), AppUID: o.GetAppUid(), Incarnation: o.GetIncarnation()}] = o
+	for _, o := range agent.Observe(m.clock.now(), wanted, seen, a.memory) {
+		now[agent.ID{Key: k, AppUID: o.GetAppUid(), Incarnation: o.GetIncarnation()}] = o
 	}
-	ids := map[agent.ID]bool{}
-	for id := range now {
-		ids[id] = true
+	ids := slices.Collect(maps.Keys(now))
+	for id := range a.told[k] {
+		if now[id] == nil {
+			ids = append(ids, id)
+		}
 	}
-	for id := range a.told {
-		ids[id] = true
-	}
+	slices.SortFunc(ids, agent.ID.Compare)
 	changed := false
-	for _, id := range slices.SortedFunc(maps.Keys(ids), agent.ID.Compare) {
-		before, after := a.told[id], now[id]
+	for _, id := range ids {
+		before, after := a.told[k][id], now[id]
 		if agent.Same(before, after) {
 			continue
 		}
 		changed = true
-		for _, t := range agent.Transitions(w.now, before, after) {
-			m.last++
-			t.OutboxSeq = m.last
-			m.outbox = append(m.outbox, t)
-		}
+		a.journal.changed(m, before, after)
 		a.dirty[id] = true
 		if after == nil {
-			delete(a.told, id)
+			delete(a.told[k], id)
 		} else {
-			a.told[id] = after
+			a.tell(id, after)
 		}
 	}
-	a.memory.Forget(func(id agent.ID) bool { return now[id] != nil })
+	if len(a.told[k]) == 0 {
+		delete(a.told, k)
+		a.memory.Forget(func(id agent.ID) bool { return id.Key != k })
+	}
 	if changed {
-		m.kept = maps.Clone(a.told)
+		m.writeDown(a)
 		m.send(a)
 	}
-}
-
-// dial connects to the leader, again and again.
-func (m *Machine) dial(a *agentProcess) {
-	w := m.w
-	again := func() { w.after(w.span(200*time.Millisecond, 2*time.Second), func() { m.dial(a) }) }
-	switch {
-	case a.dead || m.removed:
-		return
-	case a.conn != nil:
-		return
-	case m.cut || w.leader == nil || !w.leader.serving():
-		again()
-		return
-	}
-	c := &conn{w: w, m: m, l: w.leader, machineOpen: true, leaderOpen: true}
-	a.conn = c
-	c.l.conns = append(c.l.conns, c)
-	c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Hello{Hello: &argosyv1.Hello{
-		BootId: fmt.Sprintf("%s-boot%d", m.Name, m.boots), SessionId: a.id, Capacity: m.record.GetCapacity(), Address: m.record.GetAddress(),
-	}}})
-}
-
-// disconnected is when the agent notices that its connection is over.
-func (m *Machine) disconnected(c *conn) {
-	a := m.agent
-	if a == nil || a.conn != c {
-		return
-	}
-	a.conn = nil
-	m.w.after(m.w.span(200*time.Millisecond, time.Second), func() { m.dial(a) })
-}
-
-// receive is a message from the leader.
-func (m *Machine) receive(c *conn, msg *argosyv1.SessionResponse) {
-	a := m.agent
-	if a == nil || a.conn != c || !c.machineOpen {
-		return
-	}
-	switch what := msg.GetMessage().(type) {
-	case *argosyv1.SessionResponse_Welcome:
-		if !c.reported {
-			m.reportAll(a, c)
-		}
-	case *argosyv1.SessionResponse_Assignments:
-		m.assigned(a, what.Assignments)
-	case *argosyv1.SessionResponse_TransitionsAck:
-		m.acknowledged(what.TransitionsAck.GetOutboxSeq())
-		m.send(a)
-	case *argosyv1.SessionResponse_Refusal:
-		m.w.trace("%s: refused: %s", m.Name, what.Refusal.GetReason())
-		m.removed = m.removed || what.Refusal.GetFinal()
-		c.hangUp()
-		m.disconnected(c)
-	}
-}
-
-func (m *Machine) assigned(a *agentProcess, as *argosyv1.Assignments) {
-	if as.GetFull() {
-		clear(m.wanted)
-		m.complete, a.memory.Complete = true, true
-	}
-	for _, k := range as.GetRemoved() {
-		delete(m.wanted, agent.KeyOf(k))
-	}
-	for _, as := range as.GetSet() {
-		m.wanted[agent.KeyOf(as.GetKey())] = as
-	}
-	m.look()
-}
-
-func (m *Machine) acknowledged(seq uint64) {
-	i := 0
-	for i < len(m.outbox) && m.outbox[i].GetOutboxSeq() <= seq {
-		m.w.acked.transition(m.ID, m.outbox[i])
-		i++
-	}
-	m.outbox = m.outbox[i:]
-}
-
-// reportAll is a session's first report.
-func (m *Machine) reportAll(a *agentProcess, c *conn) {
-	c.reported = true
-	clear(a.dirty)
-	r := &argosyv1.Report{Full: true}
-	for _, id := range slices.SortedFunc(maps.Keys(a.told), agent.ID.Compare) {
-		r.Replicas = append(r.Replicas, a.told[id])
-	}
-	c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: r}})
-	m.send(a)
-}
-
-// send sends what changed since it was last told, and what the outbox holds.
-func (m *Machine) send(a *agentProcess) {
-	c := a.conn
-	if c == nil || !c.reported {
-		return
-	}
-	if len(a.dirty) > 0 {
-		r := &argosyv1.Report{}
-		for _, id := range slices.SortedFunc(maps.Keys(a.dirty), agent.ID.Compare) {
-			if o := a.told[id]; o != nil {
-				r.Replicas = append(r.Replicas, o)
-			} else {
-				r.Gone = append(r.Gone, &argosyv1.ReplicaObservation{Key: id.Key.Proto(), AppUid: id.AppUID, Incarnation: id.Incarnation,
-					ObservedAt: timestamppb.New(m.w.now)})
-			}
-		}
-		clear(a.dirty)
-		c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: r}})
-	}
-	var ts []*argosyv1.Transition
-	for _, t := range m.outbox {
-		if t.GetOutboxSeq() > c.sent {
-			c.sent = t.GetOutboxSeq()
-			ts = append(ts, proto.CloneOf(t))
-		}
-	}
-	if len(ts) > 0 {
-		c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Transitions{Transitions: &argosyv1.Transitions{Transitions: ts}}})
-	}
-}
-
-// beat sends a sign of life every second.
-func (m *Machine) beat(a *agentProcess) {
-	m.w.after(m.w.span(900*time.Millisecond, 1100*time.Millisecond), func() {
-		if a.dead {
-			return
-		}
-		if c := a.conn; c != nil {
-			c.beats++
-			c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{Number: c.beats}}})
-		}
-		m.beat(a)
-	})
 }

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
-	agent "github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/leader/core"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
@@ -18,7 +17,7 @@ import (
 // AddMachine makes a machine, lets it join and boots it.
 func (w *World) AddMachine(name string, labels map[string]string, cpuMilli, memory int64) *Machine {
 	n := len(w.machines) + 1
-	m := &Machine{w: w, ID: fmt.Sprintf("id-%s", name), Name: name, prefix: fmt.Sprintf("10.1.%d.", n), wanted: map[agent.Key]*argosyv1.Assignment{}}
+	m := &Machine{w: w, ID: fmt.Sprintf("id-%s", name), Name: name, prefix: fmt.Sprintf("10.1.%d.", n), clock: w.newClock(), disk: newDisk()}
 	m.engine = newEngine(m)
 	m.record = &argosyv1.Machine{
 		Id: m.ID, Name: name, Labels: labels, Capacity: &argosyv1.Capacity{CpuMilli: cpuMilli, Memory: memory},
@@ -67,14 +66,17 @@ func (w *World) Crash(m *Machine) {
 		return
 	}
 	w.trace("%s: loses power", m.Name)
-	if m.agent != nil && m.agent.conn != nil {
-		m.agent.conn.cut()
-		m.agent.conn.machineOpen = false
-		m.agent.conn = nil
+	if a := m.agent; a != nil {
+		for _, c := range a.conns {
+			c.cut()
+			c.machineOpen = false
+		}
+		a.conns = nil
 	}
 	m.killAgent()
 	m.up = false
 	m.engine.crash()
+	m.lose()
 }
 
 // Isolate takes a machine off the network, and puts it back.
@@ -84,8 +86,10 @@ func (w *World) Isolate(m *Machine, off bool) {
 	}
 	m.cut = off
 	w.trace("%s: network %s", m.Name, map[bool]string{true: "gone", false: "back"}[off])
-	if off && m.agent != nil && m.agent.conn != nil {
-		m.agent.conn.cut()
+	if a := m.agent; off && a != nil {
+		for _, c := range a.conns {
+			c.cut()
+		}
 	}
 }
 
@@ -103,6 +107,9 @@ func (w *World) Propose(decide func(now time.Time, v *core.View) (core.Proposal,
 		return
 	}
 	l.asked = append(l.asked, request{decide, done})
+	if w.suffers(Duplicate) && w.chance(0.2) {
+		l.asked = append(l.asked, request{decide, func(error) {}})
+	}
 	l.soon()
 }
 
@@ -121,7 +128,8 @@ func (w *World) insist(decide func(now time.Time, v *core.View) (core.Proposal, 
 
 // Apply makes a spec the app's next revision, as the server does.
 func (w *World) Apply(tenant string, spec *argosyv1.AppSpec, done func(error)) {
-	uid := w.id("app")
+	uid, key := w.id("app"), state.AppKey{Tenant: tenant, App: spec.GetName()}
+	deletes := w.acked.deletes[key]
 	var made uint64
 	w.Propose(func(now time.Time, v *core.View) (core.Proposal, error) {
 		app := &argosyv1.App{Tenant: tenant, Name: spec.GetName(), Uid: uid, CreatedAt: timestamppb.New(now)}
@@ -146,8 +154,8 @@ func (w *World) Apply(tenant string, spec *argosyv1.AppSpec, done func(error)) {
 		return core.Proposal{Ops: []store.Op{a, r}, Transitions: []*argosyv1.Transition{{Kind: argosyv1.TransitionKind_TRANSITION_KIND_APP,
 			Tenant: tenant, App: app.GetName(), To: fmt.Sprintf("revision %d", app.Revision)}}}, err
 	}, func(err error) {
-		if err == nil {
-			w.acked.app(state.AppKey{Tenant: tenant, App: spec.GetName()}, made)
+		if err == nil && deletes == w.acked.deletes[key] {
+			w.acked.app(key, made)
 		}
 		done(err)
 	})
@@ -259,5 +267,5 @@ func (w *World) View() *core.View {
 	if w.leader == nil || !w.leader.serving() {
 		return nil
 	}
-	return w.leader.core.View(w.now)
+	return w.leader.view()
 }

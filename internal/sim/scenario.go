@@ -31,13 +31,15 @@ func (s *Scenario) Play() []string {
 		s.AddMachine(fmt.Sprintf("m%d", i+1), labels, 2000+int64(s.rng.IntN(3))*1000, (2+int64(s.rng.IntN(3)))<<30)
 	}
 	s.Run(4 * time.Second)
-	s.faults = Faults{Late: 0.02, Cut: 0.001, Unanswered: 0.001, Refused: 0.001, Exit: 0.02, Start: 0.02}
-	if s.chance(0.2) {
-		s.faults = Faults{}
-	}
+	// How many faults begin between two things that people do: none in some lives, in others so many that several are always
+	// in force.
+	most := []int{0, 1, 2, 4}[s.rng.IntN(4)]
 	end := s.now.Add(s.span(30*time.Second, 3*time.Minute))
 	for s.now.Before(end) && len(s.broken) == 0 {
 		s.act()
+		for range s.rng.IntN(most + 1) {
+			s.trouble()
+		}
 		s.Run(s.span(time.Millisecond, 8*time.Second))
 		s.check()
 	}
@@ -45,62 +47,57 @@ func (s *Scenario) Play() []string {
 		s.heal()
 		s.CheckSettled()
 	}
+	if len(s.broken) == 0 {
+		s.CheckQuiet()
+	}
+	s.tally.Seeds, s.tally.Time, s.tally.Machines = 1, s.Since(), s.Since()*time.Duration(len(s.machines))
 	return s.broken
+}
+
+// Tally is what happened.
+func (s *Scenario) Tally() *Tally { return &s.tally }
+
+// trouble lets a fault begin, whichever it is.
+func (s *Scenario) trouble() {
+	f, m := Fault(s.rng.IntN(int(faults))), s.machines[s.rng.IntN(len(s.machines))]
+	s.Inject(f, m, s.span(time.Second, 40*time.Second))
 }
 
 // act does something that people or fate do.
 func (s *Scenario) act() {
 	m := s.machines[s.rng.IntN(len(s.machines))]
-	switch s.rng.IntN(20) {
+	switch s.rng.IntN(15) {
 	case 0, 1, 2:
 		s.apply()
 	case 3, 4:
 		s.scale()
-	case 5:
-		s.Crash(m)
-		s.after(s.span(time.Second, 40*time.Second), func() { s.Boot(m) })
-	case 6:
-		s.Isolate(m, true)
-		s.after(s.span(time.Second, 40*time.Second), func() { s.Isolate(m, false) })
-	case 7, 8:
-		s.RestartAgent(m)
-	case 9:
-		s.KillLeader()
-		s.after(s.span(10*time.Millisecond, 8*time.Second), func() {
-			if s.leader == nil {
-				s.StartLeader()
-			}
-		})
-	case 10:
+	case 5, 6:
 		s.restart()
-	case 11:
+	case 7:
 		s.delete()
-	case 12:
+	case 8:
 		zone := []string{"core", "edge"}[s.rng.IntN(2)]
 		s.trace("label %s zone=%s", m.Name, zone)
 		s.Label(m, map[string]string{"zone": zone}, s.said("label"))
-	case 13:
-		if m.agent != nil && m.agent.conn != nil {
-			m.agent.conn.cut()
-		}
-	case 14:
+	case 9:
 		if len(s.machines) > 3 && s.chance(0.3) && !m.removed {
 			s.trace("remove machine %s", m.Name)
 			s.RemoveMachine(m, s.said("remove"))
 		}
-	case 15:
+	case 10:
 		s.plan()
-	case 16:
+	case 11:
 		// A pause in which everything settles.
 		s.Run(s.span(10*time.Second, 40*time.Second))
-	case 17, 18:
+	case 12, 13:
 		s.drain(m)
-	case 19:
+	case 14:
 		// Most of the machines at once, and somebody who believes that one of them is gone.
-		s.trace("most machines leave the network")
-		for _, m := range s.machines[:len(s.machines)/2+1] {
-			s.Isolate(m, true)
-			s.after(s.span(time.Second, 40*time.Second), func() { s.Isolate(m, false) })
+		if s.chance(0.5) {
+			s.trace("most machines leave the network")
+			for _, m := range s.machines[:len(s.machines)/2+1] {
+				s.Inject(Partition, m, s.span(time.Second, 40*time.Second))
+			}
 		}
 		s.after(s.span(5*time.Second, 30*time.Second), func() { s.DeclareLost(m, s.said("declare lost")) })
 	}
@@ -308,17 +305,14 @@ const settleTime = 6 * time.Minute
 // heal ends all faults and gives everything time.
 func (s *Scenario) heal() {
 	s.trace("faults end")
-	s.faults = Faults{}
+	s.Heal()
 	for _, m := range s.machines {
-		s.Isolate(m, false)
 		s.Boot(m)
 		if m.agent == nil {
 			s.after(s.span(0, time.Second), m.startAgent)
 		}
 	}
-	if s.leader == nil {
-		s.StartLeader()
-	}
+	s.election()
 	s.Run(settleTime)
 	s.check()
 }

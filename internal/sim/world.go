@@ -33,24 +33,20 @@ type World struct {
 	serial uint64
 
 	store    *memory.Store
-	leader   *leaderProcess
+	servers  []*server
+	leader   *leaderProcess   // who leads as far as clients can tell; nil when nobody does
+	reigns   []*leaderProcess // all that believe that they lead, w.leader among them
 	machines []*Machine
-	faults   Faults
+	troubles []*trouble
+	force    [faults]int // faults of everything that are in force
 	acked    acked
-	digest   uint64
-	tail     []string
-	broken   []string
-	ids      int
-}
-
-// Faults are probabilities of what may go wrong by itself.
-type Faults struct {
-	// Late: a message takes up to two seconds; Cut: sending one breaks the connection.
-	Late, Cut float64
-	// Unanswered and Refused: a commit's outcome is not told, or it fails.
-	Unanswered, Refused float64
-	// Exit: a container exits within a minute; Start: an engine refuses to start one.
-	Exit, Start float64
+	tally    Tally
+	// commits are transactions that changed the store, messages those between machines and leaders that are no beats.
+	commits, messages int
+	digest            uint64
+	tail              []string
+	broken            []string
+	ids               int
 }
 
 // event happens at an instant; those of one instant in the order they were made.
@@ -81,8 +77,12 @@ func (e *events) Pop() any {
 // New makes a world with an empty store and no leader yet.
 func New(cfg Config) *World {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	return &World{cfg: cfg, now: start, start: start, rng: rand.New(rand.NewPCG(cfg.Seed, 0x61726773)), store: memory.New(),
+	w := &World{cfg: cfg, now: start, start: start, rng: rand.New(rand.NewPCG(cfg.Seed, 0x61726773)), store: memory.New(),
 		acked: newAcked(), digest: fnv.New64a().Sum64()}
+	for _, name := range []string{"s1", "s2", "s3"} {
+		w.servers = append(w.servers, &server{w: w, name: name, clock: w.newClock(), heard: start})
+	}
+	return w
 }
 
 // Now is the instant.
@@ -103,6 +103,7 @@ func (w *World) Run(d time.Duration) {
 	for len(w.events) > 0 && !w.events[0].at.After(end) && len(w.broken) == 0 {
 		e := heap.Pop(&w.events).(event)
 		w.now = e.at
+		w.tally.Events++
 		e.do()
 	}
 	w.now = end
