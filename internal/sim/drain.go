@@ -16,10 +16,17 @@ func standIn(v *core.View, id agent.ID, machine string) bool {
 	return p.GetUntilReady() && p.GetIncarnation() == id.Incarnation
 }
 
+// move is why a replica leaves a machine: a drain, or an update that does not fit there.
+type move struct {
+	state.StackKey
+	update bool
+}
+
 // checkMoves: a decision takes a ready replica off a machine that answers only by having it go on until the next incarnation
-// is ready, and lets it go on until then; at most one of a stack. What is drained with force is stopped.
+// is ready, and lets it go on until then; at most one of a stack, and one more that an update moves: what a drain moves serves
+// meanwhile. What is drained with force is stopped.
 func (w *World) checkMoves(v *core.View, units []core.Unit) {
-	moved := map[state.StackKey]state.Key{}
+	moved := map[move]state.Key{}
 	for _, u := range units {
 		for _, op := range u.Ops {
 			next := &argosyv1.Replica{}
@@ -36,14 +43,15 @@ func (w *World) checkMoves(v *core.View, units []core.Unit) {
 	}
 }
 
-func (w *World) checkMove(v *core.View, k state.Key, old, next *argosyv1.Replica, moved map[state.StackKey]state.Key) {
+func (w *World) checkMove(v *core.View, k state.Key, old, next *argosyv1.Replica, moved map[move]state.Key) {
 	drain := v.Machine(old.GetMachine()).GetDrain()
 	ready := v.Status(old).GetState() == argosyv1.ReplicaState_REPLICA_STATE_READY
 	if drain != nil && !drain.GetOverdue() && ready && next.GetIncarnation() != old.GetIncarnation() && v.Condition(old.GetMachine()) == argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING {
-		if other, ok := moved[k.StackKey()]; ok {
+		why := move{k.StackKey(), old.GetRevision() != next.GetRevision()}
+		if other, ok := moved[why]; ok {
 			w.violate("one at a time: %s and %s leave at once", other, k)
 		}
-		moved[k.StackKey()] = k
+		moved[why] = k
 		if p := state.PastOn(next, old.GetMachine()); !p.GetUntilReady() && old.GetRevision() == next.GetRevision() {
 			w.violate("a drain takes nothing away: %s is ready on %s and is stopped before it is ready elsewhere", k, v.MachineName(old.GetMachine()))
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/state"
 )
 
 // idle is what a cluster did that had nothing to do.
@@ -59,7 +60,9 @@ func (w *World) busy() bool {
 		return true
 	}
 	for _, r := range v.Replicas("") {
-		if v.Status(r).GetState() != argosyv1.ReplicaState_REPLICA_STATE_READY || len(r.GetPast()) > 0 {
+		_, old := v.StackOf(state.KeyOf(r.GetKey()).StackKey(), r.GetRevision())
+		_, next := v.StackOf(state.KeyOf(r.GetKey()).StackKey(), 0)
+		if v.Status(r).GetState() != argosyv1.ReplicaState_REPLICA_STATE_READY || len(r.GetPast()) > 0 || doomed(old) || doomed(next) {
 			return true
 		}
 	}
