@@ -1,33 +1,51 @@
 // Package sim runs a whole cluster in virtual time, with faults: the leader's own core with its orchestrator, scheduler and
 // dispatcher, the agent's own core on every machine, the in-memory store. What it models is only what they act on: the
-// network between them, container engines, and the moments at which processes die.
+// network between them, container engines, disks, clocks, three servers' majority, and the moments at which processes die or
+// stand still.
 //
 //	w := sim.New(sim.Config{Seed: 7, Trace: os.Stdout})
 //	m := w.AddMachine("m1", nil, 4000, 8<<30)
 //	w.Apply("default", spec)
 //	w.Run(30 * time.Second)
-//	w.Crash(m)
+//	w.Inject(sim.DiskFull, m, 20*time.Second)
+//	w.Inject(sim.PauseServer, nil, 10*time.Second)
 //	…
 //
 // Everything that happens is an event at an instant of virtual time, taken from one heap; everything random comes from one
-// generator. So a run is a function of its seed, and [World.Digest] tells two runs apart.
+// generator. So a run is a function of its seed, and [World.Digest] tells two runs apart. Processes know only their machine's
+// or server's clock, whose readings are such as time.Now returns: a monotonic one that may run fast or slow, and a wall that
+// may be set.
+//
+// # Faults
+//
+// A [Fault] has a name and is in force for a while, of a machine, of the server that leads, or of everything. A [Scenario]
+// draws them so that they overlap, and a [Tally] counts for each two how often one began while the other was in force. TCP is
+// modelled as TCP: a direction that is blocked holds up what is sent until it lets it through or somebody gives up the
+// connection; what is reordered are connections, what is duplicated are messages in their place, requests, and batches of the
+// watch. The agent's database syncs before it answers; [FsyncLost] is a disk that lies about that.
 //
 // # Replaying
 //
-// TestSim runs one seed after another, each with machines that die and return, messages that are lost, late, or arrive from
-// sessions that are over, agents and leaders that are killed at any instant, commits whose outcome nobody learns, containers
-// that fail, images that do not exist. A seed that breaks an invariant prints its trace's end and
+// TestSim runs one seed after another. A seed that breaks an invariant prints its trace's end and
 //
 //	go test ./internal/sim -run TestSim -seed N -show
 //
-// which runs that seed alone and prints everything. -simtime 60s runs as many seeds as fit into that much wall time.
-// TestTranscripts runs the conversations in testdata; -rewrite writes them anew.
+// which runs that seed alone and prints everything. -simtime 60s runs as many seeds as fit into that much wall time; make sim
+// runs a [Campaign], on all processors. TestTranscripts runs the conversations in testdata; -rewrite writes them anew.
 //
 // # What is checked
 //
-// While faults happen: no view says ready of what did not run within the age that it shows (2); nothing that was
-// acknowledged is missing from the store (4); everything that waits says why (8); a machine that is heard of has at most
-// one incarnation of a replica running at a time. After faults ended and time passed: machines run exactly what the store
-// says, nothing besides and nothing twice (3); everything is ready but what cannot be, whatever else is broken (6); the
-// leader's mirror equals the store; the same seed gives the same trace (7).
+// After each message that a leader takes in and each transaction, in the view of every server that believes that it leads:
+// none says ready of what did not run within the age that it shows, longer only by as much as the message had been on its way,
+// or a process stood still too briefly to notice (2); everything that waits says why (8). At each decision: an update or a
+// drain takes one replica at a time. At each step of an agent: nothing is stopped or removed that is as wanted (5), no
+// incarnation starts beside another.
+//
+// After faults ended and time passed: nothing that was acknowledged is missing from the store (4); machines run exactly what
+// the store says, nothing besides and nothing twice (3); everything is ready but what cannot be, whatever else is broken (6); the
+// leader's mirror equals the store. Then, in an idle minute, nothing is committed, sent but beats, started or stopped (9); and
+// when the leader and all agents are killed and others start, no container notices (5). The same seed gives the same trace (7).
+//
+// A disk that lies may lose transitions that were acknowledged to its agent, whose numbers are then used again: of such a
+// machine's, 4 is not asked. All else is.
 package sim
