@@ -235,6 +235,7 @@ func (a *app) commands() []entry {
 		{"schema", "apps", a.schemaCmd},
 		{"lsp", "apps", a.lspCmd},
 		{"import", "apps", a.importCmd},
+		{"unit", "apps", a.unitCmd},
 		{"plan", "apps", a.planCmd},
 		{"diff", "apps", a.diffCmd},
 		{"apply", "apps", a.applyCmd},

@@ -152,3 +152,25 @@ func (l logical) place(offset int) (line, column int) {
 	}
 	return l.parts[i].line, offset - l.parts[i].offset
 }
+
+// FaultIn is a fault about what stands in a line of the file, counted from 1: the option or the section of which the line is a
+// part.
+func (f *File) FaultIn(line int, message string) fault.Fault {
+	for i := range f.settings {
+		if s := &f.settings[i]; s.line.has(line - 1) {
+			return f.fault(s, 0, len(s.Value), message)
+		}
+	}
+	for _, h := range f.headers {
+		if h.line.has(line - 1) {
+			return f.faultAt(h.line, h.at, len(h.line.text), message)
+		}
+	}
+	line = min(max(line, 1), len(f.lines))
+	text := f.lines[line-1]
+	return f.faultAt(logical{text, []part{{0, line - 1}}}, 0, len(text), message)
+}
+
+func (l logical) has(line int) bool {
+	return len(l.parts) > 0 && l.parts[0].line <= line && line <= l.parts[len(l.parts)-1].line
+}
