@@ -66,6 +66,9 @@ func (s *Scheduler) Decide(now time.Time, batch []Request) []Decision {
 	}
 	for i := range groups {
 		groups[i].d.stack.groups = groups[i].d.stack.groups[:0]
+		for _, u := range groups[i].d.brings {
+			u.groups = u.groups[:0]
+		}
 	}
 	return out
 }
@@ -84,6 +87,9 @@ func (s *Scheduler) groupUp(batch []Request, next []int32) []batchGroup {
 		if d.epoch != epoch {
 			d.epoch, d.group = epoch, int32(len(groups))
 			d.stack.groups = append(d.stack.groups, d.group)
+			for _, u := range d.brings {
+				u.groups = append(u.groups, d.group)
+			}
 			groups = append(groups, batchGroup{d: d})
 		}
 		g := &groups[d.group]

@@ -24,7 +24,8 @@
 // replica is pinned to, if it is pinned; when every require holds; when it has
 // a replica of every stack the shape goes together with, and none of a stack
 // that either wants to be apart from the other; when its host ports are free;
-// and when cpu and memory fit. Among those machines the best is, in this order:
+// when no unit is there that has the name of one of its own or conflicts with
+// one; and when cpu and memory fit. Among those machines the best is, in this order:
 // the one with the highest sum of preferences; the one with the fewest replicas
 // of the same stack in its domain, for each spread key in turn; the least
 // loaded (or, with [Pack], the fullest); the larger one; the lower id.

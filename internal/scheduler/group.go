@@ -163,6 +163,11 @@ func (g *group) markOut() {
 			}
 		}
 	}
+	g.s.eachClash(d, func(_ UnitClash, at *tally) {
+		for _, e := range at.entries {
+			g.out(e.slot, CauseUnit)
+		}
+	})
 }
 
 func (g *group) out(slot int32, cause Cause) {
@@ -345,6 +350,8 @@ func (g *group) took(c cand) {
 		g.out(c.slot, CauseApart)
 	case len(d.ports) > 0:
 		g.out(c.slot, CausePort)
+	case len(d.brings) > 0:
+		g.out(c.slot, CauseUnit)
 	}
 	m, ref := &s.machines[c.slot], &g.c.leaves[c.slot]
 	if g.private != nil {

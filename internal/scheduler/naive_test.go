@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"sort"
+
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // naive is what the package promises, written as plainly as can be: lists,
@@ -91,6 +93,15 @@ func (n *naive) cause(m Machine, r Request) Cause {
 			return CauseTogether
 		}
 	}
+	for _, u := range r.Shape.Units {
+		for _, name := range u.Beside {
+			if !brings(r.Shape, name) && !slices.ContainsFunc(n.on(m.ID), func(p Placed) bool {
+				return p.Replica.Stack.Tenant == r.Replica.Stack.Tenant && brings(p.Shape, name)
+			}) {
+				return CauseTogether
+			}
+		}
+	}
 	for _, p := range n.on(m.ID) {
 		if slices.Contains(r.Shape.Apart, p.Replica.Stack) || slices.Contains(p.Shape.Apart, r.Replica.Stack) {
 			return CauseApart
@@ -106,6 +117,11 @@ func (n *naive) cause(m Machine, r Request) Cause {
 			return CausePort
 		}
 	}
+	for _, p := range n.on(m.ID) {
+		if unitsClash(r, p) {
+			return CauseUnit
+		}
+	}
 	cpu, mem := n.free(m)
 	if r.Shape.Need.CPU > cpu {
 		return CauseCPU
@@ -114,6 +130,29 @@ func (n *naive) cause(m Machine, r Request) Cause {
 		return CauseMemory
 	}
 	return CauseNone
+}
+
+func brings(s *Shape, name string) bool {
+	return slices.ContainsFunc(s.Units, func(u Unit) bool { return u.Name == name })
+}
+
+// unitsClash tells whether what comes has a unit that cannot be beside one of what is there.
+func unitsClash(r Request, p Placed) bool {
+	own := r.Replica.Stack.Tenant == p.Replica.Stack.Tenant
+	rules := func(u Unit, globs ...string) unitfile.Rules {
+		return unitfile.Rules{Name: u.Name, Conflicts: slices.Concat(globs, u.Conflicts)}
+	}
+	for _, u := range r.Shape.Units {
+		for _, o := range p.Shape.Units {
+			if u.Name == o.Name {
+				return true
+			}
+			if _, ok := unitfile.Compatible(rules(u), rules(o, o.Replaces...)); own && !ok {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func portsClash(a, b Port) bool {

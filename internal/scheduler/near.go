@@ -14,8 +14,8 @@ type near struct {
 // closeness ranks causes: shortages first, then what others' going could cure,
 // then what only a change of the machine or of the manifest can.
 var closeness = [causes]uint8{
-	CauseCPU: 0, CauseMemory: 0, CausePort: 1, CauseApart: 2, CauseTogether: 3,
-	CauseRequire: 4, CauseDraining: 5, CauseHung: 6, CauseUnreachable: 7, CauseLost: 8, CausePin: 9, CauseUnknown: 10,
+	CauseCPU: 0, CauseMemory: 0, CausePort: 1, CauseUnit: 2, CauseApart: 3, CauseTogether: 4,
+	CauseRequire: 5, CauseDraining: 6, CauseHung: 7, CauseUnreachable: 8, CauseLost: 9, CausePin: 10, CauseUnknown: 11,
 }
 
 // nearest keeps the MaxNear nearest of what it is offered, in order.
@@ -109,6 +109,10 @@ func (s *Scheduler) miss(d *demand, with []*stack, v *near) Miss {
 				out.Detail = s.holder(d, m, p)
 				break
 			}
+		}
+	case CauseUnit:
+		if c, found := s.clashAt(d, v.slot); found {
+			out.Detail = c
 		}
 	}
 	return out

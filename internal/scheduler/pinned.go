@@ -60,6 +60,9 @@ func (s *Scheduler) faults(d *demand, with []*stack, slot int32) []Miss {
 			misses = append(misses, Miss{Machine: m.spec.Name, Cause: CausePort, Detail: s.holder(d, m, p)})
 		}
 	}
+	if c, found := s.clashAt(d, slot); found {
+		misses = append(misses, Miss{Machine: m.spec.Name, Cause: CauseUnit, Detail: c})
+	}
 	if short, ratio := shortage(m.free, d.need); ratio > 0 || short != (amount{}) {
 		add(near{cause: causeOfShortage(short), slot: slot, short: short, ratio: ratio})
 	}

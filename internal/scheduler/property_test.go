@@ -76,10 +76,31 @@ func drawShape(t *rapid.T, together bool) *Shape {
 	if together && some("together", 2) {
 		s.Together = rapid.SliceOfNDistinct(drawStack, 1, 2, rapid.ID).Draw(t, "togethers")
 	}
+	if some("units", 3) {
+		s.Units = drawUnits(t, together)
+	}
 	if some("pack", 2) {
 		s.Strategy = Pack
 	}
 	return s
+}
+
+// drawUnits makes one or two units of few names.
+func drawUnits(t *rapid.T, beside bool) []Unit {
+	names := []string{"a.service", "b@1.service", "b@2.service", "c.mount", "d.timer"}
+	globs := []string{"a*", "b@*.service", "?.mount", "d.timer", "*.service"}
+	var out []Unit
+	for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 2, rapid.ID).Draw(t, "units") {
+		u := Unit{Name: name, Conflicts: rapid.SliceOfN(rapid.SampledFrom(globs), 0, 2).Draw(t, "conflicts")}
+		if rapid.IntRange(0, 4).Draw(t, "replacing") == 0 {
+			u.Replaces = []string{rapid.SampledFrom(globs).Draw(t, "replaces")}
+		}
+		if beside && rapid.IntRange(0, 4).Draw(t, "besides") == 0 {
+			u.Beside = []string{rapid.SampledFrom(names).Draw(t, "beside")}
+		}
+		out = append(out, u)
+	}
+	return out
 }
 
 // world is an index and its naive twin, kept alike.

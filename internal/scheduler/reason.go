@@ -23,12 +23,13 @@ const (
 	CauseTogether
 	CauseApart
 	CausePort
+	CauseUnit
 	CauseCPU
 	CauseMemory
 	causes
 )
 
-var causeNames = [causes]string{"fits", "unknown", "lost", "unreachable", "engine", "draining", "pin", "require", "together", "apart", "port", "cpu", "memory"}
+var causeNames = [causes]string{"fits", "unknown", "lost", "unreachable", "engine", "draining", "pin", "require", "together", "apart", "port", "unit", "cpu", "memory"}
 
 // String is a word for programs: "require", "memory".
 func (c Cause) String() string {
@@ -44,7 +45,8 @@ var summary = [causes]string{
 	CausePin:     "not where it is pinned to",
 	CauseRequire: "not meeting a requirement", CauseTogether: "without a stack it goes together with",
 	CauseApart: "with a stack it stays apart from", CausePort: "with a port taken",
-	CauseCPU: "short of cpu", CauseMemory: "short of memory",
+	CauseUnit: "with a unit that it cannot be beside",
+	CauseCPU:  "short of cpu", CauseMemory: "short of memory",
 }
 
 // MaxNear is how many rejected machines a reason names.
@@ -56,8 +58,8 @@ type Miss struct {
 	Cause   Cause     // never CauseNone
 	Short   Resources // what is missing, for CauseCPU and CauseMemory
 	// Detail holds more: a placement.Mismatch for CauseRequire, a Neighbour for
-	// CauseTogether and CauseApart, a Holder for CausePort, an Elsewhere for
-	// CausePin, otherwise nil.
+	// CauseTogether and CauseApart, a Holder for CausePort, a UnitClash for
+	// CauseUnit, an Elsewhere for CausePin, otherwise nil.
 	Detail fmt.Stringer
 }
 

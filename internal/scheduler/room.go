@@ -112,5 +112,8 @@ func (g *group) roomOn(slot int32, with []*stack, limit int) (int, Cause) {
 	if n > 0 && len(g.d.ports) > 0 {
 		return 1, CausePort
 	}
+	if n > 0 && len(g.d.brings) > 0 {
+		return 1, CauseUnit
+	}
 	return int(n), cause
 }

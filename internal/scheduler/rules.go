@@ -71,6 +71,13 @@ func (s *Scheduler) rulesOn(d *demand, pin Pin, slot int32) []RuleVerdict {
 		}
 		out = append(out, v)
 	}
+	if len(d.brings) > 0 {
+		v := RuleVerdict{Cause: CauseUnit, Rule: "units", Holds: true, Have: "no unit in the way", Need: "no unit in the way"}
+		if c, found := s.clashAt(d, slot); found {
+			v.Holds, v.Have = false, c.String()
+		}
+		out = append(out, v)
+	}
 	return append(out,
 		RuleVerdict{Cause: CauseCPU, Rule: "cpu", Holds: d.need.cpu <= m.free.cpu, Have: FormatCPU(int64(m.free.cpu)) + " free",
 			Need: FormatCPU(int64(d.need.cpu))},

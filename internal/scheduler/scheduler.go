@@ -12,6 +12,7 @@ type Scheduler struct {
 	known     int
 
 	ports map[portNumber]*tally
+	units unitsOf
 
 	stacks      map[Stack]*stack
 	stackByID   []*stack // nil where free
@@ -165,6 +166,9 @@ func (s *Scheduler) book(d *demand, b booking) {
 	for _, p := range d.ports {
 		s.takePort(b.slot, portUse{port: p, stack: st.id, number: b.number})
 	}
+	if len(d.brings) > 0 {
+		s.bookUnits(d, b.slot, 1)
+	}
 	s.machines[b.slot].use(d.need, 1)
 	s.changed(b.slot)
 }
@@ -184,6 +188,9 @@ func (s *Scheduler) vacate(st *stack, i int) {
 		at := slices.Index(m.ports, portUse{port: p, stack: st.id, number: b.number})
 		m.ports = slices.Delete(m.ports, at, at+1)
 		s.dropPort(b.slot, p)
+	}
+	if len(d.brings) > 0 {
+		s.bookUnits(d, b.slot, -1)
 	}
 	m.use(d.need, -1)
 	s.changed(b.slot)

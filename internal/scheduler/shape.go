@@ -48,12 +48,13 @@ type demand struct {
 	ports    []Port
 	apart    []*stack
 	together []*stack
-	sign     string // identifies the class
-	class    *class // nil or stale after eviction: ask Scheduler.classOf
-	selfSet  bool   // Together names the own stack
-	selfFree bool   // Apart names the own stack
-	machine  bool   // Spread names the machine
-	group    int32  // in the batch under way, valid if epoch is current
+	brings   []*stack // the units of the shape, each standing for a stack
+	sign     string   // identifies the class
+	class    *class   // nil or stale after eviction: ask Scheduler.classOf
+	selfSet  bool     // Together names the own stack
+	selfFree bool     // Apart names the own stack
+	machine  bool     // Spread names the machine
+	group    int32    // in the batch under way, valid if epoch is current
 	epoch    uint32
 }
 
@@ -146,6 +147,9 @@ func (s *Scheduler) makeDemand(st *stack, shape *Shape) *demand {
 		d.together = append(d.together, s.stackOf(o))
 		d.selfSet = d.selfSet || o == st.name
 	}
+	if len(shape.Units) > 0 {
+		s.bringUnits(d)
+	}
 	for _, k := range shape.Spread {
 		d.machine = d.machine || k == SpreadMachine
 	}
@@ -226,6 +230,16 @@ func signAll(shape *Shape) string {
 			w.str(st.Name)
 		}
 	}
+	for i := range shape.Units {
+		u := &shape.Units[i]
+		w.str(u.Name)
+		for _, list := range [][]string{u.Conflicts, u.Beside, u.Replaces} {
+			w.num(int64(len(list)))
+			for _, text := range list {
+				w.str(text)
+			}
+		}
+	}
 	return string(w.text)
 }
 
@@ -255,7 +269,7 @@ func (s *Scheduler) sweep() {
 		}
 		liveDemand[d.id] = true
 		liveStack[d.stack.id] = true
-		for _, list := range [][]*stack{d.apart, d.together} {
+		for _, list := range [][]*stack{d.apart, d.together, d.brings} {
 			for _, st := range list {
 				liveStack[st.id] = true
 			}

@@ -25,7 +25,8 @@ import (
 //	whatif …                as place, but nothing stays
 //
 // SHAPE is cpu=MILLI mem=SIZE ports=(80, 127.0.0.1:53/udp) require=(…) prefer=("expr" weight)
-// spread=(machine, rack) apart=(shop/db) together=(shop/db) pack. An underscore
+// spread=(machine, rack) apart=(shop/db) together=(shop/db) pack
+// unit=(NAME, conflicts GLOB, beside NAME, replaces GLOB). An underscore
 // in a value stands for a space.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
@@ -77,6 +78,12 @@ func command(t *testing.T, s *Scheduler, td *datadriven.TestData) string {
 		var b strings.Builder
 		for _, d := range decide(time.Time{}, batch) {
 			fmt.Fprintf(&b, "%s %s\n", d.Request.Replica, d.Reason.String())
+			if !d.Placed() {
+				continue
+			}
+			for _, p := range s.Displaced(d.Placement()) {
+				fmt.Fprintf(&b, "  %s has to leave %s\n", p.Replica, p.Machine)
+			}
 		}
 		return b.String()
 	case "explain":
@@ -202,11 +209,29 @@ func shapeFrom(t *testing.T, td *datadriven.TestData, args []datadriven.CmdArg) 
 			}
 		case "pack":
 			shape.Strategy = Pack
+		case "unit":
+			shape.Units = append(shape.Units, unitFrom(a.Vals))
 		default:
 			td.Fatalf(t, "unknown %q", a.Key)
 		}
 	}
 	return shape
+}
+
+// unitFrom reads a unit's name and what it asks: conflicts GLOB, beside NAME, replaces GLOB.
+func unitFrom(vals []string) Unit {
+	u := Unit{Name: vals[0]}
+	for _, v := range vals[1:] {
+		switch what, of, _ := strings.Cut(v, " "); what {
+		case "conflicts":
+			u.Conflicts = append(u.Conflicts, of)
+		case "beside":
+			u.Beside = append(u.Beside, of)
+		case "replaces":
+			u.Replaces = append(u.Replaces, of)
+		}
+	}
+	return u
 }
 
 // stackFrom reads [TENANT:]APP/STACK.

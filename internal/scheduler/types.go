@@ -109,6 +109,7 @@ type Shape struct {
 	Spread   []string // most important first
 	Apart    []Stack  // never on one machine with a replica of these; may name the own stack
 	Together []Stack  // only where a replica of each of these is
+	Units    []Unit   // systemd units that it brings
 	Strategy Strategy
 }
 
@@ -151,7 +152,13 @@ func (d *Decision) Placement() Placed {
 	return Placed{Replica: d.Request.Replica, Incarnation: d.Request.Incarnation, Shape: d.Request.Shape, Machine: d.MachineID}
 }
 
-func (s Stack) String() string { return s.App + "/" + s.Name }
+// String is app/stack, and the name of a unit where one stands for a stack.
+func (s Stack) String() string {
+	if s.App == "" {
+		return s.Name
+	}
+	return s.App + "/" + s.Name
+}
 
 func (r Replica) String() string { return fmt.Sprintf("%s.%d", r.Stack, r.Number) }
 
