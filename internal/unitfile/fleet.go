@@ -14,7 +14,7 @@ const FleetSection = "X-Fleet"
 
 // Fleet is what a unit's [X-Fleet] asks for, with specifiers expanded.
 type Fleet struct {
-	// MachineID is the machine's id, or at least the first eight digits of it; it says nothing when it is not asked for.
+	// MachineID is the machine's id, or the first eight digits of it; it says nothing when it is not asked for.
 	MachineID Said
 	// MachineOf are units on whose machine it has to be, all of them.
 	MachineOf []Said
@@ -86,6 +86,12 @@ func fleetOption(name string) string {
 	}
 	return ""
 }
+
+// A machine's id is said in full or as fleet shortens it, in hexadecimal digits.
+const (
+	ShortID = 8
+	fullID  = 32
+)
 
 const maxFleetValue = 4096 // bytes of one value of [X-Fleet]
 
@@ -234,9 +240,9 @@ func (r *fleetReader) each(s *Setting, words []word, into *[]Said, fine func(*Se
 
 func (r *fleetReader) machineID(v Said) {
 	id := strings.ToLower(v.Is)
-	if len(id) < 8 || len(id) > 32 || strings.Trim(id, "0123456789abcdef") != "" {
+	if len(id) != ShortID && len(id) != fullID || strings.Trim(id, "0123456789abcdef") != "" {
 		r.badSaid(v, "%s is not the id of a machine", fault.Quoted(v.Is)).
-			Advise("an id has 32 hexadecimal digits, of which the first 8 are enough; `argosy machines` tells them")
+			Advise("an id has 32 hexadecimal digits; the first 8 of them are enough; `argosy machines` tells them")
 		return
 	}
 	v.Is = id

@@ -11,6 +11,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/dispatcher"
 	"github.com/argosy-cluster/argosy/internal/scheduler"
 	"github.com/argosy-cluster/argosy/internal/state"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // absorb draws the conclusions from changed records.
@@ -123,16 +124,17 @@ func (c *Core) tellScheduler(id string) {
 	c.capacity = true
 }
 
-// schedulerLabels are a machine's labels, and whether it runs units among them.
+// schedulerLabels are a machine's labels, and, where it runs units, what these may ask of it.
 func schedulerLabels(m *argosyv1.Machine) map[string]string {
 	if m.GetSystemdVersion() == "" {
 		return m.GetLabels()
 	}
+	id := m.GetId()
 	out := maps.Clone(m.GetLabels())
 	if out == nil {
 		out = map[string]string{}
 	}
-	out[systemdLabel] = m.GetSystemdVersion()
+	out[systemdLabel], out[idLabel], out[shortIDLabel] = m.GetSystemdVersion(), id, id[:min(len(id), unitfile.ShortID)]
 	return out
 }
 
@@ -217,7 +219,7 @@ func (c *Core) syncPlaced(k state.Key, r *argosyv1.Replica) {
 	if r != nil {
 		sh := c.shapeAt(k.StackKey(), r.GetRevision())
 		add := func(incarnation uint64, machine string) {
-			want = append(want, scheduler.Placed{Replica: schedulerReplica(k), Incarnation: incarnation, Shape: sh.Shape, Machine: machine})
+			want = append(want, scheduler.Placed{Replica: schedulerReplica(k), Incarnation: incarnation, Shape: sh.of(k), Machine: machine})
 		}
 		if r.GetMachine() != "" {
 			add(r.GetIncarnation(), r.GetMachine())

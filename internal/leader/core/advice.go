@@ -123,7 +123,7 @@ func labelsOf(m *scheduler.Machine) func(string) (string, bool) {
 // settable reports whether labels can have these values: an expression may ask for others.
 func settable(change placement.Labels) bool {
 	for key, v := range change.Set {
-		if key == systemdLabel || len(v) > 63 || strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:/@-") != "" {
+		if key == systemdLabel || key == idLabel || key == shortIDLabel || len(v) > 63 || strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:/@-") != "" {
 			return false
 		}
 	}

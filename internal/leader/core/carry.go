@@ -152,7 +152,7 @@ func (s *stepping) inPlace(ch orchestrator.Change) bool {
 	}
 	next := proto.CloneOf(r)
 	next.Revision, next.Restart = ch.Revision, ch.Restart
-	s.c.sched.Add(scheduler.Placed{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: after.Shape, Machine: r.GetMachine()})
+	s.c.sched.Add(scheduler.Placed{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: after.of(k), Machine: r.GetMachine()})
 	s.write(k, next, func(u *building) {
 		s.volumes(u, next)
 		if ch.Kind == orchestrator.Restart {
@@ -173,7 +173,7 @@ func at(r *argosyv1.Replica) string {
 func (s *stepping) fits(ch orchestrator.Change, after shape) bool {
 	c, r, k := s.c, ch.Replica, ch.Key
 	d := c.sched.WhatIf(s.now, c.placed[k], []scheduler.Request{{
-		Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: after.Shape,
+		Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: after.of(k),
 		Pin: scheduler.Pin{Machine: r.GetMachine(), Why: "it is there"},
 	}})
 	if d[0].Placed() {
@@ -208,7 +208,7 @@ func (s *stepping) move(ch orchestrator.Change) bool {
 		return false
 	}
 	d := c.sched.Decide(s.now, []scheduler.Request{{
-		Replica: schedulerReplica(k), Incarnation: c.st.Above(r.GetIncarnation()), Shape: after.Shape,
+		Replica: schedulerReplica(k), Incarnation: c.st.Above(r.GetIncarnation()), Shape: after.of(k),
 	}})
 	if !d[0].Placed() {
 		if w := c.waits[k.StackKey()][k]; w.reason == nil {

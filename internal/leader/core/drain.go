@@ -36,7 +36,7 @@ func (s *stepping) handOver(ch orchestrator.Change) bool {
 		return false
 	}
 	d := c.sched.Decide(s.now, []scheduler.Request{{
-		Replica: schedulerReplica(k), Incarnation: c.st.Above(r.GetIncarnation()), Shape: sh.Shape,
+		Replica: schedulerReplica(k), Incarnation: c.st.Above(r.GetIncarnation()), Shape: sh.of(k),
 	}})
 	if !d[0].Placed() {
 		c.wait(k, wait{text: ch.Why + "; stays there", reason: &d[0].Reason})

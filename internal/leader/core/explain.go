@@ -39,7 +39,7 @@ func (v *View) Explain(k state.Key, rules bool) (*argosyv1.ExplainResponse, erro
 	for _, p := range v.core.placed[k] {
 		t.Remove(p)
 	}
-	out.Now = verdicts(t, scheduler.Request{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: sh.Shape,
+	out.Now = verdicts(t, scheduler.Request{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: sh.of(k),
 		Pin: v.core.pinOf(k)}, r.GetMachine(), rules)
 	return out, nil
 }
@@ -106,7 +106,7 @@ func (v *View) supposeScaled(k state.Key, count uint32, sh shape, rules bool, ou
 	defer t.End()
 	request := func(n uint32) scheduler.Request {
 		key := k.StackKey().Replica(n)
-		return scheduler.Request{Replica: schedulerReplica(key), Incarnation: 1, Shape: sh.Shape, Pin: v.core.pinOf(key)}
+		return scheduler.Request{Replica: schedulerReplica(key), Incarnation: 1, Shape: sh.of(key), Pin: v.core.pinOf(key)}
 	}
 	var before []scheduler.Request
 	first := max(count+1, k.Number-min(k.Number, maxSupposed))
@@ -270,7 +270,7 @@ func notPlanned(spec *argosyv1.AppSpec, k state.Key) string {
 // verdicts says how each machine would stand for a replica once all else is done.
 func (l *planLine) verdicts(p *planning, rules bool) []*argosyv1.MachineVerdict {
 	k := state.KeyOf(l.change.Key)
-	r := scheduler.Request{Replica: schedulerReplica(k), Shape: l.stack.sh.Shape, Pin: p.v.core.pinOf(k)}
+	r := scheduler.Request{Replica: schedulerReplica(k), Shape: l.stack.sh.of(k), Pin: p.v.core.pinOf(k)}
 	mark := p.trial.Mark()
 	defer p.trial.Back(mark)
 	for _, own := range p.v.core.placed[k] {

@@ -192,7 +192,7 @@ func (f *forecaster) moveAway(d domain, victims []victim) map[state.Key]*schedul
 func (f *forecaster) victims(id string) []victim {
 	var out []victim
 	for _, l := range f.lines[id] {
-		v := victim{key: state.KeyOf(l.change.Key), shape: l.stack.sh.Shape, own: true, fate: fateMoves}
+		v := victim{key: state.KeyOf(l.change.Key), shape: l.stack.sh.of(state.KeyOf(l.change.Key)), own: true, fate: fateMoves}
 		v.incarnation = f.p.v.Replica(v.key).GetIncarnation() + 1
 		switch {
 		case l.stack.spec == nil:
@@ -223,7 +223,7 @@ func (c *Core) victim(k state.Key, r *argosyv1.Replica) victim {
 		return v
 	}
 	sh := c.shapeAt(k.StackKey(), app.GetRevision())
-	v.shape = sh.Shape
+	v.shape = sh.of(v.key)
 	switch {
 	case sh.fault != "":
 	case c.each.Has(k.StackKey()):

@@ -25,7 +25,7 @@ func (s *stepping) place() {
 			continue
 		}
 		batch = append(batch, scheduler.Request{Replica: schedulerReplica(j.key), Incarnation: j.next.GetIncarnation(),
-			Shape: sh.Shape, Pin: s.c.pinOf(j.key)})
+			Shape: sh.of(j.key), Pin: s.c.pinOf(j.key)})
 		asked = append(asked, j)
 	}
 	decisions := s.c.sched.Decide(s.now, batch)

@@ -186,7 +186,7 @@ func (p *planning) add(kind argosyv1.ChangeKind, k state.Key, why string) *planL
 
 func (p *planning) create(k state.Key, ch orchestrator.Change, sh shape) {
 	l := p.add(argosyv1.ChangeKind_CHANGE_KIND_CREATE, k, ch.Why)
-	l.request = &scheduler.Request{Replica: schedulerReplica(k), Incarnation: 1, Shape: sh.Shape, Pin: p.v.core.pinOf(k)}
+	l.request = &scheduler.Request{Replica: schedulerReplica(k), Incarnation: 1, Shape: sh.of(k), Pin: p.v.core.pinOf(k)}
 }
 
 // existing says what happens to a replica that has a record.
@@ -196,7 +196,7 @@ func (p *planning) existing(ch orchestrator.Change, r *argosyv1.Replica, sh shap
 	if r.GetMachine() != "" {
 		from = p.v.MachineName(r.GetMachine())
 	}
-	free := &scheduler.Request{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation() + 1, Shape: sh.Shape, Pin: c.pinOf(k)}
+	free := &scheduler.Request{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation() + 1, Shape: sh.of(k), Pin: c.pinOf(k)}
 	switch ch.Kind {
 	case orchestrator.Remove, orchestrator.Forget:
 		l := p.add(argosyv1.ChangeKind_CHANGE_KIND_REMOVE, k, ch.Why)
@@ -237,7 +237,7 @@ func (p *planning) kept(k state.Key, r *argosyv1.Replica, from string, sh shape,
 		return
 	}
 	l.stay = true
-	l.request = &scheduler.Request{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: sh.Shape,
+	l.request = &scheduler.Request{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: sh.of(k),
 		Pin: scheduler.Pin{Machine: r.GetMachine(), Why: "it is there"}}
 	if free.Pin.Machine == "" && !c.each.Has(k.StackKey()) {
 		l.free = free

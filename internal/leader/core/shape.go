@@ -20,6 +20,10 @@ type shape struct {
 	// sign is equal for equal shapes.
 	sign  string
 	fault string
+	// templates are units that each replica calls by its number, and numbered the shapes of those that were asked for; the
+	// shape itself does not have them.
+	templates []unitFile
+	numbered  map[uint32]*scheduler.Shape
 }
 
 // derived is what follows from the revisions of one app.
@@ -116,12 +120,23 @@ func shapeOf(k state.StackKey, spec *argosyv1.StackSpec, containers []*argosyv1.
 	if entry.GetEachMachine() {
 		out.Apart = append(out.Apart, schedulerStack(k))
 	}
-	return shape{Shape: out, sign: signOf(out)}
+	read, fault := readUnits(units)
+	if fault != "" {
+		return shape{fault: fault}
+	}
+	sh := shape{Shape: out, sign: signOf(out) + rulesText(read)}
+	for _, u := range read {
+		if u.name.IsTemplate() {
+			sh.templates = append(sh.templates, u)
+		} else {
+			u.ask(u.name, out)
+		}
+	}
+	if len(sh.templates) > 0 {
+		sh.numbered = map[uint32]*scheduler.Shape{}
+	}
+	return sh
 }
-
-// systemdLabel stands for a label of machines whose agent can run units; its value is systemd's version. Nobody can set a
-// label of that name.
-const systemdLabel = "argosy/systemd"
 
 func signOf(s *scheduler.Shape) string {
 	var b strings.Builder

@@ -1,0 +1,102 @@
+package core
+
+import (
+	"fmt"
+	"strings"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/placement"
+	"github.com/argosy-cluster/argosy/internal/scheduler"
+	"github.com/argosy-cluster/argosy/internal/state"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
+)
+
+// What a machine is known by, as labels that nobody can set: systemd's version, where its agent can run units, and its id, in
+// full and as fleet shortens it.
+const (
+	systemdLabel = "argosy/systemd"
+	idLabel      = "argosy/id"
+	shortIDLabel = "argosy/short-id"
+)
+
+// unitFile is a unit of a stack, read.
+type unitFile struct {
+	name unitfile.Name
+	file *unitfile.File
+}
+
+// readUnits reads the units of a stack; what is wrong with one was refused when it was applied.
+func readUnits(units []*argosyv1.Unit) (list []unitFile, fault string) {
+	for _, u := range units {
+		name, err := unitfile.ParseName(u.GetName())
+		if err != nil {
+			return nil, err.Error()
+		}
+		file, faults := unitfile.Parse(u.GetName(), u.GetContent())
+		if err := faults.Err(); err != nil {
+			return nil, fmt.Sprintf("unit %s cannot be read: %v", u.GetName(), err)
+		}
+		list = append(list, unitFile{name, file})
+	}
+	return list, ""
+}
+
+// ask adds to a shape what a unit of that name asks for.
+func (u unitFile) ask(name unitfile.Name, out *scheduler.Shape) {
+	fleet, _ := u.file.Fleet(name)
+	unit := scheduler.Unit{Name: name.Full}
+	for _, s := range fleet.MachineOf {
+		unit.Beside = append(unit.Beside, s.Is)
+	}
+	for _, s := range fleet.Conflicts {
+		unit.Conflicts = append(unit.Conflicts, s.Is)
+	}
+	// Nothing is moved for a unit that replaces others: it waits until they are gone, and says for which.
+	for _, s := range fleet.Replaces {
+		unit.Conflicts = append(unit.Conflicts, s.Is)
+	}
+	out.Units = append(out.Units, unit)
+	out.Require = append(out.Require, fleet.Require()...)
+	if id := fleet.MachineID.Is; id != "" {
+		key := idLabel
+		if len(id) == unitfile.ShortID {
+			key = shortIDLabel
+		}
+		if e, err := placement.OneOf(key, []string{id}); err == nil { // an id is fit for a label
+			out.Require = append(out.Require, e)
+		}
+	}
+}
+
+// of is the shape of one replica: it is its own where the stack has templates, whose instances are called by its number.
+func (sh shape) of(k state.Key) *scheduler.Shape {
+	if sh.Shape == nil || len(sh.templates) == 0 {
+		return sh.Shape
+	}
+	if own := sh.numbered[k.Number]; own != nil {
+		return own
+	}
+	own := *sh.Shape
+	own.Require, own.Units = own.Require[:len(own.Require):len(own.Require)], own.Units[:len(own.Units):len(own.Units)]
+	for _, u := range sh.templates {
+		if name, err := u.name.Of(fmt.Sprint(k.Number)); err == nil {
+			u.ask(name, &own)
+		}
+	}
+	sh.numbered[k.Number] = &own
+	return &own
+}
+
+// rulesText is what units ask for, as they wrote it: equal texts ask for the same.
+func rulesText(units []unitFile) string {
+	var b strings.Builder
+	for _, u := range units {
+		fmt.Fprintf(&b, " unit %q", u.name.Full)
+		for _, s := range u.file.Settings() {
+			if s.Section == unitfile.FleetSection {
+				fmt.Fprintf(&b, " %q %q", s.Name, s.Value)
+			}
+		}
+	}
+	return b.String()
+}
