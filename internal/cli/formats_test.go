@@ -19,6 +19,7 @@ var noFormats = map[string]string{
 	"secret":          onlyHelp,
 	"registry":        onlyHelp,
 	"token":           onlyHelp,
+	"unit":            onlyHelp,
 	"cluster":         onlyHelp,
 	"agent":           "runs until it is stopped",
 	"server":          "runs until it is stopped",

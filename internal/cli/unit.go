@@ -13,7 +13,7 @@ import (
 
 	"github.com/argosy-cluster/argosy/internal/manifest"
 	"github.com/argosy-cluster/argosy/internal/unitfile"
-	"github.com/argosy-cluster/argosy/internal/unitfile/verify"
+	"github.com/argosy-cluster/argosy/internal/unitverify"
 )
 
 func (a *app) unitCmd() *cobra.Command {
@@ -75,8 +75,8 @@ func (a *app) verifyUnits(cmd *cobra.Command, paths []string, name string, ask b
 		file, faults := unitfile.Parse(path, text)
 		_, faults = file.Unit(v.Name, faults)
 		if unit, err := unitfile.ParseName(v.Name); ask && err == nil {
-			said, err := verify.Systemd(cmd.Context(), unit, file)
-			if err != nil && !errors.Is(err, verify.ErrAbsent) {
+			said, err := unitverify.Systemd(cmd.Context(), unit, file)
+			if err != nil && !errors.Is(err, unitverify.ErrAbsent) {
 				return err
 			}
 			v.Systemd = err == nil

@@ -1,4 +1,4 @@
-package verify_test
+package unitverify_test
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/argosy-cluster/argosy/internal/unitfile"
-	"github.com/argosy-cluster/argosy/internal/unitfile/verify"
+	"github.com/argosy-cluster/argosy/internal/unitverify"
 )
 
 const text = `[Unit]
@@ -48,7 +48,7 @@ Unit web.service has a bad unit file setting.
 		"web.service:10:1: systemd: beyond the end",
 	}
 	var got []string
-	for _, f := range verify.Faults(name, file, "/tmp/x/web.service", said) {
+	for _, f := range unitverify.Faults(name, file, "/tmp/x/web.service", said) {
 		got = append(got, f.String())
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
@@ -70,8 +70,8 @@ func TestSystemd(t *testing.T) {
 		if len(faults) > 0 {
 			t.Fatal(faults.Err())
 		}
-		found, err := verify.Systemd(t.Context(), name, file)
-		if errors.Is(err, verify.ErrAbsent) {
+		found, err := unitverify.Systemd(t.Context(), name, file)
+		if errors.Is(err, unitverify.ErrAbsent) {
 			t.Skip(err)
 		}
 		if err != nil {
