@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"server":      startServer,
+			"storage":     startStorage,
 			"stop":        stopServer,
 			"double":      joinDoubles,
 			"within":      within,
@@ -74,6 +75,9 @@ func startServer(ts *testscript.TestScript, neg bool, _ []string) {
 	cmd := exec.Command("argosy", "server", "--data-dir", ts.MkAbs("server"), "--socket", ts.Getenv("SOCKET"),
 		"--listen", addr, "--advertise", addr, "--liveness", "3s")
 	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"))
+	if trusted := ts.Getenv("SSL_CERT_FILE"); trusted != "" {
+		cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+trusted)
+	}
 	path, err := exec.LookPath("argosy")
 	ts.Check(err)
 	cmd.Path = path

@@ -92,11 +92,12 @@ func checkRecipients(keys []string) error {
 }
 
 // keyFlags say what a backup is opened with.
-type keyFlags struct{ key, passphraseFile string }
+type keyFlags struct{ key, passphraseFile, credentialsFile string }
 
 func (k *keyFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&k.key, "key", "", "a file with the secret key that opens the backup")
 	cmd.Flags().StringVar(&k.passphraseFile, "passphrase-file", "", "a file with the passphrase that opens the backup, '-' for standard input")
+	cmd.Flags().StringVar(&k.credentialsFile, "credentials-file", "", "a file with ACCESS-KEY-ID:SECRET-KEY, for a backup in S3-compatible storage")
 	cmd.MarkFlagsMutuallyExclusive("key", "passphrase-file")
 }
 
@@ -116,7 +117,13 @@ func (a *app) keyFor(k keyFlags) (BackupKey, error) {
 }
 
 // openBackup opens a file, or standard input, with its size where that is known.
-func (a *app) openBackup(name string, k keyFlags) (io.ReadCloser, int64, error) {
+func (a *app) openBackup(ctx context.Context, name string, k keyFlags) (io.ReadCloser, int64, error) {
+	if strings.HasPrefix(name, "s3:") {
+		return a.fetchBackup(ctx, name, k)
+	}
+	if k.credentialsFile != "" {
+		return nil, 0, usageError("--credentials-file opens S3-compatible storage, and %s is none", name)
+	}
 	if name == "-" {
 		if k.passphraseFile == "-" || k.key == "-" || !k.given() {
 			return nil, 0, usageError("standard input is the backup: say with --key or --passphrase-file which file opens it")
@@ -132,6 +139,22 @@ func (a *app) openBackup(name string, k keyFlags) (io.ReadCloser, int64, error) 
 		return nil, 0, errors.Join(err, f.Close())
 	}
 	return f, st.Size(), nil
+}
+
+// fetchBackup opens a backup in S3-compatible storage.
+func (a *app) fetchBackup(ctx context.Context, name string, k keyFlags) (io.ReadCloser, int64, error) {
+	if k.credentialsFile == "" {
+		return nil, 0, usageError("S3-compatible storage asks who this is: name a file with ACCESS-KEY-ID:SECRET-KEY with --credentials-file")
+	}
+	credentials, err := a.readSecret("", k.credentialsFile, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	rooms, err := a.rooms()
+	if err != nil {
+		return nil, 0, err
+	}
+	return rooms.FetchBackup(ctx, name, credentials)
 }
 
 // metered tells how far reading is.
@@ -288,12 +311,12 @@ Without a key, this finds whether the file was cut or has rotted. With --key or 
 its end, as a restore would read it, and nobody can have put anything else in its place. It needs no server.`,
 		Example: `  argosy backup verify cluster.backup
   argosy backup verify cluster.backup --key backup.key`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			rooms, err := a.rooms()
 			if err != nil {
 				return err
 			}
-			in, total, err := a.openBackup(args[0], keyFlags{key: cmp.Or(keys.key, "none"), passphraseFile: keys.passphraseFile})
+			in, total, err := a.openBackup(cmd.Context(), args[0], keyFlags{key: cmp.Or(keys.key, "none"), passphraseFile: keys.passphraseFile, credentialsFile: keys.credentialsFile})
 			if err != nil {
 				return err
 			}

@@ -22,6 +22,8 @@ type Rooms struct {
 	Recover func(ctx context.Context, dir string, log *slog.Logger) (*Recovered, error)
 	// Restore makes a server out of a backup, in an empty data directory.
 	Restore func(ctx context.Context, dir string, backup io.Reader, key BackupKey, to StoreOptions, log *slog.Logger) (*Recovered, error)
+	// FetchBackup opens a file of S3-compatible storage, with credentials as a file holds them, and says how large it is.
+	FetchBackup func(ctx context.Context, from string, credentials []byte) (io.ReadCloser, int64, error)
 	// NewBackupKey makes a key that opens backups: the text of its file, and its public half.
 	NewBackupKey func() (file []byte, public string, err error)
 	// LockBackup makes what a passphrase opens.

@@ -212,6 +212,7 @@ Should one run all the same, machines take nothing from it, since it is of an ea
 		Example: `  argosy server recover
   argosy server recover --data-dir /srv/argosy --yes
   argosy server recover --from cluster.backup --key backup.key
+  argosy server recover --from 's3://safe/FILE?endpoint=https://s3.example.com' --credentials-file s3.txt --key backup.key
   ssh store cat cluster.backup | argosy server recover --from - --passphrase-file pass --yes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -251,7 +252,7 @@ Should one run all the same, machines take nothing from it, since it is of an ea
 		},
 	}
 	cmd.Flags().StringVar(&dir, "data-dir", defaults.ServerDir, "the server's data directory")
-	cmd.Flags().StringVar(&from, "from", "", "make it out of a backup: a file, or '-' for standard input")
+	cmd.Flags().StringVar(&from, "from", "", "make it out of a backup: a file, s3://BUCKET/PREFIX/FILE?endpoint=https://HOST, or '-' for standard input")
 	keys.add(cmd)
 	to.add(cmd.Flags())
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -260,7 +261,7 @@ Should one run all the same, machines take nothing from it, since it is of an ea
 
 // restore makes a server out of a backup.
 func (a *app) restore(ctx context.Context, rooms *Rooms, dir, from string, keys keyFlags, to StoreOptions) (*Recovered, error) {
-	in, total, err := a.openBackup(from, keys)
+	in, total, err := a.openBackup(ctx, from, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/backup"
+	"github.com/argosy-cluster/argosy/internal/backup/target"
 	"github.com/argosy-cluster/argosy/internal/cli"
 	"github.com/argosy-cluster/argosy/internal/server"
 )
@@ -19,6 +20,22 @@ func restoreServer(ctx context.Context, dir string, in io.Reader, key cli.Backup
 	}
 	r, err := server.Restore(ctx, dir, in, opener, externalStore(to), log)
 	return recovered(r), err
+}
+
+func fetchBackup(ctx context.Context, from string, credentials []byte) (io.ReadCloser, int64, error) {
+	at, name, err := target.Split(from)
+	if err != nil {
+		return nil, 0, err
+	}
+	c, err := target.ParseCredential(string(credentials))
+	if err != nil {
+		return nil, 0, err
+	}
+	to, err := target.Open(at, c)
+	if err != nil {
+		return nil, 0, err
+	}
+	return to.Get(ctx, name)
 }
 
 func recovered(r *server.Recovered) *cli.Recovered {

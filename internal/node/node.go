@@ -26,7 +26,7 @@ import (
 
 // Rooms are all of them.
 func Rooms() *cli.Rooms {
-	return &cli.Rooms{Serve: serve, Recover: recoverServer, Restore: restoreServer,
+	return &cli.Rooms{Serve: serve, Recover: recoverServer, Restore: restoreServer, FetchBackup: fetchBackup,
 		NewBackupKey: backup.NewKey, LockBackup: lockBackup, VerifyBackup: verifyBackup, Work: work, Routes: routes, CheckEngine: agent.CheckEngine,
 		Import: importCompose, Load: loadImage,
 		Local: openLocal, Locals: locals}

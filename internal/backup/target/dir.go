@@ -49,6 +49,21 @@ func (d dir) Put(ctx context.Context, name string, write func(io.Writer) error) 
 	return errors.Join(parent.Sync(), parent.Close())
 }
 
+func (d dir) Get(_ context.Context, name string) (io.ReadCloser, int64, error) {
+	if filepath.Base(name) != name {
+		return nil, 0, fmt.Errorf("%q is no file's name", name)
+	}
+	f, err := os.Open(filepath.Join(string(d), name))
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, st.Size(), nil
+}
+
 func (d dir) List(context.Context) ([]File, error) {
 	entries, err := os.ReadDir(string(d))
 	if err != nil {

@@ -59,6 +59,18 @@ func (s *s3) List(ctx context.Context) ([]File, error) {
 	return out, nil
 }
 
+func (s *s3) Get(ctx context.Context, name string) (io.ReadCloser, int64, error) {
+	o, err := s.client.GetObject(ctx, s.at.name, s.at.prefix+name, minio.GetObjectOptions{})
+	if err != nil {
+		return nil, 0, s.wrap(err)
+	}
+	st, err := o.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(s.wrap(err), o.Close())
+	}
+	return o, st.Size, nil
+}
+
 func (s *s3) Remove(ctx context.Context, name string) error {
 	return s.wrap(s.client.RemoveObject(ctx, s.at.name, s.at.prefix+name, minio.RemoveObjectOptions{}))
 }

@@ -24,6 +24,8 @@ type Target interface {
 	Put(ctx context.Context, name string, write func(io.Writer) error) error
 	// List lists files of any name, in no order.
 	List(ctx context.Context) ([]File, error)
+	// Get opens a file and says how large it is.
+	Get(ctx context.Context, name string) (io.ReadCloser, int64, error)
 	// Remove removes a file; one that is not there counts as removed.
 	Remove(ctx context.Context, name string) error
 }
@@ -88,6 +90,19 @@ func parseBucket(to string) (bucket, error) {
 		}
 	}
 	return b, nil
+}
+
+// Split tells a file of a target from the target: s3://BUCKET/PREFIX/FILE?endpoint=https://HOST.
+func Split(file string) (to, name string, err error) {
+	path, query, asked := strings.Cut(file, "?")
+	i := strings.LastIndexByte(path, '/')
+	if to, name = path[:max(i, 0)], path[i+1:]; name == "" || to == "s3:/" {
+		return "", "", fmt.Errorf("%.80q names no file: write s3://BUCKET/PREFIX/FILE?endpoint=https://HOST", file)
+	}
+	if asked {
+		to += "?" + query
+	}
+	return to, name, nil
 }
 
 // Open is the target of that name. It does not look whether it is there.

@@ -94,6 +94,19 @@ func TestTargets(t *testing.T) {
 			put("a.backup", []byte("one"))
 			put("b.backup", big)
 			put("a.backup", []byte("another"))
+			in, size, err := target.Get(t.Context(), "b.backup")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(in); err != nil || int64(len(got)) != size || !bytes.Equal(got, big) {
+				t.Errorf("what is fetched is not what was put: %d of %d bytes, %v", len(got), size, err)
+			}
+			if err := in.Close(); err != nil {
+				t.Error(err)
+			}
+			if _, _, err := target.Get(t.Context(), "absent"); err == nil {
+				t.Error("a file that is not there is fetched")
+			}
 			// What fails half way leaves nothing, and what was there stays.
 			broken := errors.New("the store went away")
 			for _, data := range [][]byte{[]byte("half"), big} {
@@ -144,6 +157,22 @@ func TestMissing(t *testing.T) {
 	err = s.Put(t.Context(), "a", func(w io.Writer) error { _, err := w.Write([]byte("x")); return err })
 	if err == nil || !strings.Contains(err.Error(), "absent") || strings.Contains(err.Error(), "very secret") {
 		t.Errorf("a bucket that is not there: %v", err)
+	}
+}
+
+func TestSplit(t *testing.T) {
+	for file, want := range map[string][2]string{
+		"s3://b/p/q/f.backup?endpoint=https://h": {"s3://b/p/q?endpoint=https://h", "f.backup"},
+		"s3://b/f":                               {"s3://b", "f"},
+		"s3://b":                                 {},
+		"s3://b/p/":                              {},
+		"f":                                      {"", "f"}, // Open refuses it
+		"":                                       {},
+	} {
+		to, name, err := Split(file)
+		if got := [2]string{to, name}; got != want && err == nil || (err == nil) != (want[1] != "") {
+			t.Errorf("%q is %q, %v; want %q", file, got, err, want)
+		}
 	}
 }
 

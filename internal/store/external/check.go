@@ -130,7 +130,7 @@ func explained(c Config, err error) error {
 		}
 		return fmt.Errorf("%s may not read and write keys that begin with %s: grant a role of it 'readwrite' for that prefix ('etcdctl role grant-permission --prefix ROLE readwrite %s'), or give another with --store-user", who, key, key)
 	case errors.Is(err, context.DeadlineExceeded), isCode(err, codes.DeadlineExceeded):
-		return fmt.Errorf("etcd did not answer within %s: has it a majority of its members?", openTime)
+		return errors.New("etcd answers too late or not at all: has it a majority of its members?")
 	}
 	return fmt.Errorf("etcd: %w", err)
 }
@@ -173,7 +173,7 @@ const etcdFlags = "--max-txn-ops=8192 --max-request-bytes=10485760"
 
 // limits asks for nothing, in requests that are as large as the store's.
 func (e *Etcd) limits(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, openTime)
+	ctx, cancel := context.WithTimeout(ctx, limitTime)
 	defer cancel()
 	const key = store.ElectionKey + "/none"
 	if _, err := e.client.Get(ctx, key); err != nil {

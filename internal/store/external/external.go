@@ -18,6 +18,8 @@ import (
 const (
 	// openTime bounds each thing that is tried when an etcd is opened.
 	openTime = 5 * time.Second
+	// limitTime bounds the trial of large requests, which send a few MiB.
+	limitTime = 20 * time.Second
 	// maxSend is the largest request that is sent: a whole transaction of the store with the heads of its fields.
 	maxSend = 10 << 20
 	// lookEvery is how often it is asked how etcd's database is.
