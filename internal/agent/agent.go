@@ -47,7 +47,8 @@ type agent struct {
 	diary  *journal
 	tracer *tracing.Tracer
 
-	hello     *argosyv1.Hello
+	hello     atomic.Pointer[argosyv1.Hello]
+	unmet     error // why the Engine was not met yet, by an agent that knows it from before
 	name      atomic.Pointer[string]
 	installed chan struct{} // a full set of assignments came from a leader
 	once      sync.Once
@@ -95,77 +96,6 @@ func Run(ctx context.Context, cfg Config) error {
 	return a.run(ctx)
 }
 
-// connect waits for the Engine and checks that it can be relied on.
-func (a *agent) connect(ctx context.Context) error {
-	a.relay = relay.New(relay.Options{
-		Servers: func() []string {
-			var list []string
-			for _, s := range a.servers() {
-				list = append(list, a.cfg.Scheme+"://"+s)
-			}
-			return list
-		},
-		Transport: apart(a.cfg.HTTP).Transport, Log: a.log,
-	})
-	network := DefaultNetwork
-	if a.cfg.NoNetwork {
-		network = ""
-	}
-	dcfg := docker.Config{
-		Host: a.cfg.DockerHost, ClusterID: a.cfg.ClusterID, Machine: func() string { return *a.name.Load() }, Prefix: a.cfg.Prefix,
-		Network: network, CgroupParent: a.cfg.CgroupParent, LogDriver: a.cfg.LogDriver,
-		RelayPort: a.cfg.ImagePort, RelayAuth: a.relay.Auth(), Credential: a.credential, Log: a.log,
-		Names: func(k core.Key) docker.Names {
-			if a.net == nil {
-				return docker.Names{}
-			}
-			return a.net.resolution(k)
-		},
-	}
-	told := false
-	for {
-		engine, err := docker.Open(ctx, dcfg)
-		if err == nil {
-			a.engine = engine
-			break
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if !told {
-			a.log.Error("waiting for the Docker Engine", "error", err)
-			told = true
-		}
-		pause(ctx, time.Second)
-	}
-	if !a.engine.Info().LiveRestore && !a.cfg.AcceptNoLiveRestore {
-		return errors.Join(errLiveRestore, a.engine.Close())
-	}
-	return nil
-}
-
-var errLiveRestore = errors.New(`a restart of the Docker Engine would stop every container on this machine: live-restore is off. ` +
-	`Turn it on: echo '{"live-restore": true}' > /etc/docker/daemon.json && systemctl reload docker ` +
-	`(where that file exists, add the key to it instead). ` +
-	`To go on nevertheless, say --accept-no-live-restore`)
-
-// CheckEngine says why an agent would refuse to work with this machine's Engine. Where none answers yet there is nothing to
-// say: an agent waits for it.
-func CheckEngine(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
-	defer cancel()
-	engine, err := docker.Open(ctx, docker.Config{ClusterID: "none"})
-	if err != nil {
-		return nil
-	}
-	if !engine.Info().LiveRestore {
-		return errors.Join(errLiveRestore, engine.Close())
-	}
-	return engine.Close()
-}
-
-const checkTime = 5 * time.Second
-
 // prepare brings back what an earlier agent left.
 func (a *agent) prepare() error {
 	boot, err := host.Root("/").BootID()
@@ -211,16 +141,16 @@ func (a *agent) prepare() error {
 	if seen.DiskTotal, _, err = host.Disk(info.RootDir); err != nil {
 		a.log.Warn("the size of the disk is not known", "error", err)
 	}
-	a.hello = &argosyv1.Hello{
+	a.hello.Store(&argosyv1.Hello{
 		BootId: boot, SessionId: rand.Text(), AgentVersion: a.cfg.Version, EngineVersion: info.Version,
 		Capacity: a.cfg.capacity(seen), Address: a.cfg.Address, SealingKey: a.cfg.SealingKey, ClusterId: a.cfg.ClusterID,
-	}
+	})
 	met, err := a.met()
 	if err != nil {
 		return err
 	}
 	a.sess = session.New(session.Config{
-		Servers: a.knownServers(), HTTP: a.cfg.HTTP, Scheme: a.cfg.Scheme, Hello: func() *argosyv1.Hello { return a.hello },
+		Servers: a.knownServers(), HTTP: a.cfg.HTTP, Scheme: a.cfg.Scheme, Hello: a.hello.Load,
 		Met: met, Outbox: a.db, Ears: a, Log: a.log,
 	})
 	a.diary.recorded = a.sess.Recorded
@@ -311,6 +241,14 @@ func (a *agent) run(ctx context.Context) error {
 			cancel(fmt.Errorf("serve images to the Engine: %w", err))
 		}
 	})
+	if a.unmet != nil {
+		a.x.Lose(a.unmet)
+		run(func(ctx context.Context) {
+			if err := a.meetLater(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
 	run(a.x.Run)
 	run(a.diary.run)
 	if a.net != nil {
@@ -326,7 +264,7 @@ func (a *agent) run(ctx context.Context) error {
 		run(a.sess.Run)
 		run(a.trim)
 		a.cfg.Ready()
-		a.log.Info("the agent watches over this machine", "machine", a.cfg.MachineID, "engine", a.engine.Info().Version, "cpus", a.hello.GetCapacity().GetCpuMilli(), "memory", a.hello.GetCapacity().GetMemory())
+		a.log.Info("the agent watches over this machine", "machine", a.cfg.MachineID, "engine", a.engine.Info().Version, "cpus", a.hello.Load().GetCapacity().GetCpuMilli(), "memory", a.hello.Load().GetCapacity().GetMemory())
 	case <-ctx.Done():
 	}
 	select {

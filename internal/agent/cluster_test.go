@@ -44,6 +44,7 @@ type leader struct {
 	transitions []*argosyv1.Transition
 	beats       int
 	usage       *argosyv1.UsageReport
+	trouble     string // of the Engine, as it was told last
 	holdAcks    bool
 	beat        time.Duration
 	faults      []string
@@ -179,6 +180,8 @@ func (l *leader) hear(session int, m *argosyv1.SessionRequest) {
 		}
 	case *argosyv1.SessionRequest_Usage:
 		l.usage = what.Usage
+	case *argosyv1.SessionRequest_Engine:
+		l.trouble = what.Engine.GetTrouble()
 	}
 }
 

@@ -344,8 +344,8 @@ func (e *Engine) resources(spec *argosyv1.ContainerSpec) container.Resources {
 	if milli := r.GetLimitCpuMilli(); milli > 0 {
 		// The Engine refuses less than a hundredth of a cpu, and more cpus than there are; the latter bind nothing anyway.
 		milli = max(milli, 10)
-		if e.info.CPUs > 0 {
-			milli = min(milli, int64(e.info.CPUs)*1000)
+		if cpus := e.Info().CPUs; cpus > 0 {
+			milli = min(milli, int64(cpus)*1000)
 		}
 		out.NanoCPUs = milli * 1e6
 	}

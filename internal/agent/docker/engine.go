@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
@@ -62,13 +63,13 @@ type Credential struct {
 type Engine struct {
 	cfg  Config
 	api  *client.Client
-	info Info
+	info atomic.Pointer[Info] // never nil
 
 	mu     sync.Mutex
 	images map[string]*pulling // by reference, in flight
 }
 
-// Info is what is known of an Engine since it was opened.
+// Info is what an Engine says of itself.
 type Info struct {
 	Version     string
 	APIVersion  string
@@ -88,8 +89,20 @@ const (
 	maxAnswer = 16 << 20
 )
 
-// Open connects to the Engine and asks it who it is.
+// Open returns an Engine that was asked what it is.
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
+	e, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.Meet(ctx); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// New returns an Engine that was not asked anything yet, and may not be there.
+func New(cfg Config) (*Engine, error) {
 	if cfg.ClusterID == "" {
 		return nil, fmt.Errorf("docker: no cluster id, so no container could be told from a stranger's")
 	}
@@ -117,17 +130,28 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("docker: %w", err)
 	}
 	e := &Engine{cfg: cfg, api: api, images: map[string]*pulling{}}
-	if e.info, err = e.ask(ctx); err != nil {
-		return nil, errors.Join(err, api.Close())
-	}
+	e.info.Store(&Info{})
 	return e, nil
 }
+
+// Meet asks the Engine what it is.
+func (e *Engine) Meet(ctx context.Context) error {
+	info, err := e.ask(ctx)
+	if err != nil {
+		return err
+	}
+	e.info.Store(&info)
+	return nil
+}
+
+// Recall says what the Engine was when it was met last, until it is met again.
+func (e *Engine) Recall(info Info) { e.info.Store(&info) }
 
 // Close lets go of the Engine's connections.
 func (e *Engine) Close() error { return e.api.Close() }
 
-// Info returns what the Engine said of itself when it was opened.
-func (e *Engine) Info() Info { return e.info }
+// Info returns what the Engine said of itself when it was met last, the zero Info if never.
+func (e *Engine) Info() Info { return *e.info.Load() }
 
 // API is the client itself, for rooms that make things of their own on the same Engine.
 func (e *Engine) API() *client.Client { return e.api }

@@ -479,3 +479,51 @@ func TestEngineThatHangsIsReportedSoon(t *testing.T) {
 		}
 	})
 }
+
+// TestEngineThatHangsFromTheStartIsReportedSoon: an executor has told of everything, as unknown, before its machine would
+// count as lost for its silence; at once if somebody knows already.
+func TestEngineThatHangsFromTheStartIsReportedSoon(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newTwin()
+			e.hung = true
+			var troubles []string
+			x := New(Config{Engine: e, Files: noFiles{}, Trouble: func(trouble string) { troubles = append(troubles, trouble) }})
+			s := &stage{x: x, e: e}
+			x.Assign(true, []*argosyv1.Assignment{replica(1, "good")}, nil)
+			x.Act()
+			limit := 5 * time.Second
+			if told {
+				x.Lose(errLost)
+				limit = 0
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				x.Run(ctx)
+			}()
+			time.Sleep(limit) // of the bubble
+			s.expect(t, 1, unknown)
+			select {
+			case <-x.Ready():
+			default:
+				t.Error("it is not ready, so nothing is told")
+			}
+			time.Sleep(time.Minute)
+			if len(troubles) != 1 || troubles[0] == "" || e.count("create") != 0 {
+				t.Errorf("told of the engine: %q; %d containers made", troubles, e.count("create"))
+			}
+			e.mu.Lock()
+			e.hung = false
+			e.mu.Unlock()
+			time.Sleep(10 * time.Second)
+			s.expect(t, 1, ready)
+			if len(troubles) != 2 || troubles[1] != "" {
+				t.Errorf("told of the engine that answers: %q", troubles)
+			}
+			cancel()
+			<-ended
+		})
+	}
+}

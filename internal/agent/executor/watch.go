@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/argosy-cluster/argosy/internal/agent/core"
@@ -14,6 +15,9 @@ const (
 	pingEvery   = 3 * time.Second
 	pingTime    = 6 * time.Second
 	rewatchMost = 5 * time.Second
+	// firstSight is how long an engine may take to show what runs before that is called unknown. Until then nothing is told
+	// at all, and a machine of which nothing is heard counts as lost before long.
+	firstSight = 4 * time.Second
 )
 
 // watch keeps what is known of the engine fresh: by its events, by a listing now and then, by asking whether it lives.
@@ -27,6 +31,8 @@ func (x *Executor) watch(ctx context.Context) {
 		defer x.steps.Done()
 		x.pings(ctx)
 	}()
+	late := time.AfterFunc(firstSight, x.unseen)
+	defer late.Stop()
 	delay := 100 * time.Millisecond
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -68,6 +74,24 @@ func (x *Executor) lose(err error) {
 	if x.giveUp != nil {
 		x.giveUp() // so that the next listing is not behind one that hangs
 	}
+	x.blind(err)
+}
+
+// Lose says that the engine is known not to answer, before it was asked here.
+func (x *Executor) Lose(err error) { x.lose(err) }
+
+// unseen gives up waiting for the first sight of what runs. What is asked meanwhile goes on.
+func (x *Executor) unseen() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.asked {
+		x.asked = true
+		x.blind(fmt.Errorf("it has not shown what runs within %s", firstSight))
+	}
+}
+
+// blind says that nobody knows what runs. The caller holds the lock.
+func (x *Executor) blind(err error) {
 	if !x.known && x.trouble != "" {
 		return
 	}
