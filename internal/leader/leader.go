@@ -91,8 +91,9 @@ type Leader struct {
 	watchers int
 }
 
-// reign is one term. Its fields but store and done are guarded by the leader's mutex.
+// reign is one term. Its fields but term and done are guarded by the leader's mutex.
 type reign struct {
+	term      int64 // guards its transactions
 	core      *core.Core
 	proposals []*proposal
 	wakes     map[*dispatcher.Session]chan struct{}
@@ -187,6 +188,31 @@ func (l *Leader) Read(f func(now time.Time, v *View)) error {
 	}
 	now := l.cfg.Now()
 	f(now, l.reign.core.View(now))
+	return nil
+}
+
+// confirmTime is how long a majority may take to confirm that this server leads. Without one it does not for long.
+const confirmTime = 2 * time.Second
+
+// Confirm returns nil once the store has said, with a majority and after Confirm was called, that the term is still on. What
+// Read shows after that is no older than the call, even in a process that stood still for minutes and does not know yet
+// that another leads: until the term was over nobody else wrote.
+func (l *Leader) Confirm(ctx context.Context) error {
+	l.mu.Lock()
+	r := l.reign
+	l.mu.Unlock()
+	if r == nil {
+		return ErrNotLeading
+	}
+	ctx, cancel := context.WithTimeout(ctx, confirmTime)
+	defer cancel()
+	snap, err := l.cfg.Store.Get(ctx, store.TermKey)
+	if err != nil {
+		return fmt.Errorf("confirming that this server leads: %w", err)
+	}
+	if len(snap.KVs) != 1 || snap.KVs[0].ModRevision != r.term {
+		return fmt.Errorf("%w: its term is over", ErrNotLeading)
+	}
 	return nil
 }
 

@@ -85,7 +85,7 @@ func (l *Leader) watch(ctx context.Context, from int64) <-chan watched {
 func (l *Leader) begin(ctx context.Context, term store.Leadership, snap store.Snapshot) {
 	cfg := core.Config{Term: term.Term, Number: term.Number, SealSecret: l.cfg.SealSecret, SealCredential: l.cfg.SealCredential,
 		Diff: l.cfg.Diff, Heard: l.inherit()}
-	r := &reign{core: core.New(l.cfg.Now(), cfg, snap), wakes: map[*dispatcher.Session]chan struct{}{}, done: ctx.Done()}
+	r := &reign{term: term.Term, core: core.New(l.cfg.Now(), cfg, snap), wakes: map[*dispatcher.Session]chan struct{}{}, done: ctx.Done()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reign = r

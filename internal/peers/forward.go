@@ -33,6 +33,9 @@ type Forwarder struct {
 	Transport http.RoundTripper
 	// Local reports whether this server leads and has its state.
 	Local func() bool
+	// Confirm returns nil once it is sure that this server led at some time since it was called. Local alone may not know yet
+	// that another does.
+	Confirm func(ctx context.Context) error
 	Next  http.Handler
 	Log   *slog.Logger
 	// Lacks reports whether a request for images is one that the leader has to answer.
@@ -55,7 +58,7 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/v2/") && !f.Local() && f.Lacks(r) {
 		m = method{where: atLeader, streams: r.Method != http.MethodGet && r.Method != http.MethodHead}
 	}
-	if m.where == here || f.Local() {
+	if m.where == here || f.leads(r.Context(), m) {
 		f.Next.ServeHTTP(w, r)
 		return
 	}
@@ -76,7 +79,7 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		changed := f.Guide.LeaderChanged()
 		again := false
 		switch addr := f.leader(); {
-		case f.Local():
+		case f.leads(ctx, m):
 			f.Next.ServeHTTP(w, body(r))
 			return
 		case addr != "":
@@ -102,6 +105,15 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-time.After(look):
 		}
 	}
+}
+
+// leads reports whether this server leads and may answer. What is asked of the leader is answered from its memory, so it
+// makes sure first; a stream of messages goes on, and breaks when it does not lead.
+func (f *Forwarder) leads(ctx context.Context, m method) bool {
+	if !f.Local() {
+		return false
+	}
+	return m.where != atLeader || m.streams || f.Confirm(ctx) == nil
 }
 
 func (f *Forwarder) why() string {

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -188,6 +189,23 @@ func TestForwarder(t *testing.T) {
 	if _, body := ask("b", connectv1.AgentServiceSessionProcedure, keyed); body != "here" {
 		t.Errorf("a session: %s", body)
 	}
+	confirmed := 0
+	f.Local, f.Confirm = func() bool { return true }, func(context.Context) error { return errNotLeading }
+	if code, body := ask("b", connectv1.AppServiceListAppsProcedure, keyed); code != 200 || !strings.HasPrefix(body, "answered ") {
+		t.Errorf("this server does not know yet that another leads: %d %s", code, body)
+	}
+	f.Confirm = func(context.Context) error { confirmed++; return nil }
+	if _, body := ask("b", connectv1.AppServiceListAppsProcedure, keyed); body != "here" {
+		t.Errorf("this server leads: %s", body)
+	}
+	if confirmed == 0 {
+		t.Error("it was not made sure who leads")
+	}
+	f.Confirm = func(context.Context) error { return errNotLeading }
+	if _, body := ask("b", connectv1.StreamServiceExecProcedure, keyed); body != "here" {
+		t.Errorf("a stream of messages: %s", body)
+	}
+	f.Local = func() bool { return false }
 	f.Patience = time.Millisecond
 	if code, body := ask("", connectv1.AppServiceListAppsProcedure, keyed); code != 503 || !strings.Contains(body, "no server leads") {
 		t.Errorf("without a leader: %d %s", code, body)

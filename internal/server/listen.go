@@ -86,7 +86,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("/v2/", authn.RequireHTTP(auth.AllowMachinesAndViewers, "images", images))
 	mux.Handle("/metrics", authn.RequireHTTP(auth.AllowMonitors, "reading metrics", s.metrics.Handler()))
 	return authn.Middleware(&peers.Forwarder{
-		Own: s.id, Book: s.book, Guide: s.base, Transport: s.transport, Local: s.leader.Leading, Next: withDeadlines(mux),
+		Own: s.id, Book: s.book, Guide: s.base, Transport: s.transport, Local: s.leader.Leading, Confirm: s.leader.Confirm, Next: withDeadlines(mux),
 		Log: s.log, Patience: leaderPatience, Lacks: s.lacks, Why: s.whyNobodyLeads,
 	})
 }

@@ -97,3 +97,31 @@ func BenchmarkStart(b *testing.B) {
 		m.Stop()
 	}
 }
+
+// BenchmarkConfirm reads the term as a leader does before it answers from its memory: with a majority of three members,
+// one request after another and 32 at once. The goal: two milliseconds.
+func BenchmarkConfirm(b *testing.B) {
+	members := threeMembers(b, b.Context()).members
+	s := etcd.New(members[awaitLeader(b, b.Context(), members)].Client())
+	if _, _, err := store.AcquireTerm(b.Context(), s, "s1", time.Now()); err != nil {
+		b.Fatal(err)
+	}
+	confirm := func() {
+		if _, err := s.Get(b.Context(), store.TermKey); err != nil {
+			b.Error(err)
+		}
+	}
+	b.Run("alone", func(b *testing.B) {
+		for b.Loop() {
+			confirm()
+		}
+	})
+	b.Run("32 at once", func(b *testing.B) {
+		b.SetParallelism(16)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				confirm()
+			}
+		})
+	})
+}

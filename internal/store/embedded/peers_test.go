@@ -17,7 +17,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/store/memory"
 )
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -27,7 +27,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func certify(t *testing.T, c *auth.Cluster, kind auth.Kind, id string) auth.Files {
+func certify(t testing.TB, c *auth.Cluster, kind auth.Kind, id string) auth.Files {
 	t.Helper()
 	key, csr, err := auth.NewKey()
 	if err != nil {
@@ -53,11 +53,15 @@ func certify(t *testing.T, c *auth.Cluster, kind auth.Kind, id string) auth.File
 	return files
 }
 
-// Three members with servers' certificates: what one writes the others read, the loss of the leader is survived by the
-// next, whose term deposes the first, and the loss of two is said.
-func TestThreeMembers(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+// trio is three members with servers' certificates.
+type trio struct {
+	members map[string]*embedded.Member
+	address map[string]string
+	cluster *auth.Cluster
+}
+
+func threeMembers(t testing.TB, ctx context.Context) trio {
+	t.Helper()
 	cluster, err := auth.Bootstrap(ctx, memory.New(), filepath.Join(t.TempDir(), "key"), nil, time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +97,16 @@ func TestThreeMembers(t *testing.T) {
 		t.Cleanup(r.m.Stop)
 		members[r.name] = r.m
 	}
+	return trio{members, initial, cluster}
+}
+
+// Three members: what one writes the others read, the loss of the leader is survived by the
+// next, whose term deposes the first, and the loss of two is said.
+func TestThreeMembers(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	three := threeMembers(t, ctx)
+	members := three.members
 	leader := awaitLeader(t, ctx, members)
 	s := etcd.New(members[leader].Client())
 	old, _, err := store.AcquireTerm(ctx, s, leader, time.Now())
@@ -109,7 +123,7 @@ func TestThreeMembers(t *testing.T) {
 			t.Fatalf("%s reads %+v, %v", n, snap, err)
 		}
 	}
-	refusesMachines(t, cluster, initial["s1"])
+	refusesMachines(t, three.cluster, three.address["s1"])
 
 	lost, err := members[leader].Await(ctx)
 	if err != nil {
@@ -143,7 +157,7 @@ func TestThreeMembers(t *testing.T) {
 	}
 }
 
-func awaitLeader(t *testing.T, ctx context.Context, members map[string]*embedded.Member) string {
+func awaitLeader(t testing.TB, ctx context.Context, members map[string]*embedded.Member) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
