@@ -39,7 +39,7 @@ func (l *Local) Down(ctx context.Context, opts DownOptions) error {
 	if err := l.removeMachines(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(l.removeVolumes(ctx), l.removeNetwork(ctx)); err != nil {
+	if err := errors.Join(l.removeVolumes(ctx), l.removeDisks(), l.removeNetwork(ctx)); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(l.socketDir()); err != nil {

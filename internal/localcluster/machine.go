@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +40,7 @@ func (l *Local) createOptions(number int, subnet netip.Prefix) client.ContainerC
 	labels := map[string]string{labelCluster: l.opts.Name, labelMachine: strconv.Itoa(number)}
 	var binds []string
 	for volume, at := range machineVolumes {
-		binds = append(binds, l.containerName(name)+"-"+volume+":"+at)
+		binds = append(binds, l.volumeSource(name, volume)+":"+at)
 	}
 	if number == 1 {
 		binds = append(binds, l.socketDir()+":/run/argosy")
@@ -127,10 +128,16 @@ func machinesOf(items []container.Summary) []Machine {
 func (l *Local) ensureMachine(ctx context.Context, number int, subnet netip.Prefix) error {
 	name := machineName(number)
 	id := l.containerName(name)
+	if err := l.ensureDisks(ctx, name); err != nil {
+		return fmt.Errorf("make the disks of machine %s: %w", name, err)
+	}
 	res, err := l.docker.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	switch {
 	case errdefs.IsNotFound(err):
 		for volume := range machineVolumes {
+			if filepath.IsAbs(l.volumeSource(name, volume)) {
+				continue // a disk
+			}
 			if err := l.ensureVolume(ctx, id+"-"+volume); err != nil {
 				return err
 			}

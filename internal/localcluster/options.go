@@ -50,6 +50,9 @@ type Options struct {
 	// Servers is how many machines run a server, m1 and those after it: 1, 3 or 5. 0 means as many as do, and 1 in a new
 	// cluster. None is ever taken away.
 	Servers int
+	// Disk is the size in bytes of the two disks that each machine gets: one for its Engine and one for what Argosy keeps, so
+	// that filling them fills nothing of the host's. They take only the space that is used. 0 means the host's disk.
+	Disk int64
 	// Mirror is the Debian mirror to build the machine image from. Empty means
 	// mmdebstrap's default.
 	Mirror string

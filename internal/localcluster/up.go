@@ -151,46 +151,6 @@ func List(ctx context.Context) ([]Cluster, error) {
 	return out, nil
 }
 
-// Kill ends a machine at once and with everything in it, as a power failure
-// does; only what the kernel had not yet written to disk is not lost.
-func (l *Local) Kill(ctx context.Context, machine string) error {
-	if _, err := l.docker.ContainerKill(ctx, l.containerName(machine), client.ContainerKillOptions{Signal: "SIGKILL"}); err != nil {
-		return fmt.Errorf("kill machine %s: %w", machine, err)
-	}
-	return nil
-}
-
-// Start boots a machine that was killed or stopped and waits until it has.
-func (l *Local) Start(ctx context.Context, machine string) error {
-	if _, err := l.docker.ContainerStart(ctx, l.containerName(machine), client.ContainerStartOptions{}); err != nil {
-		return fmt.Errorf("start machine %s: %w", machine, err)
-	}
-	return l.waitBoot(ctx, machine)
-}
-
-// cutRules drop all that the machine sends and receives on its network; what it
-// does inside goes on.
-const cutRules = `table inet localcluster_cut {
-	chain in { type filter hook prerouting priority -400; iifname "eth0" drop; }
-	chain out { type filter hook postrouting priority 400; oifname "eth0" drop; }
-}`
-
-// Cut takes a machine off the network without stopping anything on it. Cutting
-// it again changes nothing.
-func (l *Local) Cut(ctx context.Context, machine string) error {
-	if err := l.Heal(ctx, machine); err != nil {
-		return err
-	}
-	_, err := l.Exec(ctx, machine, "nft", cutRules)
-	return err
-}
-
-// Heal undoes Cut.
-func (l *Local) Heal(ctx context.Context, machine string) error {
-	_, err := l.Exec(ctx, machine, "sh", "-c", "! nft list table inet localcluster_cut >/dev/null 2>&1 || nft delete table inet localcluster_cut")
-	return err
-}
-
 // socketDir is /run/argosy of m1 as the host sees it: the server's socket is in
 // it. Secrets that an agent keeps there are on a tmpfs that it mounts within,
 // which the host does not see.

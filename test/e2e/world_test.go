@@ -71,7 +71,7 @@ func run(m *testing.M) (code int, err error) {
 	defer free()
 	begun := time.Now()
 	w.local, err = localcluster.New(localcluster.Options{
-		Name: *name, Binary: w.argosy,
+		Name: *name, Binary: w.argosy, Disk: robustDisk,
 		Progress: func(e localcluster.Event) {
 			if e.Took > 0 {
 				fmt.Printf("%7.1fs %3s %s (%.1fs)\n", time.Since(begun).Seconds(), e.Machine, e.Text, e.Took.Seconds())

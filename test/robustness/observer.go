@@ -24,6 +24,7 @@ type Observer struct {
 	mu      sync.Mutex
 	samples map[string][]Sample // by machine, in order
 	claims  []Claim
+	answers [][2]time.Time // when views were asked for and shown
 }
 
 // NewObserver has seen nothing.
@@ -76,18 +77,44 @@ func (o *Observer) Lies(slack time.Duration) (lies []string, judged int) {
 	return lies, judged
 }
 
-// Blind lists the claims of a replica on a machine that nobody could see between from and to, made later than limit after
-// from: by then it had to be unknown.
-func (o *Observer) Blind(machine string, from, to time.Time, limit time.Duration) (late []string) {
+// Answered takes in that a view was shown, whatever it claimed.
+func (o *Observer) Answered(asked, answered time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.answers = append(o.answers, [2]time.Time{asked, answered})
+}
+
+// Sight is what was claimed of a machine while nobody could see it.
+type Sight struct {
+	Late    []string      // claims that a replica is ready, at a time at which it had to be unknown
+	Longest time.Duration // how long after sight was lost the last claim was
+	Judged  bool          // ready replicas were claimed when sight was lost, and views were shown when they had to be unknown
+}
+
+// Blind judges the time between from and to, when nobody could see a machine: after limit what is on it has to be unknown.
+func (o *Observer) Blind(machine string, from, to time.Time, limit time.Duration) (s Sight) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	claimed := false
 	for _, c := range o.claims {
-		if c.Machine == machine && c.Asked.After(from.Add(limit)) && c.Answered.Before(to) {
-			late = append(late, fmt.Sprintf("%s was said to be ready on %s %s after it could be seen last", c.Replica, machine, c.Asked.Sub(from).Round(time.Millisecond)))
+		if c.Machine != machine || !c.Answered.Before(to) || c.Answered.Before(from.Add(-claimedLately)) {
+			continue
+		}
+		claimed = true
+		after := c.Asked.Sub(from)
+		s.Longest = max(s.Longest, after)
+		if after > limit {
+			s.Late = append(s.Late, fmt.Sprintf("%s was said to be ready on %s %s after it could be seen last", c.Replica, machine, after.Round(time.Millisecond)))
 		}
 	}
-	return late
+	for _, a := range o.answers {
+		s.Judged = s.Judged || claimed && a[0].After(from.Add(limit)) && a[1].Before(to)
+	}
+	return s
 }
+
+// claimedLately is how long before a machine is lost from sight a claim was made if there was anything to claim.
+const claimedLately = 5 * time.Second
 
 // Counts says how much was seen and said.
 func (o *Observer) Counts() (samples, claims int) {

@@ -87,13 +87,38 @@ func TestObserver(t *testing.T) {
 			t.Errorf("%s: %d judged, lies %q", c.name, judged, lies)
 		}
 	}
-	o := NewObserver()
-	o.Claimed(claim(10, 5))
-	o.Claimed(claim(25, 20))
-	if late := o.Blind("m1", at(5), at(40), 15*time.Second); len(late) != 1 {
-		t.Errorf("a machine that nobody saw for 20 s: %q", late)
-	}
-	if late := o.Blind("m1", at(5), at(20), 15*time.Second); len(late) != 0 {
-		t.Errorf("it was seen again by then: %q", late)
+}
+
+func TestSight(t *testing.T) {
+	begin := time.Unix(1000, 0)
+	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
+	for _, c := range []struct {
+		name    string
+		claims  []int // when m1's replica was said to be ready
+		answers []int // when a view was shown besides
+		to      int   // m1 is lost from sight at 5
+		late    int
+		longest int
+		judged  bool
+	}{
+		{"it became unknown in time", []int{3, 4, 10}, []int{21, 25, 30}, 40, 0, 5, true},
+		{"it was said too long", []int{4, 10, 25}, []int{30}, 40, 1, 20, true},
+		{"it was seen again by then", []int{4, 10, 25}, nil, 20, 0, 5, false},
+		{"nobody asked", []int{4}, nil, 40, 0, 0, false},
+		{"nothing was there", nil, []int{21, 25}, 40, 0, 0, false},
+	} {
+		o := NewObserver()
+		for _, s := range c.claims {
+			o.Claimed(Claim{"shop/web.1", "m1", at(s), at(s), 0})
+			o.Claimed(Claim{"shop/web.2", "m2", at(s + 20), at(s + 20), 0})
+			o.Answered(at(s), at(s))
+		}
+		for _, s := range c.answers {
+			o.Answered(at(s), at(s))
+		}
+		got := o.Blind("m1", at(5), at(c.to), 15*time.Second)
+		if len(got.Late) != c.late || got.Longest != time.Duration(c.longest)*time.Second || got.Judged != c.judged {
+			t.Errorf("%s: %+v", c.name, got)
+		}
 	}
 }

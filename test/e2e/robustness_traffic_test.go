@@ -1,0 +1,205 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
+	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/join"
+	"github.com/argosy-cluster/argosy/test/robustness"
+)
+
+// logIn makes a client for each server.
+func (r *robust) logIn() {
+	token, err := auth.ParseToken(strings.TrimSpace(argosy(r.t, "token", "create", "--user", "robust", "--role", "admin")), argosyv1.TokenPurpose_TOKEN_PURPOSE_USER)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	dir := r.t.TempDir()
+	if _, err := join.User(r.t.Context(), token, dir); err != nil {
+		r.t.Fatal(err)
+	}
+	cred, err := auth.Files{Dir: dir}.Load()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	verifier, err := cred.Verifier()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, m := range w.cluster.Machines {
+		transport := join.NewTransport(auth.ClientTLS(auth.NewSource(cred), verifier))
+		r.t.Cleanup(transport.CloseIdleConnections)
+		r.clients = append(r.clients, argosyv1connect.NewAppServiceClient(&http.Client{Transport: transport}, "https://"+m.Address.String()+":7400"))
+	}
+}
+
+func robustSpec(app string, count uint32) *argosyv1.AppSpec {
+	return &argosyv1.AppSpec{Name: app,
+		Containers: []*argosyv1.ContainerSpec{{Name: "web", Image: "argosy-example/apache:2.4",
+			Entrypoint: &argosyv1.Command{Args: []string{"sleep", "infinity"}}, Init: true,
+			Resources: &argosyv1.Resources{ReserveCpuMilli: 20, ReserveMemory: 16 << 20}}},
+		Stacks:  []*argosyv1.StackSpec{{Name: "web", Containers: []string{"web"}}},
+		Cluster: []*argosyv1.ClusterEntry{{Stack: "web", Count: count}},
+	}
+}
+
+// client asks for something twice a second, again and again until it knows how that ended.
+func (r *robust) client(ctx context.Context, n int, rng *rand.Rand) {
+	for ctx.Err() == nil {
+		r.quiet.RLock()
+		r.one(ctx, n, rng)
+		r.quiet.RUnlock()
+		r.pause(ctx, time.Duration(300+rng.IntN(400))*time.Millisecond)
+	}
+}
+
+// one asks for one thing.
+func (r *robust) one(ctx context.Context, n int, rng *rand.Rand) {
+	app := r.names[rng.IntN(len(r.names))]
+	kind := robustness.Read
+	switch p := rng.IntN(100); {
+	case p < 25:
+		kind = robustness.Scale
+	case p < 45:
+		kind = robustness.Apply
+	case p < 47 && app == r.names[0]: // the others live long enough to be looked at
+		kind = robustness.Delete
+	}
+	count := uint32(1 + rng.IntN(mostReplicas))
+	op := r.history.Begin(n, app, kind, count)
+	res := r.ask(ctx, n, op, rng)
+	if res.Outcome != robustness.Unknown {
+		r.history.End(op, res)
+	}
+}
+
+// ask asks one server, or after an error without an answer any other, under one idempotency key.
+func (r *robust) ask(ctx context.Context, n int, op *robustness.Operation, rng *rand.Rand) robustness.Result {
+	key := fmt.Sprintf("robust-%d-%d-%d", r.begun, n, rng.Uint64())
+	limit := time.Now().Add(45 * time.Second)
+	for at := n; ; at++ {
+		one, cancel := context.WithTimeout(ctx, 8*time.Second)
+		res, err := r.request(one, r.clients[at%len(r.clients)], op, key)
+		cancel()
+		switch connect.CodeOf(err) {
+		case connect.CodeNotFound:
+			return robustness.Result{Outcome: robustness.NotFound}
+		case connect.CodeFailedPrecondition:
+			return robustness.Result{Outcome: robustness.Deleting}
+		}
+		if err == nil {
+			return res
+		}
+		if code := connect.CodeOf(err); !slices.Contains([]connect.Code{connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeUnknown}, code) {
+			r.t.Errorf("%s of %s: %v", op.Kind, op.App, err)
+			return robustness.Result{Outcome: robustness.Unknown}
+		}
+		if ctx.Err() != nil || time.Now().After(limit) {
+			return robustness.Result{Outcome: robustness.Unknown}
+		}
+		r.pause(ctx, 200*time.Millisecond)
+	}
+}
+
+func (r *robust) request(ctx context.Context, c argosyv1connect.AppServiceClient, op *robustness.Operation, key string) (robustness.Result, error) {
+	switch op.Kind {
+	case robustness.Apply:
+		res, err := c.Apply(ctx, connect.NewRequest(&argosyv1.ApplyRequest{Spec: robustSpec(op.App, op.Count), IdempotencyKey: key}))
+		if err != nil {
+			return robustness.Result{}, err
+		}
+		return robustness.Result{Outcome: robustness.Done, Revision: res.Msg.App.Revision, Count: op.Count, Changed: res.Msg.Changed}, nil
+	case robustness.Scale:
+		res, err := c.Scale(ctx, connect.NewRequest(&argosyv1.ScaleRequest{App: op.App, Counts: map[string]uint32{"web": op.Count}, IdempotencyKey: key}))
+		if err != nil {
+			return robustness.Result{}, err
+		}
+		return robustness.Result{Outcome: robustness.Done, Revision: res.Msg.App.Revision, Count: op.Count, Changed: res.Msg.Changed}, nil
+	case robustness.Delete:
+		_, err := c.DeleteApp(ctx, connect.NewRequest(&argosyv1.DeleteAppRequest{App: op.App, Volumes: true, IdempotencyKey: key}))
+		return robustness.Result{Outcome: robustness.Done}, err
+	}
+	res, err := c.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{App: op.App}))
+	if err != nil {
+		return robustness.Result{}, err
+	}
+	out := robustness.Result{Outcome: robustness.Done, Revision: res.Msg.Status.App.Revision, Deleting: res.Msg.Status.App.Deleting}
+	for _, rev := range res.Msg.Revisions {
+		if rev.Number == out.Revision {
+			out.Count = rev.Spec.Cluster[0].Count
+		}
+	}
+	return out, nil
+}
+
+// look asks a machine's own Engine what runs there, again and again.
+func (r *robust) look(ctx context.Context, machine string) {
+	for ctx.Err() == nil {
+		one, cancel := context.WithTimeout(ctx, 5*time.Second)
+		begin := time.Now()
+		list, err := robustContainers(one, machine)
+		cancel()
+		if err == nil {
+			running := map[string]bool{}
+			for _, c := range list {
+				running[c.replica] = true
+			}
+			r.observer.Saw(machine, robustness.Sample{Begin: begin, End: time.Now(), Running: running})
+		}
+		r.pause(ctx, time.Second)
+	}
+}
+
+// container is one that runs.
+type container struct{ replica, id string }
+
+func robustContainers(ctx context.Context, machine string) (list []container, err error) {
+	out, err := w.local.Exec(ctx, machine, "docker", "ps", "--no-trunc", "--filter", "label=argosy.app",
+		"--format", `{{.Label "argosy.app"}}/{{.Label "argosy.stack"}}.{{.Label "argosy.number"}} {{.ID}}`)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(out)) {
+		if replica, id, ok := strings.Cut(strings.TrimSpace(line), " "); ok && strings.HasPrefix(replica, "robust") {
+			list = append(list, container{replica, id})
+		}
+	}
+	return list, nil
+}
+
+// claims asks the servers, one after another, what they say of the replicas.
+func (r *robust) claims(ctx context.Context) {
+	for n := 0; ctx.Err() == nil; n++ {
+		for _, app := range r.names {
+			one, cancel := context.WithTimeout(ctx, 3*time.Second)
+			asked := time.Now()
+			res, err := r.clients[n%len(r.clients)].ListReplicas(one, connect.NewRequest(&argosyv1.ListReplicasRequest{App: app}))
+			answered := time.Now()
+			cancel()
+			if err != nil {
+				continue
+			}
+			r.observer.Answered(asked, answered)
+			for _, s := range res.Msg.Replicas {
+				k := s.GetReplica().GetKey()
+				if s.State == argosyv1.ReplicaState_REPLICA_STATE_READY {
+					r.observer.Claimed(robustness.Claim{Replica: fmt.Sprintf("%s/%s.%d", k.App, k.Stack, k.Number), Machine: s.MachineName,
+						Asked: asked, Answered: answered, Age: s.GetAge().AsDuration()})
+				}
+			}
+		}
+		r.pause(ctx, 700*time.Millisecond)
+	}
+}
