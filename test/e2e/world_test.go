@@ -235,17 +235,21 @@ func ready(target string, n int) ([]*argosyv1.ReplicaStatus, error) {
 // when limit has passed.
 func eventually(t *testing.T, limit time.Duration, what string, f func() error) {
 	t.Helper()
+	took, err := await(limit, f)
+	if err != nil {
+		t.Fatalf("%s: not so after %s: %v", what, limit, err)
+	}
+	t.Logf("%s after %.1f s", what, took.Seconds())
+}
+
+// await asks until f returns nil, and returns f's last error when limit has passed.
+func await(limit time.Duration, f func() error) (took time.Duration, err error) {
 	begun := time.Now()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := f()
-		if err == nil {
-			t.Logf("%s after %.1f s", what, time.Since(begun).Seconds())
-			return
-		}
-		if time.Since(begun) > limit {
-			t.Fatalf("%s: not so after %s: %v", what, limit, err)
+		if err = f(); err == nil || time.Since(begun) > limit {
+			return time.Since(begun), err
 		}
 		<-tick.C
 	}

@@ -40,8 +40,10 @@ func said(err error) string {
 }
 
 var (
-	portTaken   = pattern.New(`(?i)(?:bind for|listen (?:tcp|udp)\S*) (?:\S*?):(\d+)[: ].*(?:already (?:allocated|in use))`)
-	noNetwork   = pattern.New(`(?i)network \S+ not found|endpoint with name .* already exists|could not find network|failed to get network`)
+	portTaken = pattern.New(`(?i)(?:bind for|listen (?:tcp|udp)\S*) (?:\S*?):(\d+)[: ].*(?:already (?:allocated|in use))`)
+	noNetwork = pattern.New(`(?i)network \S+ not found|endpoint with name .* already exists|could not find network|failed to get network`)
+	// remains are what containerd keeps of a start that it died in: nobody clears it away, and it is in the container's way.
+	remains     = pattern.New(`(?i)failed to start shim: mkdir \S+: file exists|(?:task|container with id) \S+ already exists`)
 	notThere    = pattern.New(`(?i)executable file not found|no such file or directory: unknown|permission denied: unknown`)
 	missingBind = pattern.New(`(?i)bind source path does not exist: (\S+)`)
 )
@@ -64,7 +66,7 @@ func fault(what string, err error) error {
 		f.Kind = core.FaultNoImage
 	case missingBind.MatchString(text):
 		f.Message = "the path " + missingBind.FindStringSubmatch(text)[1] + " does not exist on this machine"
-	case what == "start" && noNetwork.MatchString(text):
+	case what == "start" && (noNetwork.MatchString(text) || remains.MatchString(text)):
 		f.Kind = core.FaultBroken
 	case what == "start" && notThere.MatchString(text):
 		f.Message = "its command cannot be run: " + text
