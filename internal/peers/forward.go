@@ -36,8 +36,8 @@ type Forwarder struct {
 	// Confirm returns nil once it is sure that this server led at some time since it was called. Local alone may not know yet
 	// that another does.
 	Confirm func(ctx context.Context) error
-	Next  http.Handler
-	Log   *slog.Logger
+	Next    http.Handler
+	Log     *slog.Logger
 	// Lacks reports whether a request for images is one that the leader has to answer.
 	Lacks func(r *http.Request) bool
 	// Why says what keeps anybody from leading, where that is known, and is empty otherwise. May be nil.

@@ -367,6 +367,7 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 		return err
 	}
 	secure, local := s.httpServers()
+	gaveUp := make(chan error, 1)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ignoreDone(ctx, s.leader.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.directory.Run(ctx)) })
@@ -386,7 +387,9 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	g.Go(func() error {
 		select {
 		case err := <-failed:
-			return fmt.Errorf("the store failed: %w", err)
+			err = fmt.Errorf("the store failed: %w", err)
+			gaveUp <- err
+			return err
 		case <-ctx.Done():
 			return nil
 		}
@@ -406,8 +409,28 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 		return nil
 	})
 	g.Go(func() error { return ignoreDone(ctx, s.register(ctx)) })
-	return g.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- g.Wait() }()
+	return outcome(ended, gaveUp)
 }
+
+// outcome waits until a server has ended. One whose store gave up ends soon, whatever still waits for the store: that may
+// never answer, and never say so.
+func outcome(ended, gaveUp <-chan error) error {
+	select {
+	case err := <-ended:
+		return err
+	case err := <-gaveUp:
+		select {
+		case <-ended:
+		case <-time.After(gaveUpTime):
+		}
+		return err
+	}
+}
+
+// gaveUpTime is how long what a server does may take to end when its store gave up.
+const gaveUpTime = 3 * time.Second
 
 // shutdownTime is how long requests may take to end. Streams of machines never end by themselves.
 const shutdownTime = time.Second

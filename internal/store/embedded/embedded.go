@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -58,6 +59,7 @@ type Member struct {
 	quota   int64
 	failed  chan error
 	ended   chan struct{} // closed by Stop
+	gaveUp  atomic.Bool   // fail was called
 	stop    sync.Once
 }
 
@@ -230,6 +232,7 @@ func (m *Member) Client() *clientv3.Client { return m.client }
 func (m *Member) Failed() <-chan error { return m.failed }
 
 func (m *Member) fail(err error) {
+	m.gaveUp.Store(true)
 	select {
 	case m.failed <- err:
 	default:
@@ -240,15 +243,30 @@ func (m *Member) fail(err error) {
 func (m *Member) Stop() {
 	m.stop.Do(func() {
 		close(m.ended)
-		if m.client != nil {
-			_ = m.client.Close() // only says that its own context is over
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if m.client != nil {
+				_ = m.client.Close() // only says that its own context is over
+			}
+			if m.etcd != nil {
+				m.etcd.Close()
+			}
+			m.release()
+		}()
+		var limit <-chan time.Time
+		if m.gaveUp.Load() {
+			limit = time.After(gaveUpTime)
 		}
-		if m.etcd != nil {
-			m.etcd.Close()
+		select {
+		case <-done:
+		case <-limit:
 		}
-		m.release()
 	})
 }
+
+// gaveUpTime is how long Stop waits for a store that gave up. What etcd was at may hold its locks for ever.
+const gaveUpTime = 3 * time.Second
 
 // Leading says whether this member leads raft now. That alone permits nothing: see [store.Txn].
 func (m *Member) Leading() bool {
