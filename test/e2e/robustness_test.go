@@ -73,7 +73,8 @@ func TestRobustness(t *testing.T) {
 	for n := range robustApps {
 		r.names = append(r.names, fmt.Sprintf("robust%d", n+1))
 	}
-	t.Cleanup(func() { r.cleanUp() })
+	r.cleanUp() // what a run that was broken off left
+	t.Cleanup(r.cleanUp)
 	r.logIn()
 
 	for _, app := range r.names[1:] {
@@ -266,8 +267,14 @@ func appendLine(path, line string) error {
 func (r *robust) cleanUp() {
 	mend(context.Background())
 	for _, app := range r.names {
-		if res := w.run(nil, "delete", app, "--volumes", "--yes", "--wait", "--timeout", "60s"); res.code != 0 && !strings.Contains(res.err, "no app") {
-			r.t.Errorf("cleaning up: %s", res)
+		_, err := await(robustPatience, func() error {
+			if res := w.run(nil, "delete", app, "--volumes", "--yes", "--wait", "--timeout", "60s"); res.code != 0 && !strings.Contains(res.err, "no app") {
+				return errors.New(res.String())
+			}
+			return nil
+		})
+		if err != nil {
+			r.t.Errorf("cleaning up: %v", err)
 		}
 	}
 }

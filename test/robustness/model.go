@@ -158,22 +158,34 @@ func Linearizable(ops []Operation, limit time.Duration) error {
 	case porcupine.Unknown:
 		return fmt.Errorf("%d operations could not be judged within %s", len(list), limit)
 	}
-	for _, part := range info.PartialLinearizationsOperations() {
-		longest := slices.MaxFunc(part, func(a, b []porcupine.Operation) int { return len(a) - len(b) })
+	var names []string // in the order of the parts
+	for _, op := range list {
+		if name := op.Input.(Operation).App; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for i, part := range info.PartialLinearizationsOperations() {
+		var longest []porcupine.Operation
+		for _, p := range part {
+			if len(p) > len(longest) {
+				longest = p
+			}
+		}
 		in := map[string]bool{}
 		for _, op := range longest {
 			in[fmt.Sprint(op.ClientId, op.Call)] = true
 		}
-		if len(longest) == 0 {
-			continue
-		}
-		name := longest[0].Input.(Operation).App
 		for _, op := range list {
-			if o := op.Input.(Operation); o.App == name && o.Result.Outcome != Unknown && !in[fmt.Sprint(op.ClientId, op.Call)] {
-				return fmt.Errorf("not linearizable: after %d operations, the last of them %s (from %s to %s), no order explains %s (client %d, from %s to %s)",
-					len(longest), longest[len(longest)-1].Input, time.Duration(longest[len(longest)-1].Call), time.Duration(longest[len(longest)-1].Return),
-					o, o.Client, o.Call, o.Return)
+			o := op.Input.(Operation)
+			if o.App != names[i] || o.Result.Outcome == Unknown || in[fmt.Sprint(op.ClientId, op.Call)] {
+				continue
 			}
+			if len(longest) == 0 {
+				return fmt.Errorf("not linearizable from the start: no order explains %s (client %d, from %s to %s)", o, o.Client, o.Call, o.Return)
+			}
+			return fmt.Errorf("not linearizable: after %d operations, the last of them %s (from %s to %s), no order explains %s (client %d, from %s to %s)",
+				len(longest), longest[len(longest)-1].Input, time.Duration(longest[len(longest)-1].Call), time.Duration(longest[len(longest)-1].Return),
+				o, o.Client, o.Call, o.Return)
 		}
 	}
 	return fmt.Errorf("%d operations are not linearizable", len(list))

@@ -41,6 +41,7 @@ func TestLinearizable(t *testing.T) {
 			op(0, Apply, 3, 0, 1, rev(1, 3, true)), op(0, Scale, 5, 2, 3, unknown), op(1, Read, 0, 4, 5, rev(2, 5, false)), op(1, Read, 0, 6, 7, rev(1, 3, false))}, true},
 		{"deleted without anybody", []Operation{
 			op(0, Apply, 3, 0, 1, rev(1, 3, true)), op(1, Read, 0, 2, 3, Result{Outcome: NotFound})}, true},
+		{"it was there before", []Operation{op(0, Read, 0, 0, 1, rev(3, 2, false))}, true},
 		{"a read from the past", []Operation{
 			op(0, Apply, 3, 0, 1, rev(1, 3, true)), op(0, Delete, 0, 2, 3, Result{Outcome: Done}), op(1, Read, 0, 4, 5, rev(1, 3, false))}, true},
 	} {
