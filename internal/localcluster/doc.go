@@ -24,8 +24,9 @@
 //
 // The image holds no argosy, so a new build costs a copy, not a build. The
 // Engine's labels are the only record of what exists: List and Down work from
-// them. The one thing written elsewhere is which Engine processes were started
-// by hand, so that the last Down can end exactly those.
+// them. Two things are elsewhere: which Engine processes were started by hand,
+// so that the last Down can end exactly those, and the disks of machines that
+// have some of their own (Options.Disk), files below /var/lib/argosy-local.
 //
 // Every machine lives in a cgroup namespace of its own, so that systemd and the
 // inner Engine see their own subtree as the root, with cgroup v1 and v2 alike,
