@@ -10,6 +10,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
+	"github.com/argosy-cluster/argosy/internal/protocol"
 	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
@@ -103,7 +104,7 @@ func (a *agent) Asked(ctx context.Context, server string, _ argosyv1connect.Agen
 	if w.GetLogs() != nil || w.GetExec() != nil {
 		hc = apart(a.cfg.HTTP)
 	}
-	a.desk.Do(ctx, argosyv1connect.NewAgentServiceClient(hc, a.cfg.Scheme+"://"+server), w)
+	a.desk.Do(ctx, argosyv1connect.NewAgentServiceClient(hc, a.cfg.Scheme+"://"+server, protocol.Client(a.cfg.Version)), w)
 }
 
 // apart is a client with connections of its own. HTTP/2 bounds what a server has not read yet for a connection as a whole: a

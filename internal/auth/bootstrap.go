@@ -39,8 +39,8 @@ func NewID() (string, error) {
 
 // Bootstrap loads the cluster from the store, decrypting its keys with the servers' key file. In an empty store it makes
 // the cluster first: its id, keys and CA, the generation, and the key file where there is none. Settings hold for a new
-// cluster only, whose id it chooses. Of several servers that start at once, one makes the cluster and all get the same.
-func Bootstrap(ctx context.Context, s store.Store, keyFile string, settings *argosyv1.ClusterSettings, now time.Time) (*Cluster, error) {
+// cluster only, whose id it chooses; born is what else such a store has from the beginning. Of several servers that start at once, one makes the cluster and all get the same.
+func Bootstrap(ctx context.Context, s store.Store, keyFile string, settings *argosyv1.ClusterSettings, now time.Time, born ...store.Op) (*Cluster, error) {
 	for {
 		snap, err := s.Get(ctx, store.ClusterKey)
 		if err != nil {
@@ -49,7 +49,7 @@ func Bootstrap(ctx context.Context, s store.Store, keyFile string, settings *arg
 		if len(snap.KVs) == 1 {
 			return LoadCluster(snap.KVs[0].Value, keyFile)
 		}
-		err = createCluster(ctx, s, keyFile, settings, now)
+		err = createCluster(ctx, s, keyFile, settings, now, born)
 		var conflict *store.ConflictError
 		if err != nil && !errors.As(err, &conflict) {
 			return nil, err
@@ -58,7 +58,7 @@ func Bootstrap(ctx context.Context, s store.Store, keyFile string, settings *arg
 	}
 }
 
-func createCluster(ctx context.Context, s store.Store, keyFile string, settings *argosyv1.ClusterSettings, now time.Time) error {
+func createCluster(ctx context.Context, s store.Store, keyFile string, settings *argosyv1.ClusterSettings, now time.Time, born []store.Op) error {
 	id, err := NewID()
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func createCluster(ctx context.Context, s store.Store, keyFile string, settings 
 	}
 	_, err = s.Commit(ctx, store.Txn{
 		If:  []store.Compare{{Key: store.ClusterKey}, {Key: store.GenerationKey}},
-		Ops: []store.Op{cluster, generation},
+		Ops: append([]store.Op{cluster, generation}, born...),
 	})
 	if err != nil {
 		return fmt.Errorf("writing the cluster: %w", err)

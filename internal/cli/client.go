@@ -13,6 +13,8 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
+	"github.com/argosy-cluster/argosy/internal/protocol"
+	"github.com/argosy-cluster/argosy/internal/version"
 )
 
 // defaultSocket is where a server on this machine listens for its administrator.
@@ -37,7 +39,7 @@ type connection struct {
 }
 
 func newConnection(hc *http.Client, base, where string, options ...connect.ClientOption) *connection {
-	again := connect.WithClientOptions(append(options, connect.WithInterceptors(retrying(), midway{}))...)
+	again := connect.WithClientOptions(append(options, protocol.Client(version.Version), connect.WithInterceptors(retrying(), midway{}))...)
 	return &connection{
 		apps:     argosyv1connect.NewAppServiceClient(hc, base, again),
 		machines: argosyv1connect.NewMachineServiceClient(hc, base, again),

@@ -19,6 +19,8 @@ import (
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/join"
+	"github.com/argosy-cluster/argosy/internal/protocol"
+	"github.com/argosy-cluster/argosy/internal/version"
 )
 
 // leaving is one run of `argosy leave`.
@@ -113,7 +115,7 @@ func (l *leaving) open() error {
 func (l *leaving) anyServer(ask func(c argosyv1connect.AgentServiceClient) error) error {
 	err := errors.New("no server is known")
 	for _, server := range l.member.Servers {
-		err = ask(argosyv1connect.NewAgentServiceClient(l.http, "https://"+server))
+		err = ask(argosyv1connect.NewAgentServiceClient(l.http, "https://"+server, protocol.Client(version.Version)))
 		if c := connect.CodeOf(err); err == nil || c != connect.CodeUnavailable && c != connect.CodeDeadlineExceeded {
 			return err
 		}

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,7 +80,7 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 	if err := a.show(res.Msg, t, names); err != nil || a.output != "table" {
 		return err
 	}
-	for _, n := range notes {
+	for _, n := range append(notes, upgradeNotes(res.Msg)...) {
 		a.note("%s", n)
 	}
 	switch {
@@ -94,6 +96,35 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 		a.note("The loss of %d more is survived.", res.Msg.Spare)
 	}
 	return nil
+}
+
+// upgradeNotes say that an upgrade is under way, and what is left of it.
+func upgradeNotes(r *argosyv1.ListServersResponse) (out []string) {
+	versions := map[string][]string{}
+	for _, s := range r.Servers {
+		if v := s.GetHealth().GetVersion(); v != "" {
+			versions[v] = append(versions[v], s.Name)
+		}
+	}
+	if len(versions) > 1 {
+		var each []string
+		for _, v := range slices.Sorted(maps.Keys(versions)) {
+			each = append(each, strings.Join(versions[v], ", ")+": "+oneLine(v))
+		}
+		out = append(out, "Servers are of different versions ("+strings.Join(each, "; ")+"), which work together while they are upgraded.")
+	}
+	if r.LayoutMessage != "" {
+		out = append(out, oneLine(upper(r.LayoutMessage))+".")
+	}
+	return out
+}
+
+// upper begins a sentence.
+func upper(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 // nearlyFull is the part of a store's quota, in percent, from which people are told.

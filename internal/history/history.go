@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/filelayout"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
@@ -60,6 +61,9 @@ func open(path string, kept int) (*DB, error) {
 		return nil, fmt.Errorf("opening the history %s: %w", path, err)
 	}
 	err = b.Update(func(tx *bbolt.Tx) error {
+		if err := layouts().Settle(tx); err != nil {
+			return err
+		}
 		for _, name := range [][]byte{allBucket, indexBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
@@ -72,6 +76,9 @@ func open(path string, kept int) (*DB, error) {
 	}
 	return &DB{bolt: b, kept: kept, subscribers: map[chan struct{}]struct{}{}}, nil
 }
+
+// layouts are those of the file. A step is appended when what is in it changes its shape.
+func layouts() filelayout.Known { return filelayout.Known{What: "the history"} }
 
 // Close ends the use of the database.
 func (db *DB) Close() error { return db.bolt.Close() }

@@ -22,6 +22,8 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/protocol"
+	"github.com/argosy-cluster/argosy/internal/version"
 )
 
 // Membership is what a machine or a user knows about its cluster, beside its certificate.
@@ -139,7 +141,7 @@ func spend(ctx context.Context, token auth.Token, dir string, request func(csr [
 	var failures []error
 	for _, server := range token.Servers {
 		hc := &http.Client{Transport: NewTransport(auth.PinnedTLS(token))}
-		res, err := argosyv1connect.NewJoinServiceClient(hc, "https://"+server).Join(ctx, connect.NewRequest(request(csr, text)))
+		res, err := argosyv1connect.NewJoinServiceClient(hc, "https://"+server, protocol.Client(version.Version)).Join(ctx, connect.NewRequest(request(csr, text)))
 		hc.CloseIdleConnections()
 		if err == nil && token.Purpose == argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER {
 			return res.Msg, nil, nil // servers make their certificates themselves

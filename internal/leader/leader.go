@@ -54,6 +54,8 @@ type Config struct {
 	// taken, so that this server knows the ages of its machines if it leads next, and a session goes on as the leader's.
 	// Nil turns machines away meanwhile.
 	Greet func(machine string) *argosyv1.Welcome
+	// Prepare is called at the beginning of each term, before the state is read; when it fails, so does the term. May be nil.
+	Prepare func(ctx context.Context, term int64) error
 	// Stored is the number up to which every server has history in its own database (history.DB.Last); what the store
 	// holds beyond that and beyond some thousands more is deleted from it. Nil keeps everything. It must not block.
 	Stored func() uint64
@@ -79,6 +81,8 @@ func (noMeter) Committed(time.Duration, int, string) {}
 type Leader struct {
 	cfg  Config
 	poke chan struct{}
+	// renew receives when the term under way is to be followed by another of this server's.
+	renew chan struct{}
 
 	mu sync.Mutex
 	// reign is the term under way, nil when this server does not lead or has not its state yet.
@@ -115,7 +119,7 @@ func New(c Config) *Leader {
 	if c.Meter == nil {
 		c.Meter = noMeter{}
 	}
-	return &Leader{cfg: c, poke: make(chan struct{}, 1), subs: map[*Subscription]struct{}{}, begun: make(chan struct{}),
+	return &Leader{cfg: c, poke: make(chan struct{}, 1), renew: make(chan struct{}, 1), subs: map[*Subscription]struct{}{}, begun: make(chan struct{}),
 		heard: heard{last: map[string]time.Time{}, sessions: map[string]int{}}}
 }
 
@@ -268,6 +272,14 @@ func (l *Leader) Explain(key *argosyv1.ReplicaKey) (out *argosyv1.ExplainRespons
 		return nil, readErr
 	}
 	return out, err
+}
+
+// Renew ends the term under way, if there is one. The next begins at once, from the store.
+func (l *Leader) Renew() {
+	select {
+	case l.renew <- struct{}{}:
+	default:
+	}
 }
 
 // nudge wakes the loop.

@@ -18,6 +18,15 @@ const commitTimeout = 10 * time.Second
 func (l *Leader) lead(ctx context.Context, term store.Leadership) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	select {
+	case <-l.renew: // this is the next
+	default:
+	}
+	if l.cfg.Prepare != nil {
+		if err := l.cfg.Prepare(ctx, term.Term); err != nil {
+			return fmt.Errorf("preparing the term: %w", err)
+		}
+	}
 	snap, err := l.cfg.Store.List(ctx, store.Root)
 	if err != nil {
 		return fmt.Errorf("reading the cluster's state: %w", err)
@@ -40,6 +49,8 @@ func (l *Leader) lead(ctx context.Context, term store.Leadership) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-l.poke:
+		case <-l.renew:
+			return fmt.Errorf("%w: it begins another term", store.ErrDeposed)
 		case <-timer.C:
 		case w := <-watch:
 			if w.err != nil {

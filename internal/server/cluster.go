@@ -11,7 +11,6 @@ import (
 	"github.com/argosy-cluster/argosy/internal/history"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/state"
-	"github.com/argosy-cluster/argosy/internal/version"
 )
 
 // clusterService answers argosy.v1.ClusterService; tokens are in tokens.go.
@@ -21,7 +20,7 @@ type clusterService struct{ *Server }
 // the cluster is wants to hear that more than an error.
 func (s clusterService) GetCluster(context.Context, *connect.Request[argosyv1.GetClusterRequest]) (*connect.Response[argosyv1.GetClusterResponse], error) {
 	space := s.base.Space()
-	res := &argosyv1.GetClusterResponse{Version: version.Version, StoreSize: space.Size, StoreQuota: space.Quota, StoreFull: space.Full}
+	res := &argosyv1.GetClusterResponse{Version: s.cfg.version, StoreSize: space.Size, StoreQuota: space.Quota, StoreFull: space.Full}
 	if !s.leader.Leading() {
 		res.Settings, res.Servers = s.cluster.Settings(), s.cfg.Advertise
 		return connect.NewResponse(res), nil

@@ -21,6 +21,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/image/registry"
 	"github.com/argosy-cluster/argosy/internal/peers"
+	"github.com/argosy-cluster/argosy/internal/protocol"
 )
 
 const (
@@ -69,7 +70,7 @@ func (s *Server) handler() http.Handler {
 	authn := auth.NewAuthenticator(s.cluster.Verifier(), s.directory)
 	authn.Seen(s.seen)
 	authn.Announce(s.cluster)
-	opts := []connect.HandlerOption{connect.WithInterceptors(s.metrics.Interceptor(), authn.Interceptor(), tracer{s.tracer}), connect.WithReadMaxBytes(maxMessage), connect.WithRecover(s.recovered),
+	opts := []connect.HandlerOption{connect.WithInterceptors(s.metrics.Interceptor(), protocol.Server(s.cfg.version), authn.Interceptor(), tracer{s.tracer}), connect.WithReadMaxBytes(maxMessage), connect.WithRecover(s.recovered),
 		connect.WithCompression("gzip", newGunzip, newGzip), connect.WithCompressMinBytes(compressFrom),
 		connect.WithConditionalHandlerOptions(asItIs)}
 	mux := http.NewServeMux()

@@ -18,6 +18,8 @@ import (
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
 	"github.com/argosy-cluster/argosy/internal/store/etcd"
+	"github.com/argosy-cluster/argosy/internal/store/migration"
+	"github.com/argosy-cluster/argosy/internal/version"
 )
 
 // Recovered is what a recovery found.
@@ -82,6 +84,13 @@ func nextGeneration(number uint64, now time.Time) uint64 {
 func takeOver(ctx context.Context, s store.Store, id, cause string, now time.Time) (*Recovered, error) {
 	snap, err := s.Get(ctx, store.ClusterKey, store.GenerationKey)
 	if err != nil {
+		return nil, err
+	}
+	layout, _, err := migration.Read(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if err := migration.Own().Check(layout, version.Version); err != nil {
 		return nil, err
 	}
 	r := &Recovered{Server: id}

@@ -38,6 +38,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
 	"github.com/argosy-cluster/argosy/internal/store/etcd"
 	"github.com/argosy-cluster/argosy/internal/store/external"
+	"github.com/argosy-cluster/argosy/internal/store/migration"
 	"github.com/argosy-cluster/argosy/internal/tracing"
 	"github.com/argosy-cluster/argosy/internal/version"
 )
@@ -75,6 +76,9 @@ type Config struct {
 
 	// made is when a cluster that is made now was made, zero for now: tests have old ones.
 	made time.Time
+	// layouts and version are this release's own where they are not set: tests have others.
+	layouts migration.Known
+	version string
 	// opened, when not nil, is called with the server before it serves: tests change what nobody else may.
 	opened func(*Server)
 }
@@ -121,6 +125,7 @@ type Server struct {
 	tracer      *tracing.Tracer
 	scheduleSet chan struct{} // receives when the schedule of backups changed
 	reopen      chan struct{} // receives when the store has to be opened for other servers
+	migrated    atomic.Pointer[layoutChange]
 }
 
 // Run runs a server until ctx is done or it can no longer work. It stops nothing that machines run.
@@ -166,6 +171,9 @@ func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 	if s.store = etcd.New(s.base.Client()); s.external != nil {
 		s.store = etcd.NewRemote(s.base.Client())
 	}
+	if err := s.checkLayout(ctx); err != nil {
+		return err
+	}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -175,6 +183,7 @@ func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 	s.leader = leader.New(leader.Config{
 		Meter: s.metrics,
 		Store: s.store, Election: s.base, ServerID: id, Log: cfg.Log, Diff: manifest.Diff, Stored: s.stored, Greet: s.greet,
+		Prepare:    s.prepare,
 		SealSecret: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) { return s.seal(auth.KindSecret, m, sec) },
 		SealCredential: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) {
 			return s.seal(auth.KindRegistry, m, sec)
@@ -228,6 +237,7 @@ func (c Config) complete() (Config, error) {
 	if err := c.External.Check(); err != nil {
 		return c, err
 	}
+	c.completeLayouts()
 	if c.Settings == nil {
 		c.Settings = DefaultSettings()
 	}
@@ -309,7 +319,11 @@ func serverID(path string) (string, error) {
 
 // open makes or loads what the server keeps beside the store.
 func (s *Server) open(ctx context.Context) (err error) {
-	if s.cluster, err = auth.Bootstrap(ctx, s.store, s.keyFile(), s.cfg.Settings, s.cfg.born()); err != nil {
+	born, err := s.cfg.layouts.Born(s.cfg.version, s.cfg.born())
+	if err != nil {
+		return err
+	}
+	if s.cluster, err = auth.Bootstrap(ctx, s.store, s.keyFile(), s.cfg.Settings, s.cfg.born(), born...); err != nil {
 		return err
 	}
 	if err := s.keepCluster(); err != nil {
@@ -376,6 +390,7 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	g.Go(func() error { return s.followCluster(ctx) })
 	g.Go(func() error { return s.keepCertificates(ctx) })
 	g.Go(func() error { return s.keepAuthority(ctx) })
+	g.Go(func() error { return s.keepLayout(ctx) })
 	g.Go(func() error { return ignoreDone(ctx, s.keepImageNames(ctx)) })
 	g.Go(func() error { return s.tendStore(ctx) })
 	g.Go(func() error { return s.keepExternal(ctx) })
@@ -461,7 +476,8 @@ func ignoreClosed(err error) error {
 
 // register says where this server is, and then that it is ready.
 func (s *Server) register(ctx context.Context) error {
-	own := &argosyv1.EnterRequest{Name: s.cfg.Name, Addresses: s.cfg.Advertise, Version: version.Version}
+	own := &argosyv1.EnterRequest{Name: s.cfg.Name, Addresses: s.cfg.Advertise, Version: s.cfg.version,
+		OldestLayout: s.cfg.layouts.Oldest, NewestLayout: s.cfg.layouts.Newest()}
 	if s.shared() {
 		own.PeerAddress = s.cfg.PeerAdvertise
 	}

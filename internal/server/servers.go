@@ -19,9 +19,9 @@ import (
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/protocol"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
-	"github.com/argosy-cluster/argosy/internal/version"
 )
 
 // serverService answers argosy.v1.ServerService.
@@ -29,7 +29,7 @@ type serverService struct{ *Server }
 
 // ask is the service of another server, by the address that it is reached at.
 func (s *Server) askServer(addr string) argosyv1connect.ServerServiceClient {
-	return argosyv1connect.NewServerServiceClient(&http.Client{Transport: s.transport}, "https://"+addr)
+	return argosyv1connect.NewServerServiceClient(&http.Client{Transport: s.transport}, "https://"+addr, protocol.Client(s.cfg.version))
 }
 
 // announce tells the leader where this server is.
@@ -54,6 +54,9 @@ func (s serverService) Enter(ctx context.Context, r *connect.Request[argosyv1.En
 // enter takes note of where a server is and makes it a member of the store.
 func (s *Server) enter(ctx context.Context, id string, r *argosyv1.EnterRequest) (*argosyv1.EnterResponse, error) {
 	if err := checkServer(r); err != nil {
+		return nil, err
+	}
+	if err := s.mayWork(ctx, r); err != nil {
 		return nil, err
 	}
 	if r.PeerAddress != "" && id != s.id {
@@ -200,6 +203,7 @@ func (s serverService) ListServers(ctx context.Context, _ *connect.Request[argos
 		res.Servers = append(res.Servers, s.serverStatus(srv, members, health[srv.Id], applied))
 	}
 	slices.SortFunc(res.Servers, func(a, b *argosyv1.ServerStatus) int { return naturalCompare(a.Name, b.Name) })
+	res.Layout, res.LayoutMessage = s.layoutStatus(ctx)
 	if need := voters/2 + 1; s.member != nil {
 		res.Spare = uint32(max(0, well-need))
 	} else {
@@ -216,7 +220,7 @@ func (s *Server) servers() []*storev1.Server {
 			return list
 		}
 	}
-	return append(list, &storev1.Server{Id: s.id, Name: s.cfg.Name, Addresses: s.cfg.Advertise, Version: version.Version})
+	return append(list, &storev1.Server{Id: s.id, Name: s.cfg.Name, Addresses: s.cfg.Advertise, Version: s.cfg.version})
 }
 
 func (s *Server) serverStatus(srv *storev1.Server, members map[string]embedded.Info, p probe, leaderApplied uint64) *argosyv1.ServerStatus {
@@ -337,7 +341,7 @@ func (s *Server) health() *argosyv1.ServerHealth {
 	last, _ := s.history.Last() // one that cannot be read has none
 	space := s.base.Space()
 	return &argosyv1.ServerHealth{StoreInUse: space.InUse, StoreQuota: space.Quota, StoreFull: space.Full,
-		Id: s.id, Version: version.Version, Applied: s.base.Applied(), StoreSize: space.Size,
+		Id: s.id, Version: s.cfg.version, OldestLayout: s.cfg.layouts.Oldest, NewestLayout: s.cfg.layouts.Newest(), Applied: s.base.Applied(), StoreSize: space.Size,
 		Leader: s.base.Leader(), History: last, Machines: uint32(s.leader.Machines()),
 		Trusts: s.cluster.Trusts(), StoreTrusts: s.trustsOfStore()}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/join"
+	"github.com/argosy-cluster/argosy/internal/protocol"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
 )
@@ -159,7 +160,8 @@ func (s *Server) enterFresh(ctx context.Context) (map[string]string, error) {
 	defer cancel()
 	transport := s.toServers()
 	defer transport.CloseIdleConnections()
-	req := &argosyv1.EnterRequest{Name: s.cfg.Name, Addresses: s.cfg.Advertise, PeerAddress: s.cfg.PeerAdvertise, Fresh: true}
+	req := &argosyv1.EnterRequest{Name: s.cfg.Name, Addresses: s.cfg.Advertise, PeerAddress: s.cfg.PeerAdvertise, Fresh: true,
+		Version: s.cfg.version, OldestLayout: s.cfg.layouts.Oldest, NewestLayout: s.cfg.layouts.Newest()}
 	said := ""
 	for {
 		var failures []error
@@ -167,7 +169,7 @@ func (s *Server) enterFresh(ctx context.Context) (map[string]string, error) {
 			if slices.Contains(s.cfg.Advertise, addr) {
 				continue
 			}
-			res, err := argosyv1connect.NewServerServiceClient(&http.Client{Transport: transport}, "https://"+addr).Enter(ctx, connect.NewRequest(req))
+			res, err := argosyv1connect.NewServerServiceClient(&http.Client{Transport: transport}, "https://"+addr, protocol.Client(s.cfg.version)).Enter(ctx, connect.NewRequest(req))
 			if err == nil {
 				return res.Msg.Members, nil
 			}

@@ -23,7 +23,8 @@ import (
 type several struct {
 	t       *testing.T
 	servers []*cluster
-	made    time.Time // when the cluster was made; zero for now
+	made    time.Time     // when the cluster was made; zero for now
+	change  func(*Config) // of servers that are started from now on; may be nil
 }
 
 func freePort(t testing.TB) string {
@@ -56,6 +57,14 @@ func threeSince(t *testing.T, made time.Time) *several {
 
 func (s *several) start(dir, name string) *cluster {
 	s.t.Helper()
+	c := own(s.t, dir, s.config(dir, name))
+	s.servers = append(s.servers, c)
+	return c
+}
+
+// config is that of a server in a directory, which keeps the port of its store.
+func (s *several) config(dir, name string) func(*Config) {
+	s.t.Helper()
 	peer := freePort(s.t)
 	if b, err := os.ReadFile(filepath.Join(dir, "peer")); err == nil {
 		peer = string(b)
@@ -67,9 +76,12 @@ func (s *several) start(dir, name string) *cluster {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	c := own(s.t, dir, func(c *Config) { c.Name, c.PeerListen, c.PeerAdvertise, c.made = name, ":"+port, peer, s.made })
-	s.servers = append(s.servers, c)
-	return c
+	return func(c *Config) {
+		c.Name, c.PeerListen, c.PeerAdvertise, c.made = name, ":"+port, peer, s.made
+		if s.change != nil {
+			s.change(c)
+		}
+	}
 }
 
 // join has a new server enter.

@@ -10,7 +10,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 )
 
-// Root is the prefix of every key. The number is the version of the layout.
+// Root is the prefix of every key. What is below it is laid out as [LayoutKey] says; the number never changes.
 const Root = "/argosy/1/"
 
 // ElectionKey is below which the servers of a cluster stand for election, where the store is an external etcd. It is no part
@@ -22,6 +22,7 @@ const (
 	ClusterKey    = Root + "cluster"         // storev1.Cluster
 	GenerationKey = Root + "generation"      // storev1.Generation
 	TermKey       = Root + "term"            // storev1.Term
+	LayoutKey     = Root + "layout"          // storev1.Layout
 	ScheduleKey   = Root + "backup/schedule" // argosyv1.BackupSchedule
 	BackupKey     = Root + "backup/state"    // argosyv1.BackupState
 )

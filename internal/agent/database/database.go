@@ -12,6 +12,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/argosy-cluster/argosy/internal/filelayout"
 )
 
 // DB is an agent's database. Its methods may be called at the same time.
@@ -88,6 +90,9 @@ func open(path string) (d *DB, err error) {
 	}()
 	d = &DB{db: db, maxOutbox: defaultMaxOutbox}
 	err = db.Update(func(tx *bolt.Tx) error {
+		if err := layouts().Settle(tx); err != nil {
+			return err
+		}
 		for _, b := range buckets {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
@@ -103,6 +108,9 @@ func open(path string) (d *DB, err error) {
 	}
 	return d, nil
 }
+
+// layouts are those of the file. A step is appended when what is in it changes its shape.
+func layouts() filelayout.Known { return filelayout.Known{What: "the agent's database"} }
 
 // readable reads everything once, so that damage shows now and not in the middle of the work.
 func (d *DB) readable() error {

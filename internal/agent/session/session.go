@@ -15,6 +15,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/protocol"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -257,7 +258,7 @@ const (
 
 // keep holds a session with one server, over and over.
 func (c *Client) keep(ctx context.Context, server string) {
-	client := argosyv1connect.NewAgentServiceClient(c.cfg.HTTP, c.cfg.Scheme+"://"+server)
+	client := argosyv1connect.NewAgentServiceClient(c.cfg.HTTP, c.cfg.Scheme+"://"+server, protocol.Client(c.cfg.Hello().GetAgentVersion()))
 	delay, quiet := reconnectFirst, false
 	for ctx.Err() == nil {
 		s := newStream(c, server, client)

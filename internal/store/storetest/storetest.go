@@ -53,6 +53,8 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"Unavailable", testUnavailable},
 		{"ConcurrentCounters", testConcurrentCounters},
 		{"ConcurrentTerms", testConcurrentTerms},
+		{"Migration", testMigration},
+		{"MigrationDeposed", testMigrationDeposed},
 		{"Model", testModel},
 	}
 	for _, p := range parts {
