@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/client"
@@ -103,15 +104,21 @@ func (l *Local) Heal(ctx context.Context, machine string) error {
 const full = "/localcluster-full"
 
 // Fill leaves no room at all on the file system of a machine's directory. It
-// refuses where that is not the machine's own: see Options.Disk.
+// refuses where that is not a disk of the machine's own: see Options.Disk.
 func (l *Local) Fill(ctx context.Context, machine, dir string) error {
 	if l.opts.Disk <= 0 {
 		return errors.New("the machines have no disks of their own, so filling one would fill the host's")
 	}
-	// The large part at once, and then what is left, to the last block.
-	_, err := l.Exec(ctx, machine, "sh", "-c", `fallocate -l $(($(stat -f -c '%a * %S' "$1") - (16 << 20))) "$1$2"
+	// A machine that was made without has the host's disk there, which is larger. Else the large part at once, and then what is
+	// left, to the last block.
+	_, err := l.Exec(ctx, machine, "sh", "-c", `size=$(($(stat -f -c '%b * %S' "$1")))
+		if test $size -gt "$3"; then
+			echo "$1 has $size bytes, so it is no disk of $3 bytes of this machine's own" >&2
+			exit 1
+		fi
+		fallocate -l $(($(stat -f -c '%a * %S' "$1") - (16 << 20))) "$1$2"
 		dd if=/dev/zero bs=4k of="$1$2.rest" 2>/dev/null
-		test "$(stat -f -c %a "$1")" -lt 16`, "sh", dir, full)
+		test "$(stat -f -c %a "$1")" -lt 16`, "sh", dir, full, strconv.FormatInt(l.opts.Disk, 10))
 	return err
 }
 

@@ -234,3 +234,41 @@ func TestPollKeepsTheCause(t *testing.T) {
 		}
 	})
 }
+
+func TestLossRules(t *testing.T) {
+	peer := netip.MustParseAddr("172.30.0.12")
+	in, out := `chain prerouting { type filter hook prerouting priority -400; iifname "eth0"`, `chain postrouting { type filter hook postrouting priority 400; oifname "eth0"`
+	for _, tc := range []struct {
+		loss Loss
+		want []string // what follows on the device, of each chain
+	}{
+		{Loss{}, nil},
+		{Loss{In: true, Out: true}, []string{in + " drop;", out + " drop;"}},
+		{Loss{In: true}, []string{in + " drop;"}},
+		{Loss{Out: true, Percent: 30}, []string{out + " numgen random mod 100 < 30 drop;"}},
+		{Loss{In: true, Out: true, Peer: peer}, []string{in + " ip saddr 172.30.0.12 drop;", out + " ip daddr 172.30.0.12 drop;"}},
+	} {
+		text := tc.loss.rules()
+		if n := strings.Count(text, "chain "); n != len(tc.want) {
+			t.Errorf("%+v: %d chains, want %d:\n%s", tc.loss, n, len(tc.want), text)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%+v: %q is not in\n%s", tc.loss, want, text)
+			}
+		}
+	}
+}
+
+// A machine's disk is the source of its volume where it has one, and is unknown to the Engine.
+func TestVolumeSource(t *testing.T) {
+	with, without := &Local{opts: Options{Name: "x", Disk: 1 << 30}}, &Local{opts: Options{Name: "x"}}
+	if got := with.volumeSource("m1", "docker"); got != "/var/lib/argosy-local/x/m1-docker" {
+		t.Errorf("with a disk: %s", got)
+	}
+	for _, got := range []string{with.volumeSource("m1", "containerd"), without.volumeSource("m1", "docker")} {
+		if strings.Contains(got, "/") {
+			t.Errorf("without a disk: %s", got)
+		}
+	}
+}
