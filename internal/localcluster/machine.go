@@ -170,10 +170,14 @@ func (l *Local) ensureVolume(ctx context.Context, name string) error {
 	return nil
 }
 
+// bootTime is how long a machine may take to boot. It takes a few seconds, and
+// minutes on a host that has much else to do.
+const bootTime = 3 * time.Minute
+
 // waitBoot returns when systemd has started what it starts at boot and the
 // inner Engine answers.
 func (l *Local) waitBoot(ctx context.Context, machine string) error {
-	return poll(ctx, 60*time.Second, func(ctx context.Context) error {
+	return poll(ctx, bootTime, func(ctx context.Context) error {
 		res, err := l.docker.ContainerInspect(ctx, l.containerName(machine), client.ContainerInspectOptions{})
 		if err != nil {
 			return err
