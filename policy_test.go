@@ -146,6 +146,7 @@ var only = map[string][]string{
 	module + "internal/lsp":            {"internal/cli"},
 	module + "internal/server":         {"internal/node"},
 	module + "internal/agent/docker":   {"internal/agent"},
+	module + "internal/agent/systemd":  {"internal/agent"},
 	module + "internal/leader/core":    {"internal/leader", "internal/sim"},
 	"github.com/distribution/":         {"internal/reference"}, // whose tests compare with it
 	"github.com/spf13/cobra":           {"internal/cli"},

@@ -22,6 +22,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/agent/files"
 	"github.com/argosy-cluster/argosy/internal/agent/host"
 	"github.com/argosy-cluster/argosy/internal/agent/session"
+	"github.com/argosy-cluster/argosy/internal/agent/systemd"
 	"github.com/argosy-cluster/argosy/internal/agent/work"
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/image/relay"
@@ -121,7 +122,9 @@ func (a *agent) prepare() error {
 		return err
 	}
 	a.diary = newJournal(a.db, a.cfg.MachineID, a.log, last)
+	units, systemdVersion := a.units()
 	a.x = executor.New(executor.Config{
+		Units:  units,
 		Engine: a.engine, Files: a.files, Changed: a.changed, Used: a.used, Trouble: a.engineTrouble, Log: a.log, Memory: core.Memory{Members: memory},
 		Did: a.did,
 	})
@@ -142,7 +145,7 @@ func (a *agent) prepare() error {
 		a.log.Warn("the size of the disk is not known", "error", err)
 	}
 	a.hello.Store(&argosyv1.Hello{
-		BootId: boot, SessionId: rand.Text(), AgentVersion: a.cfg.Version, EngineVersion: info.Version,
+		BootId: boot, SessionId: rand.Text(), AgentVersion: a.cfg.Version, EngineVersion: info.Version, SystemdVersion: systemdVersion,
 		Capacity: a.cfg.capacity(seen), Address: a.cfg.Address, SealingKey: a.cfg.SealingKey, ClusterId: a.cfg.ClusterID,
 	})
 	met, err := a.met()
@@ -155,6 +158,20 @@ func (a *agent) prepare() error {
 	})
 	a.diary.recorded = a.sess.Recorded
 	return nil
+}
+
+// units is what runs this machine's units, and the version of its systemd; nil where there is none.
+func (a *agent) units() (executor.Units, string) {
+	if !systemd.AtHand() {
+		return nil, ""
+	}
+	bus := systemd.Connect()
+	version, err := bus.Version(context.Background())
+	if err != nil {
+		a.log.Error("units cannot be run on this machine", "error", err)
+		return nil, ""
+	}
+	return systemd.New(systemd.Config{ClusterID: a.cfg.ClusterID, Bus: bus, Log: a.log}), version
 }
 
 func (a *agent) prepareNetwork() error {

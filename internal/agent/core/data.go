@@ -117,6 +117,8 @@ type Container struct {
 	Ports        []*argosyv1.PublishedPort
 	ImageID      string
 	PID          int
+	// Unit is what systemd shows where the member is a unit; nil for a container.
+	Unit *Unit
 }
 
 // Alive says whether a process of the container may exist.
@@ -147,6 +149,10 @@ type Seen struct {
 	// Trouble says why Known is false, in a sentence; it may be empty.
 	Trouble    string
 	Containers []Container
+	// UnitsUnknown is true until systemd has been asked for the machine's units, and again while it does not answer;
+	// UnitsTrouble says why. A machine without systemd has none, which is known.
+	UnitsUnknown bool
+	UnitsTrouble string
 }
 
 // StepKind is what is to be done.
@@ -182,8 +188,10 @@ type Step struct {
 	MemberID
 	// Assignment is the one that wants the step; nil when the step settles what nobody wants.
 	Assignment *argosyv1.Assignment
-	// Spec is the member's; nil for Clean and where nobody knows it.
+	// Spec is the member's; nil for Clean, for units and where nobody knows it.
 	Spec *argosyv1.ContainerSpec
+	// Unit is the member's where it is a unit; nil otherwise.
+	Unit *argosyv1.Unit
 	// Definition of Spec.
 	Definition string
 	// ContainerID for Start, Stop and Remove.

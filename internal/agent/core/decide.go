@@ -12,11 +12,11 @@ import (
 // Decide returns the next step of every member that has one, in the order of keys and members. A member that can do
 // nothing now gets a Wait with the reason; one that is as wanted gets nothing.
 func Decide(now time.Time, wanted []*argosyv1.Assignment, seen Seen, mem Memory) []Step {
-	if !seen.Known {
-		return nil
-	}
 	var steps []Step
 	for _, g := range gather(wanted, seen, &mem) {
+		if _, blind := g.blind(seen); blind {
+			continue
+		}
 		for _, r := range g.replicas {
 			steps = append(steps, r.decide(now)...)
 		}
@@ -82,7 +82,7 @@ func (r *replica) clean(now time.Time) Step {
 }
 
 func (m *member) step() Step {
-	return Step{MemberID: m.id, Assignment: m.r.a, Spec: m.spec, Definition: m.def}
+	return Step{MemberID: m.id, Assignment: m.r.a, Spec: m.spec, Unit: m.unit, Definition: m.def}
 }
 
 func (s Step) wait(at time.Time, reason string) Step {
@@ -144,6 +144,9 @@ func (m *member) unwantedBecause() string {
 
 // make moves a member without a container towards having one.
 func (m *member) make(s Step, why string) Step {
+	if m.unit != nil {
+		return m.makeUnit(s, why)
+	}
 	if missing := m.missingSecrets(); missing != "" {
 		return s.wait(time.Time{}, missing)
 	}
@@ -197,7 +200,8 @@ func (m *member) stopsAfter() string {
 	blockers := func(x *member) []string {
 		var names []string
 		for _, o := range m.r.members {
-			if o != x && leaving(o) && slices.Contains(o.after(), x.id.Member) {
+			first := slices.Contains(o.after(), x.id.Member) || x.isUnit() && !o.isUnit()
+			if o != x && leaving(o) && first {
 				names = append(names, o.id.Member)
 			}
 		}
@@ -212,10 +216,13 @@ func (m *member) stopsAfter() string {
 
 // start starts a container that never ran, once everything is there.
 func (m *member) start(s Step) Step {
+	if m.unit.GetNotStarted() {
+		return Step{}
+	}
 	if w := m.obstacle(); w != "" {
 		return s.wait(time.Time{}, w)
 	}
-	if m.mem.Prepared != preparation(m.r.a, m.spec) {
+	if m.unit == nil && m.mem.Prepared != preparation(m.r.a, m.spec) {
 		return s.do(Prepare, "needs its volumes and files")
 	}
 	s.ContainerID = m.c.ContainerID
@@ -224,6 +231,9 @@ func (m *member) start(s Step) Step {
 
 // keep watches a running container.
 func (m *member) keep(s Step) Step {
+	if m.unit != nil {
+		return m.keepUnit(s)
+	}
 	if m.missingSecrets() == "" && m.mem.Prepared != preparation(m.r.a, m.spec) {
 		return s.do(Prepare, "its files may have changed")
 	}
@@ -236,6 +246,9 @@ func (m *member) keep(s Step) Step {
 
 // restart decides about a container that ended.
 func (m *member) restart(s Step, now time.Time) Step {
+	if m.unit != nil {
+		return m.restartUnit(s, now)
+	}
 	s.ContainerID = m.c.ContainerID
 	recreated := m.recreatedSince()
 	verdict, attempt, at := m.afterExit(now)
@@ -283,6 +296,12 @@ func (m *member) afterExit(now time.Time) (v verdict, attempt int, at time.Time)
 		}
 	}
 	again := true
+	if m.unit != nil {
+		if v := m.unitVerdict(); v != restartLater {
+			return v, 0, time.Time{}
+		}
+		mode = argosyv1.RestartMode_RESTART_MODE_ALWAYS
+	}
 	switch mode {
 	case argosyv1.RestartMode_RESTART_MODE_NO:
 		again = false
@@ -308,6 +327,8 @@ func (m *member) afterExit(now time.Time) (v verdict, attempt int, at time.Time)
 // ended says in words how a container's last life ended.
 func (m *member) ended() string {
 	switch {
+	case m.c.Unit != nil:
+		return m.endedUnit()
 	case m.c.OOMKilled:
 		return "was killed because it reached its memory limit"
 	case m.c.Error != "" && m.c.StartedAt.IsZero():

@@ -27,8 +27,10 @@ type replica struct {
 
 // member is a member of an incarnation, wanted or found.
 type member struct {
-	id   MemberID
-	spec *argosyv1.ContainerSpec // nil when not wanted
+	id MemberID
+	// Of a member that is wanted one of these is there; of any other, neither.
+	spec *argosyv1.ContainerSpec
+	unit *argosyv1.Unit
 	def  string
 	// ending is the spec of a member that is not wanted any more, as far as one is known: how it is to be stopped.
 	ending *argosyv1.ContainerSpec
@@ -101,26 +103,33 @@ func newestFirst(a, b Container) int {
 // fill makes the members of r out of its assignment and of the containers found, by member.
 func (r *replica) fill(found map[string][]*Container, mem *Memory) {
 	known := map[string]bool{}
-	add := func(name string, spec *argosyv1.ContainerSpec) {
+	add := func(name string, spec *argosyv1.ContainerSpec, unit *argosyv1.Unit) {
 		if known[name] {
 			return
 		}
 		known[name] = true
 		id := MemberID{r.id, name}
-		m := &member{id: id, spec: spec, mem: mem.Member(id), r: r}
-		if spec != nil {
+		m := &member{id: id, spec: spec, unit: unit, mem: mem.Member(id), r: r}
+		switch {
+		case spec != nil:
 			m.def = definition.Of(spec, r.a.GetConfigs())
+		case unit != nil:
+			m.def = definition.OfUnit(unit)
 		}
 		m.choose(found[name])
+		m.c = settled(m.c, m.mem)
 		r.members = append(r.members, m)
 	}
 	if r.a.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
 		for _, spec := range r.a.GetContainers() {
-			add(spec.GetName(), spec)
+			add(spec.GetName(), spec, nil)
+		}
+		for _, u := range r.a.GetUnits() {
+			add(u.GetName(), nil, u)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(found)) {
-		add(name, nil)
+		add(name, nil, nil)
 	}
 	for _, m := range r.members {
 		for _, spec := range r.a.GetContainers() {
@@ -136,7 +145,7 @@ func (m *member) choose(found []*Container) {
 		switch {
 		case m.c == nil:
 			m.c = c
-		case m.spec != nil && m.current(c) && !m.current(m.c):
+		case m.wanted() && m.current(c) && !m.current(m.c):
 			m.extra = append(m.extra, m.c)
 			m.c = c
 		default:
@@ -147,10 +156,10 @@ func (m *member) choose(found []*Container) {
 
 // current says whether c is as wanted and can be used.
 func (m *member) current(c *Container) bool {
-	return c != nil && m.spec != nil && c.Definition == m.def && c.Restart == m.r.a.GetRestart() && c.ContainerID != m.mem.Broken
+	return c != nil && m.wanted() && c.Definition == m.def && c.Restart == m.r.a.GetRestart() && c.ContainerID != m.mem.Broken
 }
 
-func (m *member) wanted() bool { return m.spec != nil }
+func (m *member) wanted() bool { return m.spec != nil || m.unit != nil }
 
 // grace is how long the member has to stop; negative means what its container was created with.
 func (m *member) grace() time.Duration {

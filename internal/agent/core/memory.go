@@ -128,6 +128,10 @@ func (mm *MemberMemory) succeeded(s Step) {
 		if s.Attempt > 0 {
 			mm.Restarts++
 		}
+	case Stop:
+		if s.Unit.GetNotStarted() {
+			mm.ContainerID = "" // it is as if nobody had started it
+		}
 	case Clean:
 		mm.Cleaned = true
 	}

@@ -16,7 +16,8 @@ func Observe(now time.Time, wanted []*argosyv1.Assignment, seen Seen, mem Memory
 	var all []*argosyv1.ReplicaObservation
 	for _, g := range gather(wanted, seen, &mem) {
 		for _, r := range g.replicas {
-			o := r.observe(seen)
+			trouble, blind := g.blind(seen)
+			o := r.observe(trouble, blind)
 			o.ObservedAt = timestamppb.New(now)
 			all = append(all, o)
 		}
@@ -34,16 +35,13 @@ func Same(a, b *argosyv1.ReplicaObservation) bool {
 	return proto.Equal(a, b)
 }
 
-func (r *replica) observe(seen Seen) *argosyv1.ReplicaObservation {
+func (r *replica) observe(trouble string, blind bool) *argosyv1.ReplicaObservation {
 	o := &argosyv1.ReplicaObservation{
 		Key: r.id.Key.Proto(), AppUid: r.id.AppUID, Incarnation: r.id.Incarnation,
 		Revision: r.a.GetRevision(), Restart: r.a.GetRestart(),
 	}
-	if !seen.Known {
-		o.Message = seen.Trouble
-		if o.Message == "" {
-			o.Message = "the container engine has not been asked yet"
-		}
+	if blind {
+		o.Message = trouble
 		o.Revision, o.Restart = 0, 0
 		return o
 	}
@@ -85,7 +83,8 @@ func (r *replica) sum(members []*argosyv1.MemberObservation) (argosyv1.ReplicaSt
 		n[m.GetState()]++
 	}
 	up := n[argosyv1.MemberState_MEMBER_STATE_RUNNING]
-	done := n[argosyv1.MemberState_MEMBER_STATE_COMPLETED]
+	// A unit that is only loaded is as it is to be.
+	done := n[argosyv1.MemberState_MEMBER_STATE_COMPLETED] + r.loaded(members)
 	bad := n[argosyv1.MemberState_MEMBER_STATE_FAILED] + n[argosyv1.MemberState_MEMBER_STATE_BACKOFF] + n[argosyv1.MemberState_MEMBER_STATE_UNHEALTHY]
 	switch {
 	case len(members) > 0 && up+done == len(members) && up > 0:
@@ -98,6 +97,17 @@ func (r *replica) sum(members []*argosyv1.MemberObservation) (argosyv1.ReplicaSt
 		return argosyv1.ReplicaState_REPLICA_STATE_FAILED, firstMessage(members, "")
 	}
 	return argosyv1.ReplicaState_REPLICA_STATE_STARTING, firstMessage(members, "")
+}
+
+// loaded counts the members that are units, are not to be started and do not run.
+func (r *replica) loaded(members []*argosyv1.MemberObservation) int {
+	n := 0
+	for _, m := range members {
+		if m.GetState() == argosyv1.MemberState_MEMBER_STATE_CREATED && r.member(m.GetName()).unit.GetNotStarted() {
+			n++
+		}
+	}
+	return n
 }
 
 // severity orders what members complain of: the cause before those that only wait for it.
@@ -128,6 +138,7 @@ func (m *member) observe() *argosyv1.MemberObservation {
 	} else {
 		o.ContainerId, o.Definition, o.ImageId, o.ExitCode = m.c.ContainerID, m.c.Definition, m.c.ImageID, int32(m.c.ExitCode)
 		o.State, since, o.Message = m.observeContainer()
+		o.Unit = m.c.Unit.observation(m.c.PID)
 		if m.c.State == Running {
 			o.Address, o.Ports = m.c.Address, m.c.Ports
 		}
@@ -170,6 +181,9 @@ func (m *member) observeNothing() (argosyv1.MemberState, time.Time, string) {
 	case Prepare:
 		return argosyv1.MemberState_MEMBER_STATE_WAITING, m.mem.Since, "its volumes and files are being made"
 	case Create:
+		if m.unit != nil {
+			return argosyv1.MemberState_MEMBER_STATE_WAITING, m.mem.Since, "its file is being written"
+		}
 		return argosyv1.MemberState_MEMBER_STATE_WAITING, m.mem.Since, "its container is being created"
 	}
 	return argosyv1.MemberState_MEMBER_STATE_WAITING, time.Time{}, m.missingSecrets()
@@ -179,6 +193,9 @@ func (m *member) observeContainer() (argosyv1.MemberState, time.Time, string) {
 	c := m.c
 	if m.mem.Doing == Start {
 		return argosyv1.MemberState_MEMBER_STATE_STARTING, m.mem.Since, "being started"
+	}
+	if m.unit != nil && c.Unit != nil {
+		return m.observeUnit()
 	}
 	switch c.State {
 	case Created:
@@ -215,6 +232,9 @@ func (m *member) observeExit() (argosyv1.MemberState, time.Time, string) {
 		return argosyv1.MemberState_MEMBER_STATE_COMPLETED, m.c.FinishedAt, ""
 	case failed:
 		message := m.ended() + " and its restart policy leaves it so"
+		if m.unit != nil {
+			message = m.ended() + " and its file says Restart=no"
+		}
 		if n := m.spec.GetRestart().GetMaxAttempts(); n > 0 {
 			message = fmt.Sprintf("%s and was started again %d times already, as its restart policy allows", m.ended(), n)
 		}

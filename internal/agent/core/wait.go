@@ -42,12 +42,15 @@ func (m *member) obstacle() string {
 			}
 		}
 	}
+	if m.unit != nil {
+		return m.unitObstacle()
+	}
 	for _, d := range m.spec.GetDependsOn() {
 		if w := m.awaits(d); w != "" {
 			return w
 		}
 	}
-	return ""
+	return m.unitsFirst()
 }
 
 // awaits says what m still waits for from one dependency.
@@ -83,7 +86,7 @@ func (m *member) awaits(d *argosyv1.Dependency) string {
 	case argosyv1.Condition_CONDITION_COMPLETED:
 		met, waiting = o.c.State == Exited && o.c.ExitCode == 0 && !o.c.StartedAt.IsZero(), "to complete"
 	default:
-		met, waiting = o.c.State == Running, "to start"
+		met, waiting = o.c.State == Running && (o.unit == nil || o.c.Health == Healthy), "to start"
 		// A task that already ended well did start.
 		met = met || o.c.State == Exited && o.c.ExitCode == 0 && over != ""
 	}

@@ -12,6 +12,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/docker"
+	"github.com/argosy-cluster/argosy/internal/agent/systemd"
 )
 
 // Engine is what the executor needs of a container engine; docker.Engine is one.
@@ -33,6 +34,19 @@ type Engine interface {
 	RemoveVolumes(ctx context.Context, k core.Key) error
 }
 
+// Units is what the executor needs of systemd; systemd.Manager is one.
+type Units interface {
+	// Glance, Look and Watch are as those of the Engine; a unit's id is that of its file.
+	Glance(ctx context.Context) ([]systemd.Glimpse, error)
+	Look(ctx context.Context, id string) (core.Container, error)
+	Watch(ctx context.Context, ready func(), changed func(id string)) error
+
+	Create(ctx context.Context, c systemd.Creation) (id string, err error)
+	Start(ctx context.Context, id string) error
+	Stop(ctx context.Context, id string) error
+	Remove(ctx context.Context, id string) error
+}
+
 // Files puts secrets and configs where containers find them.
 type Files interface {
 	Write(a *argosyv1.Assignment, spec *argosyv1.ContainerSpec) error
@@ -44,6 +58,8 @@ type Files interface {
 type Config struct {
 	Engine Engine
 	Files  Files
+	// Units may be nil: the machine has no systemd, and refuses units.
+	Units Units
 	// Changed is told, in order and by one goroutine, what differs from what it was told before: after is nil when nothing is
 	// left of a replica that nobody wants. It must not block for long. May be nil.
 	Changed func(before, after *argosyv1.ReplicaObservation)
@@ -71,18 +87,15 @@ type Executor struct {
 	removes *lane
 	pulls   *lane
 	looks   *lane
+	units   *lane
 	present present
 
 	wake chan struct{} // 1: something is dirty
-	// resync asks for a listing.
-	resync chan struct{}
 
 	mu         sync.Mutex
 	acting     bool // steps may be taken
-	known      bool
-	asked      bool // the engine was asked at least once, so what is seen may be told
-	trouble    string
-	giveUp     context.CancelFunc // ends the listing under way; nil before the first
+	engine     *eye
+	systemd    *eye // known from the first where there is none
 	wanted     map[core.Key]*argosyv1.Assignment
 	containers map[string]core.Container
 	byKey      map[core.Key]map[string]bool // ids of containers
@@ -128,16 +141,35 @@ func New(cfg Config) *Executor {
 	if cfg.Resync == 0 {
 		cfg.Resync = time.Minute
 	}
-	return &Executor{
+	x := &Executor{
 		cfg: cfg, memory: cfg.Memory,
 		creates: newLane(cfg.Creates, 10*time.Second), stops: newLane(ends, time.Second), removes: newLane(ends, 10*time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second),
-		wake: make(chan struct{}, 1), resync: make(chan struct{}, 1),
-		wanted: map[core.Key]*argosyv1.Assignment{}, containers: map[string]core.Container{}, byKey: map[core.Key]map[string]bool{},
+		units: newLane(startsAtOnce, time.Second), wake: make(chan struct{}, 1),
+		engine: &eye{glance: cfg.Engine.Glance, watch: cfg.Engine.Watch, resync: make(chan struct{}, 1),
+			blind: "the Docker Engine of this machine does not answer, so nobody knows what runs on it"},
+		systemd: &eye{unit: true, known: true, asked: true},
+		wanted:  map[core.Key]*argosyv1.Assignment{}, containers: map[string]core.Container{}, byKey: map[core.Key]map[string]bool{},
 		events: map[string]uint64{}, seenAt: map[string]uint64{}, looking: map[string]bool{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},
 		earlier: map[core.Key][]*argosyv1.ReplicaObservation{}, ready: make(chan struct{}),
 		timers: map[core.Key]*time.Timer{}, told: map[core.Key]map[core.ID]*argosyv1.ReplicaObservation{},
 	}
+	if cfg.Units != nil {
+		x.systemd = &eye{unit: true, watch: cfg.Units.Watch, resync: make(chan struct{}, 1),
+			blind: "systemd on this machine does not answer, so nobody knows what its units do",
+			glance: func(ctx context.Context) ([]docker.Glimpse, error) {
+				list, err := cfg.Units.Glance(ctx)
+				out := make([]docker.Glimpse, len(list))
+				for i, g := range list {
+					out[i] = docker.Glimpse{ContainerID: g.ID, State: g.State, Health: g.Health}
+				}
+				return out, err
+			}}
+	}
+	return x
 }
+
+// startsAtOnce is how many jobs of systemd are waited for at once. It has an order of its own for them.
+const startsAtOnce = 64
 
 // Expect says what an earlier agent knew. Of those that the engine does not show any more and nobody wants, Changed is told
 // that they are gone.
@@ -227,11 +259,16 @@ func (x *Executor) kick() {
 // Run works until ctx ends, then waits for the steps under way to be broken off. It touches no container on the way out.
 func (x *Executor) Run(ctx context.Context) {
 	defer x.steps.Wait()
-	x.steps.Add(1)
-	go func() {
-		defer x.steps.Done()
-		x.watch(ctx)
-	}()
+	for _, e := range []*eye{x.engine, x.systemd} {
+		if e.watch == nil {
+			continue
+		}
+		x.steps.Add(1)
+		go func() {
+			defer x.steps.Done()
+			x.watch(ctx, e)
+		}()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -255,7 +292,7 @@ func (x *Executor) next() (core.Key, bool) {
 		delete(x.dirty, k)
 		return k, true
 	}
-	if x.asked {
+	if x.engine.asked && x.systemd.asked {
 		select {
 		case <-x.ready:
 		default:
@@ -269,7 +306,7 @@ func (x *Executor) next() (core.Key, bool) {
 func (x *Executor) settle(ctx context.Context, k core.Key) {
 	now := time.Now()
 	x.mu.Lock()
-	if !x.known && !x.asked { // the first answer marks everything dirty
+	if !x.engine.asked || !x.systemd.asked { // the first answer marks everything dirty
 		x.mu.Unlock()
 		return
 	}
@@ -309,7 +346,7 @@ func (x *Executor) group(k core.Key) ([]*argosyv1.Assignment, core.Seen) {
 	if a := x.wanted[k]; a != nil {
 		wanted = append(wanted, a)
 	}
-	seen := core.Seen{Known: x.known, Trouble: x.trouble}
+	seen := core.Seen{Known: x.engine.known, Trouble: x.engine.trouble, UnitsUnknown: !x.systemd.known, UnitsTrouble: x.systemd.trouble}
 	for _, id := range slices.Sorted(maps.Keys(x.byKey[k])) {
 		seen.Containers = append(seen.Containers, x.containers[id])
 	}
@@ -348,7 +385,7 @@ func (x *Executor) differences(now time.Time, k core.Key, wanted []*argosyv1.Ass
 		changes = append(changes, [2]*argosyv1.ReplicaObservation{before, o})
 		x.remember(id, o)
 	}
-	if !seen.Known {
+	if core.Blind(wanted, seen) {
 		return changes
 	}
 	for _, before := range x.earlier[k] {
@@ -448,5 +485,5 @@ func (x *Executor) Assignment(k core.Key) *argosyv1.Assignment {
 func (x *Executor) Complete() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.memory.Complete && x.known
+	return x.memory.Complete && x.engine.known && x.systemd.known
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/docker"
+	"github.com/argosy-cluster/argosy/internal/agent/systemd"
 )
 
 // launch sets a step going. The caller holds the lock.
@@ -26,7 +27,7 @@ func (x *Executor) launch(ctx context.Context, now time.Time, s core.Step) {
 		}
 		e.broken = e.err != nil && own.Err() != nil
 		e.heard = x.heard(e.touched)
-		if s.Kind == core.Create && e.err == nil {
+		if s.Kind == core.Create && e.err == nil && s.Unit == nil {
 			e.seen = sight{Container: newborn(s, e.touched, time.Now()), found: true}
 		} else {
 			e.seen, e.lookErr = x.look(ctx, e.touched)
@@ -91,6 +92,9 @@ func (x *Executor) heard(containerID string) uint64 {
 
 // act does a step and returns the container that it touched, if any.
 func (x *Executor) act(ctx context.Context, s core.Step) (touched string, err error) {
+	if s.Unit != nil || systemd.IsUnit(s.ContainerID) {
+		return x.actOnUnit(ctx, s)
+	}
 	switch s.Kind {
 	case core.Pull:
 		return "", x.image(ctx, s)
@@ -109,7 +113,7 @@ func (x *Executor) act(ctx context.Context, s core.Step) (touched string, err er
 			return err
 		})
 		if err != nil {
-			x.relist() // a container of that name may be there already, unseen
+			x.engine.relist() // a container of that name may be there already, unseen
 		}
 		return touched, err
 	case core.Start:
@@ -128,6 +132,28 @@ func (x *Executor) act(ctx context.Context, s core.Step) (touched string, err er
 		return "", nil
 	}
 	return "", fmt.Errorf("this agent does not know how to %s", s.Kind)
+}
+
+// actOnUnit does a step of a member that is a unit.
+func (x *Executor) actOnUnit(ctx context.Context, s core.Step) (touched string, err error) {
+	if x.cfg.Units == nil {
+		return "", &core.Fault{Kind: core.FaultRefused, Message: systemd.ErrNone.Error()}
+	}
+	switch s.Kind {
+	case core.Create:
+		id, err := x.cfg.Units.Create(ctx, systemd.Creation{Assignment: s.Assignment, Unit: s.Unit, Definition: s.Definition})
+		if err != nil {
+			x.systemd.relist() // an earlier try may have written the file
+		}
+		return id, err
+	case core.Start:
+		return s.ContainerID, x.units.do(ctx, func() error { return x.cfg.Units.Start(ctx, s.ContainerID) })
+	case core.Stop:
+		return s.ContainerID, x.units.do(ctx, func() error { return x.cfg.Units.Stop(ctx, s.ContainerID) })
+	case core.Remove:
+		return s.ContainerID, x.units.do(ctx, func() error { return x.cfg.Units.Remove(ctx, s.ContainerID) })
+	}
+	return "", fmt.Errorf("a unit has no %s", s.Kind)
 }
 
 func (x *Executor) image(ctx context.Context, s core.Step) error {

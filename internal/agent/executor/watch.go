@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/agent/docker"
+	"github.com/argosy-cluster/argosy/internal/agent/systemd"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -20,27 +22,46 @@ const (
 	firstSight = 4 * time.Second
 )
 
-// watch keeps what is known of the engine fresh: by its events, by a listing now and then, by asking whether it lives.
-func (x *Executor) watch(ctx context.Context) {
-	x.steps.Add(2)
+// eye is what is known of one of those that run members: the container engine, and systemd. The executor's lock guards it.
+type eye struct {
+	// unit: it is systemd's, and sees units only.
+	unit   bool
+	glance func(ctx context.Context) ([]docker.Glimpse, error)
+	watch  func(ctx context.Context, ready func(), changed func(id string)) error
+	blind  string // what is said when it does not answer
+	resync chan struct{}
+
+	known   bool
+	asked   bool // it was asked at least once, so what is seen may be told
+	trouble string
+	giveUp  context.CancelFunc // ends the listing under way; nil before the first
+}
+
+// watch keeps what is known of the engine, or of systemd, fresh: by its events, by a listing now and then, by asking whether it
+// lives.
+func (x *Executor) watch(ctx context.Context, e *eye) {
+	x.steps.Add(1)
 	go func() {
 		defer x.steps.Done()
-		x.listings(ctx)
+		x.listings(ctx, e)
 	}()
-	go func() {
-		defer x.steps.Done()
-		x.pings(ctx)
-	}()
-	late := time.AfterFunc(firstSight, x.unseen)
+	if !e.unit { // whoever watches systemd asks that itself
+		x.steps.Add(1)
+		go func() {
+			defer x.steps.Done()
+			x.pings(ctx)
+		}()
+	}
+	late := time.AfterFunc(firstSight, func() { x.unseen(e) })
 	defer late.Stop()
 	delay := 100 * time.Millisecond
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := x.cfg.Engine.Watch(ctx, x.relist, func(id string) { x.hear(ctx, id) })
+		err := e.watch(ctx, e.relist, func(id string) { x.hear(ctx, id) })
 		if ctx.Err() != nil {
 			return
 		}
-		x.lose(err)
+		x.lose(e, err)
 		if time.Since(began) > rewatchMost {
 			delay = 100 * time.Millisecond
 		}
@@ -59,56 +80,56 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // relist asks for a listing soon.
-func (x *Executor) relist() {
+func (e *eye) relist() {
 	select {
-	case x.resync <- struct{}{}:
+	case e.resync <- struct{}{}:
 	default:
 	}
 }
 
-// lose notes that the engine does not answer.
-func (x *Executor) lose(err error) {
+// lose notes that the engine, or systemd, does not answer.
+func (x *Executor) lose(e *eye, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.asked = true
-	if x.giveUp != nil {
-		x.giveUp() // so that the next listing is not behind one that hangs
+	e.asked = true
+	if e.giveUp != nil {
+		e.giveUp() // so that the next listing is not behind one that hangs
 	}
-	x.blind(err)
+	x.unknown(e, err)
 }
 
 // Lose says that the engine is known not to answer, before it was asked here.
-func (x *Executor) Lose(err error) { x.lose(err) }
+func (x *Executor) Lose(err error) { x.lose(x.engine, err) }
 
 // unseen gives up waiting for the first sight of what runs. What is asked meanwhile goes on.
-func (x *Executor) unseen() {
+func (x *Executor) unseen(e *eye) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !x.asked {
-		x.asked = true
-		x.blind(fmt.Errorf("it has not shown what runs within %s", firstSight))
+	if !e.asked {
+		e.asked = true
+		x.unknown(e, fmt.Errorf("it has not shown what runs within %s", firstSight))
 	}
 }
 
-// blind says that nobody knows what runs. The caller holds the lock.
-func (x *Executor) blind(err error) {
-	if !x.known && x.trouble != "" {
+// unknown says that nobody knows what runs. The caller holds the lock.
+func (x *Executor) unknown(e *eye, err error) {
+	if !e.known && e.trouble != "" {
 		return
 	}
-	x.cfg.Log.Warn("the container engine is lost from sight", "error", err)
-	x.known, x.trouble = false, "the Docker Engine of this machine does not answer, so nobody knows what runs on it"
+	x.cfg.Log.Warn("what runs is lost from sight", "units", e.unit, "error", err)
+	e.known, e.trouble = false, e.blind
 	x.everything()
-	x.tellTrouble(x.trouble)
+	x.tellTrouble(e, e.trouble)
 }
 
 // tellTrouble passes on that the engine does not answer, or does again. The caller holds the lock.
-func (x *Executor) tellTrouble(trouble string) {
-	if x.cfg.Trouble != nil {
+func (x *Executor) tellTrouble(e *eye, trouble string) {
+	if x.cfg.Trouble != nil && !e.unit {
 		x.cfg.Trouble(trouble)
 	}
 }
 
-func (x *Executor) listings(ctx context.Context) {
+func (x *Executor) listings(ctx context.Context, e *eye) {
 	full := time.NewTicker(x.cfg.Resync)
 	defer full.Stop()
 	for {
@@ -116,9 +137,9 @@ func (x *Executor) listings(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-full.C:
-		case <-x.resync:
+		case <-e.resync:
 		}
-		x.list(ctx)
+		x.list(ctx, e)
 	}
 }
 
@@ -142,32 +163,34 @@ func (x *Executor) ping(ctx context.Context) {
 	defer cancel()
 	err := x.cfg.Engine.Ping(ctx)
 	x.mu.Lock()
-	known := x.known
+	known := x.engine.known
 	x.mu.Unlock()
 	switch {
 	case err != nil && ctx.Err() != context.Canceled:
-		x.lose(err)
+		x.lose(x.engine, err)
 	case err == nil && !known:
-		x.relist()
+		x.engine.relist()
 	}
 }
 
 // list compares everything with what is known and looks closer where they differ.
-func (x *Executor) list(all context.Context) {
+func (x *Executor) list(all context.Context, e *eye) {
 	ctx, cancel := context.WithCancel(all)
 	defer cancel()
 	x.mu.Lock()
-	x.giveUp = cancel
+	e.giveUp = cancel
 	before := map[string]bool{}
 	for id := range x.containers {
-		before[id] = true
+		if systemd.IsUnit(id) == e.unit {
+			before[id] = true
+		}
 	}
 	x.mu.Unlock()
 
-	glimpses, err := x.cfg.Engine.Glance(ctx)
+	glimpses, err := e.glance(ctx)
 	if err != nil {
 		if all.Err() == nil {
-			x.lose(err)
+			x.lose(e, err)
 		}
 		return
 	}
@@ -177,7 +200,7 @@ func (x *Executor) list(all context.Context) {
 	for _, g := range glimpses {
 		there[g.ContainerID] = true
 		c, ok := x.containers[g.ContainerID]
-		if !x.known || !ok || c.State != g.State || c.Health != g.Health {
+		if !e.known || !ok || c.State != g.State || c.Health != g.Health {
 			unsure = append(unsure, g.ContainerID)
 		}
 	}
@@ -186,11 +209,11 @@ func (x *Executor) list(all context.Context) {
 			x.put(id, sight{})
 		}
 	}
-	first := !x.known
+	first := !e.known
 	x.mu.Unlock()
 
 	if first {
-		x.lookAtAll(all, unsure)
+		x.lookAtAll(all, e, unsure)
 		return
 	}
 	x.mu.Lock()
@@ -201,7 +224,7 @@ func (x *Executor) list(all context.Context) {
 }
 
 // lookAtAll ends a time in which the engine was not known: nothing is decided before every container was looked at.
-func (x *Executor) lookAtAll(ctx context.Context, ids []string) {
+func (x *Executor) lookAtAll(ctx context.Context, e *eye, ids []string) {
 	var g errgroup.Group
 	g.SetLimit(8)
 	for _, id := range ids {
@@ -218,24 +241,24 @@ func (x *Executor) lookAtAll(ctx context.Context, ids []string) {
 	}
 	if err := g.Wait(); err != nil {
 		if ctx.Err() == nil {
-			x.lose(err)
-			x.relistLater(ctx)
+			x.lose(e, err)
+			e.relistLater(ctx)
 		}
 		return
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.trouble != "" {
-		x.tellTrouble("")
+	if e.trouble != "" {
+		x.tellTrouble(e, "")
 	}
-	x.known, x.asked, x.trouble = true, true, ""
+	e.known, e.asked, e.trouble = true, true, ""
 	x.everything()
 }
 
-func (x *Executor) relistLater(ctx context.Context) {
+func (e *eye) relistLater(ctx context.Context) {
 	time.AfterFunc(time.Second, func() {
 		if ctx.Err() == nil {
-			x.relist()
+			e.relist()
 		}
 	})
 }
@@ -300,7 +323,12 @@ func (x *Executor) look(ctx context.Context, id string) (s sight, err error) {
 	x.mu.Lock()
 	s.began = x.sights
 	x.mu.Unlock()
-	s.Container, err = x.cfg.Engine.Look(ctx, id)
+	switch {
+	case !systemd.IsUnit(id):
+		s.Container, err = x.cfg.Engine.Look(ctx, id)
+	case x.cfg.Units != nil:
+		s.Container, err = x.cfg.Units.Look(ctx, id)
+	}
 	var f *core.Fault
 	if errors.As(err, &f) && f.Kind == core.FaultGone {
 		return sight{began: s.began}, nil

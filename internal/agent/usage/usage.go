@@ -70,7 +70,7 @@ func (s *Sampler) Sample(now time.Time, containers []core.Container, disk string
 		}
 		was, known := s.last[c.ContainerID]
 		if !known || was.paths.pid != c.PID {
-			p, err := s.find(c.PID)
+			p, err := s.find(c.PID, c.Unit)
 			if err != nil {
 				continue
 			}
@@ -138,13 +138,18 @@ func (s *Sampler) number(name string) uint64 {
 }
 
 // find finds a process's cgroups.
-func (s *Sampler) find(pid int) (paths, error) {
+// of a unit only those that are its own: what is not accounted for it is in a cgroup that it shares, and it has the machine's
+// network.
+func (s *Sampler) find(pid int, unit *core.Unit) (paths, error) {
 	proc := filepath.Join(s.root, "proc", strconv.Itoa(pid))
 	text, err := s.read(filepath.Join(proc, "cgroup"))
 	if err != nil {
 		return paths{}, err
 	}
 	p := paths{pid: pid, net: filepath.Join(proc, "net/dev")}
+	if unit != nil {
+		p.net = ""
+	}
 	base := filepath.Join(s.root, "sys/fs/cgroup")
 	for _, line := range strings.Split(text, "\n") {
 		parts := strings.SplitN(line, ":", 3)
@@ -152,6 +157,9 @@ func (s *Sampler) find(pid int) (paths, error) {
 			continue
 		}
 		dir := filepath.Clean("/" + parts[2])
+		if unit != nil && !strings.Contains(dir+"/", "/"+unit.Name+"/") {
+			continue
+		}
 		if s.v2 && parts[0] == "0" {
 			d := filepath.Join(base, dir)
 			p.cpu, p.memory, p.stat, p.io = d+"/cpu.stat", d+"/memory.current", d+"/memory.stat", d+"/io.stat"

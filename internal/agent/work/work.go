@@ -17,6 +17,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/dial"
 	"github.com/argosy-cluster/argosy/internal/agent/docker"
+	"github.com/argosy-cluster/argosy/internal/agent/systemd"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -42,7 +43,9 @@ type Config struct {
 	Members Members
 	// Dial connects to a port of a container; nil means dial.Port.
 	Dial func(ctx context.Context, c core.Container, port uint16) (*net.TCPConn, error)
-	Log  *slog.Logger
+	// Journal reads what a unit wrote; nil means systemd.Logs.
+	Journal func(ctx context.Context, c core.Container, opts docker.LogOptions, each func(docker.LogLine) error) error
+	Log     *slog.Logger
 	// Most works at a time; 0 means 256. A browser opens several connections at once through a forwarded port, and each is a
 	// work, which costs at most a flow.Window of memory in each direction.
 	Most int
@@ -62,6 +65,9 @@ func New(cfg Config) *Desk {
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = dial.Port
+	}
+	if cfg.Journal == nil {
+		cfg.Journal = systemd.Logs
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -198,6 +204,9 @@ func (d *Desk) find(k *argosyv1.ReplicaKey, member string) (core.Container, erro
 
 func (d *Desk) running(k *argosyv1.ReplicaKey, member string) (core.Container, error) {
 	c, err := d.find(k, member)
+	if err == nil && c.Unit != nil {
+		err = fmt.Errorf("%s/%s is a unit: it has no container to enter", core.KeyOf(k), member)
+	}
 	if err == nil && c.State != core.Running {
 		err = fmt.Errorf("%s/%s does not run: it is %s", core.KeyOf(k), member, c.State)
 	}
@@ -230,6 +239,9 @@ func (d *Desk) logs(ctx context.Context, l *line, w *argosyv1.LogsWork) error {
 		}
 		return l.send(&argosyv1.AttachRequest{Data: &argosyv1.AttachRequest_Log{Log: logLine(w, x)}})
 	}
+	if c.Unit != nil {
+		return d.journal(ctx, w, c, opts, each)
+	}
 	for {
 		err := d.cfg.Engine.Logs(ctx, c.ContainerID, opts, each)
 		var fault *core.Fault
@@ -245,6 +257,33 @@ func (d *Desk) logs(ctx context.Context, l *line, w *argosyv1.LogsWork) error {
 			opts.Since = last.Add(time.Nanosecond)
 		}
 	}
+}
+
+// journal streams a unit's lines. Following ends when nothing wants the unit any more.
+func (d *Desk) journal(ctx context.Context, w *argosyv1.LogsWork, c core.Container, opts docker.LogOptions, each func(docker.LogLine) error) error {
+	if !w.GetFollow() {
+		return d.cfg.Journal(ctx, c, opts, each)
+	}
+	own, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		t := time.NewTicker(againEvery)
+		defer t.Stop()
+		for own.Err() == nil {
+			select {
+			case <-own.Done():
+			case <-t.C:
+			}
+			if _, there := d.cfg.Members.Member(core.KeyOf(w.GetKey()), w.GetMember()); !there && !d.wanted(w) {
+				cancel()
+			}
+		}
+	}()
+	err := d.cfg.Journal(own, c, opts, each)
+	if ctx.Err() == nil && own.Err() != nil {
+		return errors.New("the unit is gone, and nothing wants another")
+	}
+	return err
 }
 
 // next waits for a member to run again after its container old ended.
@@ -274,6 +313,9 @@ func (d *Desk) wanted(w *argosyv1.LogsWork) bool {
 	a := d.cfg.Members.Assignment(core.KeyOf(w.GetKey()))
 	if a.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
 		return false
+	}
+	if slices.ContainsFunc(a.GetUnits(), func(u *argosyv1.Unit) bool { return u.GetName() == w.GetMember() }) {
+		return true
 	}
 	return slices.ContainsFunc(a.GetContainers(), func(c *argosyv1.ContainerSpec) bool { return c.GetName() == w.GetMember() })
 }

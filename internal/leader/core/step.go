@@ -211,6 +211,9 @@ func unmet(m *argosyv1.Machine, require []placement.Expr) *placement.Expr {
 		if key == placement.Machine {
 			return m.GetName(), true
 		}
+		if key == systemdLabel {
+			return m.GetSystemdVersion(), m.GetSystemdVersion() != ""
+		}
 		v, ok := m.GetLabels()[key]
 		return v, ok
 	}
