@@ -215,60 +215,6 @@ func (TokenPurpose) EnumDescriptor() ([]byte, []int) {
 	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{2}
 }
 
-type KeyPhase int32
-
-const (
-	KeyPhase_KEY_PHASE_UNSPECIFIED KeyPhase = 0
-	KeyPhase_KEY_PHASE_NONE        KeyPhase = 1
-	// The servers learn the next key. Nothing is encrypted with it yet.
-	KeyPhase_KEY_PHASE_SPREADING KeyPhase = 2
-	// It encrypts. What is encrypted with the one from before is encrypted anew.
-	KeyPhase_KEY_PHASE_ENCRYPTING KeyPhase = 3
-)
-
-// Enum value maps for KeyPhase.
-var (
-	KeyPhase_name = map[int32]string{
-		0: "KEY_PHASE_UNSPECIFIED",
-		1: "KEY_PHASE_NONE",
-		2: "KEY_PHASE_SPREADING",
-		3: "KEY_PHASE_ENCRYPTING",
-	}
-	KeyPhase_value = map[string]int32{
-		"KEY_PHASE_UNSPECIFIED": 0,
-		"KEY_PHASE_NONE":        1,
-		"KEY_PHASE_SPREADING":   2,
-		"KEY_PHASE_ENCRYPTING":  3,
-	}
-)
-
-func (x KeyPhase) Enum() *KeyPhase {
-	p := new(KeyPhase)
-	*p = x
-	return p
-}
-
-func (x KeyPhase) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (KeyPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_argosy_v1_cluster_proto_enumTypes[3].Descriptor()
-}
-
-func (KeyPhase) Type() protoreflect.EnumType {
-	return &file_argosy_v1_cluster_proto_enumTypes[3]
-}
-
-func (x KeyPhase) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use KeyPhase.Descriptor instead.
-func (KeyPhase) EnumDescriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{3}
-}
-
 type RotationPhase int32
 
 const (
@@ -308,11 +254,11 @@ func (x RotationPhase) String() string {
 }
 
 func (RotationPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_argosy_v1_cluster_proto_enumTypes[4].Descriptor()
+	return file_argosy_v1_cluster_proto_enumTypes[3].Descriptor()
 }
 
 func (RotationPhase) Type() protoreflect.EnumType {
-	return &file_argosy_v1_cluster_proto_enumTypes[4]
+	return &file_argosy_v1_cluster_proto_enumTypes[3]
 }
 
 func (x RotationPhase) Number() protoreflect.EnumNumber {
@@ -321,7 +267,7 @@ func (x RotationPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RotationPhase.Descriptor instead.
 func (RotationPhase) EnumDescriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{3}
 }
 
 type PlanRequest struct {
@@ -4760,7 +4706,7 @@ type GetClusterResponse struct {
 	StoreSize  int64 `protobuf:"varint,10,opt,name=store_size,json=storeSize" json:"store_size,omitempty"`
 	StoreQuota int64 `protobuf:"varint,11,opt,name=store_quota,json=storeQuota" json:"store_quota,omitempty"`
 	StoreFull  bool  `protobuf:"varint,12,opt,name=store_full,json=storeFull" json:"store_full,omitempty"`
-	// How far the change to another certificate authority or key is, a plain sentence; empty while none is under way.
+	// How far the change to another certificate authority is, a plain sentence; empty while none is under way.
 	Rotation string `protobuf:"bytes,13,opt,name=rotation" json:"rotation,omitempty"`
 	// How often the servers make backups by themselves, absent when they do not, and how the last one went.
 	BackupEvery   *durationpb.Duration   `protobuf:"bytes,14,opt,name=backup_every,json=backupEvery" json:"backup_every,omitempty"`
@@ -6683,182 +6629,6 @@ func (*CopyResponse_Flow) isCopyResponse_Data() {}
 
 func (*CopyResponse_End) isCopyResponse_Data() {}
 
-type KeysStatus struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which of the cluster's keys encrypts, counted from 1.
-	Number uint32   `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
-	Phase  KeyPhase `protobuf:"varint,2,opt,name=phase,enum=argosy.v1.KeyPhase" json:"phase,omitempty"`
-	// Of the change that is under way; absent otherwise.
-	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since" json:"since,omitempty"`
-	By    string                 `protobuf:"bytes,4,opt,name=by" json:"by,omitempty"`
-	// What it waits for.
-	Waiting []*Follower `protobuf:"bytes,5,rep,name=waiting" json:"waiting,omitempty"`
-	// Secrets and registry credentials of all tenants, and how many are encrypted with that key.
-	Secrets       uint32 `protobuf:"varint,6,opt,name=secrets" json:"secrets,omitempty"`
-	Encrypted     uint32 `protobuf:"varint,7,opt,name=encrypted" json:"encrypted,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *KeysStatus) Reset() {
-	*x = KeysStatus{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[90]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *KeysStatus) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*KeysStatus) ProtoMessage() {}
-
-func (x *KeysStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[90]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use KeysStatus.ProtoReflect.Descriptor instead.
-func (*KeysStatus) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{90}
-}
-
-func (x *KeysStatus) GetNumber() uint32 {
-	if x != nil {
-		return x.Number
-	}
-	return 0
-}
-
-func (x *KeysStatus) GetPhase() KeyPhase {
-	if x != nil {
-		return x.Phase
-	}
-	return KeyPhase_KEY_PHASE_UNSPECIFIED
-}
-
-func (x *KeysStatus) GetSince() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Since
-	}
-	return nil
-}
-
-func (x *KeysStatus) GetBy() string {
-	if x != nil {
-		return x.By
-	}
-	return ""
-}
-
-func (x *KeysStatus) GetWaiting() []*Follower {
-	if x != nil {
-		return x.Waiting
-	}
-	return nil
-}
-
-func (x *KeysStatus) GetSecrets() uint32 {
-	if x != nil {
-		return x.Secrets
-	}
-	return 0
-}
-
-func (x *KeysStatus) GetEncrypted() uint32 {
-	if x != nil {
-		return x.Encrypted
-	}
-	return 0
-}
-
-type GetKeysRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetKeysRequest) Reset() {
-	*x = GetKeysRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[91]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetKeysRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetKeysRequest) ProtoMessage() {}
-
-func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[91]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
-func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{91}
-}
-
-type RotateKeysRequest struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	IdempotencyKey string                 `protobuf:"bytes,1,opt,name=idempotency_key,json=idempotencyKey" json:"idempotency_key,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
-}
-
-func (x *RotateKeysRequest) Reset() {
-	*x = RotateKeysRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[92]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RotateKeysRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RotateKeysRequest) ProtoMessage() {}
-
-func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[92]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
-func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{92}
-}
-
-func (x *RotateKeysRequest) GetIdempotencyKey() string {
-	if x != nil {
-		return x.IdempotencyKey
-	}
-	return ""
-}
-
 type GetAuthorityRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -6867,7 +6637,7 @@ type GetAuthorityRequest struct {
 
 func (x *GetAuthorityRequest) Reset() {
 	*x = GetAuthorityRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[93]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6879,7 +6649,7 @@ func (x *GetAuthorityRequest) String() string {
 func (*GetAuthorityRequest) ProtoMessage() {}
 
 func (x *GetAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[93]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6892,7 +6662,7 @@ func (x *GetAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*GetAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{93}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{90}
 }
 
 type AuthorityInfo struct {
@@ -6908,7 +6678,7 @@ type AuthorityInfo struct {
 
 func (x *AuthorityInfo) Reset() {
 	*x = AuthorityInfo{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[94]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6920,7 +6690,7 @@ func (x *AuthorityInfo) String() string {
 func (*AuthorityInfo) ProtoMessage() {}
 
 func (x *AuthorityInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[94]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6933,7 +6703,7 @@ func (x *AuthorityInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityInfo.ProtoReflect.Descriptor instead.
 func (*AuthorityInfo) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{94}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *AuthorityInfo) GetNumber() uint32 {
@@ -6971,7 +6741,7 @@ type Follower struct {
 
 func (x *Follower) Reset() {
 	*x = Follower{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[95]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6983,7 +6753,7 @@ func (x *Follower) String() string {
 func (*Follower) ProtoMessage() {}
 
 func (x *Follower) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[95]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6996,7 +6766,7 @@ func (x *Follower) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Follower.ProtoReflect.Descriptor instead.
 func (*Follower) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{95}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Follower) GetKind() string {
@@ -7044,7 +6814,7 @@ type AuthorityStatus struct {
 
 func (x *AuthorityStatus) Reset() {
 	*x = AuthorityStatus{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[96]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7056,7 +6826,7 @@ func (x *AuthorityStatus) String() string {
 func (*AuthorityStatus) ProtoMessage() {}
 
 func (x *AuthorityStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[96]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7069,7 +6839,7 @@ func (x *AuthorityStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityStatus.ProtoReflect.Descriptor instead.
 func (*AuthorityStatus) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{96}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *AuthorityStatus) GetCurrent() *AuthorityInfo {
@@ -7153,7 +6923,7 @@ type RotateAuthorityRequest struct {
 
 func (x *RotateAuthorityRequest) Reset() {
 	*x = RotateAuthorityRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[97]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7165,7 +6935,7 @@ func (x *RotateAuthorityRequest) String() string {
 func (*RotateAuthorityRequest) ProtoMessage() {}
 
 func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[97]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7178,7 +6948,7 @@ func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{97}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *RotateAuthorityRequest) GetDeadline() *durationpb.Duration {
@@ -7206,7 +6976,7 @@ type FinishRotationRequest struct {
 
 func (x *FinishRotationRequest) Reset() {
 	*x = FinishRotationRequest{}
-	mi := &file_argosy_v1_cluster_proto_msgTypes[98]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7218,7 +6988,7 @@ func (x *FinishRotationRequest) String() string {
 func (*FinishRotationRequest) ProtoMessage() {}
 
 func (x *FinishRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_cluster_proto_msgTypes[98]
+	mi := &file_argosy_v1_cluster_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7231,7 +7001,7 @@ func (x *FinishRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRotationRequest.ProtoReflect.Descriptor instead.
 func (*FinishRotationRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{98}
+	return file_argosy_v1_cluster_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *FinishRotationRequest) GetForce() bool {
@@ -7748,19 +7518,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x04stat\x18\x01 \x01(\v2\x13.argosy.v1.FileStatH\x00R\x04stat\x12%\n" +
 	"\x04flow\x18\x02 \x01(\v2\x0f.argosy.v1.FlowH\x00R\x04flow\x12&\n" +
 	"\x03end\x18\x03 \x01(\v2\x12.argosy.v1.WorkEndH\x00R\x03endB\x06\n" +
-	"\x04data\"\xf8\x01\n" +
-	"\n" +
-	"KeysStatus\x12\x16\n" +
-	"\x06number\x18\x01 \x01(\rR\x06number\x12)\n" +
-	"\x05phase\x18\x02 \x01(\x0e2\x13.argosy.v1.KeyPhaseR\x05phase\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x0e\n" +
-	"\x02by\x18\x04 \x01(\tR\x02by\x12-\n" +
-	"\awaiting\x18\x05 \x03(\v2\x13.argosy.v1.FollowerR\awaiting\x12\x18\n" +
-	"\asecrets\x18\x06 \x01(\rR\asecrets\x12\x1c\n" +
-	"\tencrypted\x18\a \x01(\rR\tencrypted\"\x10\n" +
-	"\x0eGetKeysRequest\"<\n" +
-	"\x11RotateKeysRequest\x12'\n" +
-	"\x0fidempotency_key\x18\x01 \x01(\tR\x0eidempotencyKey\"\x15\n" +
+	"\x04data\"\x15\n" +
 	"\x13GetAuthorityRequest\"o\n" +
 	"\rAuthorityInfo\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
@@ -7812,12 +7570,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\x19TOKEN_PURPOSE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15TOKEN_PURPOSE_MACHINE\x10\x01\x12\x16\n" +
 	"\x12TOKEN_PURPOSE_USER\x10\x02\x12\x18\n" +
-	"\x14TOKEN_PURPOSE_SERVER\x10\x03*l\n" +
-	"\bKeyPhase\x12\x19\n" +
-	"\x15KEY_PHASE_UNSPECIFIED\x10\x00\x12\x12\n" +
-	"\x0eKEY_PHASE_NONE\x10\x01\x12\x17\n" +
-	"\x13KEY_PHASE_SPREADING\x10\x02\x12\x18\n" +
-	"\x14KEY_PHASE_ENCRYPTING\x10\x03*\x83\x01\n" +
+	"\x14TOKEN_PURPOSE_SERVER\x10\x03*\x83\x01\n" +
 	"\rRotationPhase\x12\x1e\n" +
 	"\x1aROTATION_PHASE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ROTATION_PHASE_NONE\x10\x01\x12\x1c\n" +
@@ -7885,358 +7638,351 @@ func file_argosy_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_argosy_v1_cluster_proto_rawDescData
 }
 
-var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
+var file_argosy_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_argosy_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 101)
 var file_argosy_v1_cluster_proto_goTypes = []any{
 	(ChangeKind)(0),                          // 0: argosy.v1.ChangeKind
 	(RemedyKind)(0),                          // 1: argosy.v1.RemedyKind
 	(TokenPurpose)(0),                        // 2: argosy.v1.TokenPurpose
-	(KeyPhase)(0),                            // 3: argosy.v1.KeyPhase
-	(RotationPhase)(0),                       // 4: argosy.v1.RotationPhase
-	(*PlanRequest)(nil),                      // 5: argosy.v1.PlanRequest
-	(*Change)(nil),                           // 6: argosy.v1.Change
-	(*PlanResponse)(nil),                     // 7: argosy.v1.PlanResponse
-	(*Forecast)(nil),                         // 8: argosy.v1.Forecast
-	(*Shortfall)(nil),                        // 9: argosy.v1.Shortfall
-	(*RuleCount)(nil),                        // 10: argosy.v1.RuleCount
-	(*Nearest)(nil),                          // 11: argosy.v1.Nearest
-	(*Remedy)(nil),                           // 12: argosy.v1.Remedy
-	(*Loss)(nil),                             // 13: argosy.v1.Loss
-	(*StackLoss)(nil),                        // 14: argosy.v1.StackLoss
-	(*Survival)(nil),                         // 15: argosy.v1.Survival
-	(*Headroom)(nil),                         // 16: argosy.v1.Headroom
-	(*ApplyRequest)(nil),                     // 17: argosy.v1.ApplyRequest
-	(*ApplyResponse)(nil),                    // 18: argosy.v1.ApplyResponse
-	(*ListAppsRequest)(nil),                  // 19: argosy.v1.ListAppsRequest
-	(*AppStatus)(nil),                        // 20: argosy.v1.AppStatus
-	(*StackStatus)(nil),                      // 21: argosy.v1.StackStatus
-	(*ListAppsResponse)(nil),                 // 22: argosy.v1.ListAppsResponse
-	(*GetAppRequest)(nil),                    // 23: argosy.v1.GetAppRequest
-	(*GetAppResponse)(nil),                   // 24: argosy.v1.GetAppResponse
-	(*ScaleRequest)(nil),                     // 25: argosy.v1.ScaleRequest
-	(*RollbackRequest)(nil),                  // 26: argosy.v1.RollbackRequest
-	(*RestartRequest)(nil),                   // 27: argosy.v1.RestartRequest
-	(*RestartResponse)(nil),                  // 28: argosy.v1.RestartResponse
-	(*DeleteAppRequest)(nil),                 // 29: argosy.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),                // 30: argosy.v1.DeleteAppResponse
-	(*ListReplicasRequest)(nil),              // 31: argosy.v1.ListReplicasRequest
-	(*ListReplicasAtRequest)(nil),            // 32: argosy.v1.ListReplicasAtRequest
-	(*ListReplicasAtResponse)(nil),           // 33: argosy.v1.ListReplicasAtResponse
-	(*PastReplica)(nil),                      // 34: argosy.v1.PastReplica
-	(*ReplicaStatus)(nil),                    // 35: argosy.v1.ReplicaStatus
-	(*ListReplicasResponse)(nil),             // 36: argosy.v1.ListReplicasResponse
-	(*ListReplicaRowsResponse)(nil),          // 37: argosy.v1.ListReplicaRowsResponse
-	(*StackRows)(nil),                        // 38: argosy.v1.StackRows
-	(*ReplicaRow)(nil),                       // 39: argosy.v1.ReplicaRow
-	(*WatchReplicasResponse)(nil),            // 40: argosy.v1.WatchReplicasResponse
-	(*ExplainRequest)(nil),                   // 41: argosy.v1.ExplainRequest
-	(*ExplainResponse)(nil),                  // 42: argosy.v1.ExplainResponse
-	(*ExplainedReplica)(nil),                 // 43: argosy.v1.ExplainedReplica
-	(*Then)(nil),                             // 44: argosy.v1.Then
-	(*ListMachinesRequest)(nil),              // 45: argosy.v1.ListMachinesRequest
-	(*MachineStatus)(nil),                    // 46: argosy.v1.MachineStatus
-	(*DrainRemaining)(nil),                   // 47: argosy.v1.DrainRemaining
-	(*ListMachinesResponse)(nil),             // 48: argosy.v1.ListMachinesResponse
-	(*LabelMachineRequest)(nil),              // 49: argosy.v1.LabelMachineRequest
-	(*RemoveMachineRequest)(nil),             // 50: argosy.v1.RemoveMachineRequest
-	(*RemoveMachineResponse)(nil),            // 51: argosy.v1.RemoveMachineResponse
-	(*DrainMachineRequest)(nil),              // 52: argosy.v1.DrainMachineRequest
-	(*ActivateMachineRequest)(nil),           // 53: argosy.v1.ActivateMachineRequest
-	(*DeclareLostRequest)(nil),               // 54: argosy.v1.DeclareLostRequest
-	(*DeclareLostResponse)(nil),              // 55: argosy.v1.DeclareLostResponse
-	(*SetSecretRequest)(nil),                 // 56: argosy.v1.SetSecretRequest
-	(*SecretInfo)(nil),                       // 57: argosy.v1.SecretInfo
-	(*ListSecretsRequest)(nil),               // 58: argosy.v1.ListSecretsRequest
-	(*ListSecretsResponse)(nil),              // 59: argosy.v1.ListSecretsResponse
-	(*DeleteSecretRequest)(nil),              // 60: argosy.v1.DeleteSecretRequest
-	(*DeleteSecretResponse)(nil),             // 61: argosy.v1.DeleteSecretResponse
-	(*SetRegistryCredentialRequest)(nil),     // 62: argosy.v1.SetRegistryCredentialRequest
-	(*RegistryCredentialInfo)(nil),           // 63: argosy.v1.RegistryCredentialInfo
-	(*ListRegistryCredentialsRequest)(nil),   // 64: argosy.v1.ListRegistryCredentialsRequest
-	(*ListRegistryCredentialsResponse)(nil),  // 65: argosy.v1.ListRegistryCredentialsResponse
-	(*DeleteRegistryCredentialRequest)(nil),  // 66: argosy.v1.DeleteRegistryCredentialRequest
-	(*DeleteRegistryCredentialResponse)(nil), // 67: argosy.v1.DeleteRegistryCredentialResponse
-	(*GetClusterRequest)(nil),                // 68: argosy.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),               // 69: argosy.v1.GetClusterResponse
-	(*CreateTokenRequest)(nil),               // 70: argosy.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),              // 71: argosy.v1.CreateTokenResponse
-	(*TokenInfo)(nil),                        // 72: argosy.v1.TokenInfo
-	(*ListTokensRequest)(nil),                // 73: argosy.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),               // 74: argosy.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),               // 75: argosy.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),              // 76: argosy.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),                // 77: argosy.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),               // 78: argosy.v1.ListEventsResponse
-	(*ListUsageRequest)(nil),                 // 79: argosy.v1.ListUsageRequest
-	(*ListUsageResponse)(nil),                // 80: argosy.v1.ListUsageResponse
-	(*WatchUsageRequest)(nil),                // 81: argosy.v1.WatchUsageRequest
-	(*ReplicaUsage)(nil),                     // 82: argosy.v1.ReplicaUsage
-	(*MachineReport)(nil),                    // 83: argosy.v1.MachineReport
-	(*WatchUsageResponse)(nil),               // 84: argosy.v1.WatchUsageResponse
-	(*LogsRequest)(nil),                      // 85: argosy.v1.LogsRequest
-	(*LogsResponse)(nil),                     // 86: argosy.v1.LogsResponse
-	(*ExecRequest)(nil),                      // 87: argosy.v1.ExecRequest
-	(*ExecResponse)(nil),                     // 88: argosy.v1.ExecResponse
-	(*PortForwardRequest)(nil),               // 89: argosy.v1.PortForwardRequest
-	(*PortForwardStart)(nil),                 // 90: argosy.v1.PortForwardStart
-	(*PortForwardResponse)(nil),              // 91: argosy.v1.PortForwardResponse
-	(*PortForwardOpened)(nil),                // 92: argosy.v1.PortForwardOpened
-	(*CopyRequest)(nil),                      // 93: argosy.v1.CopyRequest
-	(*CopyResponse)(nil),                     // 94: argosy.v1.CopyResponse
-	(*KeysStatus)(nil),                       // 95: argosy.v1.KeysStatus
-	(*GetKeysRequest)(nil),                   // 96: argosy.v1.GetKeysRequest
-	(*RotateKeysRequest)(nil),                // 97: argosy.v1.RotateKeysRequest
-	(*GetAuthorityRequest)(nil),              // 98: argosy.v1.GetAuthorityRequest
-	(*AuthorityInfo)(nil),                    // 99: argosy.v1.AuthorityInfo
-	(*Follower)(nil),                         // 100: argosy.v1.Follower
-	(*AuthorityStatus)(nil),                  // 101: argosy.v1.AuthorityStatus
-	(*RotateAuthorityRequest)(nil),           // 102: argosy.v1.RotateAuthorityRequest
-	(*FinishRotationRequest)(nil),            // 103: argosy.v1.FinishRotationRequest
-	nil,                                      // 104: argosy.v1.Remedy.SetLabelsEntry
-	nil,                                      // 105: argosy.v1.ScaleRequest.CountsEntry
-	nil,                                      // 106: argosy.v1.ExplainResponse.MachineNamesEntry
-	nil,                                      // 107: argosy.v1.LabelMachineRequest.SetEntry
-	nil,                                      // 108: argosy.v1.ListUsageResponse.MachinesEntry
-	(*AppSpec)(nil),                          // 109: argosy.v1.AppSpec
-	(*ReplicaKey)(nil),                       // 110: argosy.v1.ReplicaKey
-	(*Reason)(nil),                           // 111: argosy.v1.Reason
-	(*App)(nil),                              // 112: argosy.v1.App
-	(*Revision)(nil),                         // 113: argosy.v1.Revision
-	(*timestamppb.Timestamp)(nil),            // 114: google.protobuf.Timestamp
-	(*Replica)(nil),                          // 115: argosy.v1.Replica
-	(*ReplicaObservation)(nil),               // 116: argosy.v1.ReplicaObservation
-	(*durationpb.Duration)(nil),              // 117: google.protobuf.Duration
-	(ReplicaState)(0),                        // 118: argosy.v1.ReplicaState
-	(ReplicaGoal)(0),                         // 119: argosy.v1.ReplicaGoal
-	(*MachineVerdict)(nil),                   // 120: argosy.v1.MachineVerdict
-	(*Volume)(nil),                           // 121: argosy.v1.Volume
-	(*Transition)(nil),                       // 122: argosy.v1.Transition
-	(*Machine)(nil),                          // 123: argosy.v1.Machine
-	(MachineCondition)(0),                    // 124: argosy.v1.MachineCondition
-	(*MachineUsage)(nil),                     // 125: argosy.v1.MachineUsage
-	(*ClusterSettings)(nil),                  // 126: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 127: argosy.v1.MemberUsage
-	(*Traffic)(nil),                          // 128: argosy.v1.Traffic
-	(*LogLine)(nil),                          // 129: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 130: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 131: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 132: argosy.v1.WorkEnd
-	(*Flow)(nil),                             // 133: argosy.v1.Flow
-	(*CopyWork)(nil),                         // 134: argosy.v1.CopyWork
-	(*FileStat)(nil),                         // 135: argosy.v1.FileStat
+	(RotationPhase)(0),                       // 3: argosy.v1.RotationPhase
+	(*PlanRequest)(nil),                      // 4: argosy.v1.PlanRequest
+	(*Change)(nil),                           // 5: argosy.v1.Change
+	(*PlanResponse)(nil),                     // 6: argosy.v1.PlanResponse
+	(*Forecast)(nil),                         // 7: argosy.v1.Forecast
+	(*Shortfall)(nil),                        // 8: argosy.v1.Shortfall
+	(*RuleCount)(nil),                        // 9: argosy.v1.RuleCount
+	(*Nearest)(nil),                          // 10: argosy.v1.Nearest
+	(*Remedy)(nil),                           // 11: argosy.v1.Remedy
+	(*Loss)(nil),                             // 12: argosy.v1.Loss
+	(*StackLoss)(nil),                        // 13: argosy.v1.StackLoss
+	(*Survival)(nil),                         // 14: argosy.v1.Survival
+	(*Headroom)(nil),                         // 15: argosy.v1.Headroom
+	(*ApplyRequest)(nil),                     // 16: argosy.v1.ApplyRequest
+	(*ApplyResponse)(nil),                    // 17: argosy.v1.ApplyResponse
+	(*ListAppsRequest)(nil),                  // 18: argosy.v1.ListAppsRequest
+	(*AppStatus)(nil),                        // 19: argosy.v1.AppStatus
+	(*StackStatus)(nil),                      // 20: argosy.v1.StackStatus
+	(*ListAppsResponse)(nil),                 // 21: argosy.v1.ListAppsResponse
+	(*GetAppRequest)(nil),                    // 22: argosy.v1.GetAppRequest
+	(*GetAppResponse)(nil),                   // 23: argosy.v1.GetAppResponse
+	(*ScaleRequest)(nil),                     // 24: argosy.v1.ScaleRequest
+	(*RollbackRequest)(nil),                  // 25: argosy.v1.RollbackRequest
+	(*RestartRequest)(nil),                   // 26: argosy.v1.RestartRequest
+	(*RestartResponse)(nil),                  // 27: argosy.v1.RestartResponse
+	(*DeleteAppRequest)(nil),                 // 28: argosy.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),                // 29: argosy.v1.DeleteAppResponse
+	(*ListReplicasRequest)(nil),              // 30: argosy.v1.ListReplicasRequest
+	(*ListReplicasAtRequest)(nil),            // 31: argosy.v1.ListReplicasAtRequest
+	(*ListReplicasAtResponse)(nil),           // 32: argosy.v1.ListReplicasAtResponse
+	(*PastReplica)(nil),                      // 33: argosy.v1.PastReplica
+	(*ReplicaStatus)(nil),                    // 34: argosy.v1.ReplicaStatus
+	(*ListReplicasResponse)(nil),             // 35: argosy.v1.ListReplicasResponse
+	(*ListReplicaRowsResponse)(nil),          // 36: argosy.v1.ListReplicaRowsResponse
+	(*StackRows)(nil),                        // 37: argosy.v1.StackRows
+	(*ReplicaRow)(nil),                       // 38: argosy.v1.ReplicaRow
+	(*WatchReplicasResponse)(nil),            // 39: argosy.v1.WatchReplicasResponse
+	(*ExplainRequest)(nil),                   // 40: argosy.v1.ExplainRequest
+	(*ExplainResponse)(nil),                  // 41: argosy.v1.ExplainResponse
+	(*ExplainedReplica)(nil),                 // 42: argosy.v1.ExplainedReplica
+	(*Then)(nil),                             // 43: argosy.v1.Then
+	(*ListMachinesRequest)(nil),              // 44: argosy.v1.ListMachinesRequest
+	(*MachineStatus)(nil),                    // 45: argosy.v1.MachineStatus
+	(*DrainRemaining)(nil),                   // 46: argosy.v1.DrainRemaining
+	(*ListMachinesResponse)(nil),             // 47: argosy.v1.ListMachinesResponse
+	(*LabelMachineRequest)(nil),              // 48: argosy.v1.LabelMachineRequest
+	(*RemoveMachineRequest)(nil),             // 49: argosy.v1.RemoveMachineRequest
+	(*RemoveMachineResponse)(nil),            // 50: argosy.v1.RemoveMachineResponse
+	(*DrainMachineRequest)(nil),              // 51: argosy.v1.DrainMachineRequest
+	(*ActivateMachineRequest)(nil),           // 52: argosy.v1.ActivateMachineRequest
+	(*DeclareLostRequest)(nil),               // 53: argosy.v1.DeclareLostRequest
+	(*DeclareLostResponse)(nil),              // 54: argosy.v1.DeclareLostResponse
+	(*SetSecretRequest)(nil),                 // 55: argosy.v1.SetSecretRequest
+	(*SecretInfo)(nil),                       // 56: argosy.v1.SecretInfo
+	(*ListSecretsRequest)(nil),               // 57: argosy.v1.ListSecretsRequest
+	(*ListSecretsResponse)(nil),              // 58: argosy.v1.ListSecretsResponse
+	(*DeleteSecretRequest)(nil),              // 59: argosy.v1.DeleteSecretRequest
+	(*DeleteSecretResponse)(nil),             // 60: argosy.v1.DeleteSecretResponse
+	(*SetRegistryCredentialRequest)(nil),     // 61: argosy.v1.SetRegistryCredentialRequest
+	(*RegistryCredentialInfo)(nil),           // 62: argosy.v1.RegistryCredentialInfo
+	(*ListRegistryCredentialsRequest)(nil),   // 63: argosy.v1.ListRegistryCredentialsRequest
+	(*ListRegistryCredentialsResponse)(nil),  // 64: argosy.v1.ListRegistryCredentialsResponse
+	(*DeleteRegistryCredentialRequest)(nil),  // 65: argosy.v1.DeleteRegistryCredentialRequest
+	(*DeleteRegistryCredentialResponse)(nil), // 66: argosy.v1.DeleteRegistryCredentialResponse
+	(*GetClusterRequest)(nil),                // 67: argosy.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),               // 68: argosy.v1.GetClusterResponse
+	(*CreateTokenRequest)(nil),               // 69: argosy.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),              // 70: argosy.v1.CreateTokenResponse
+	(*TokenInfo)(nil),                        // 71: argosy.v1.TokenInfo
+	(*ListTokensRequest)(nil),                // 72: argosy.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),               // 73: argosy.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),               // 74: argosy.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),              // 75: argosy.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),                // 76: argosy.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),               // 77: argosy.v1.ListEventsResponse
+	(*ListUsageRequest)(nil),                 // 78: argosy.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),                // 79: argosy.v1.ListUsageResponse
+	(*WatchUsageRequest)(nil),                // 80: argosy.v1.WatchUsageRequest
+	(*ReplicaUsage)(nil),                     // 81: argosy.v1.ReplicaUsage
+	(*MachineReport)(nil),                    // 82: argosy.v1.MachineReport
+	(*WatchUsageResponse)(nil),               // 83: argosy.v1.WatchUsageResponse
+	(*LogsRequest)(nil),                      // 84: argosy.v1.LogsRequest
+	(*LogsResponse)(nil),                     // 85: argosy.v1.LogsResponse
+	(*ExecRequest)(nil),                      // 86: argosy.v1.ExecRequest
+	(*ExecResponse)(nil),                     // 87: argosy.v1.ExecResponse
+	(*PortForwardRequest)(nil),               // 88: argosy.v1.PortForwardRequest
+	(*PortForwardStart)(nil),                 // 89: argosy.v1.PortForwardStart
+	(*PortForwardResponse)(nil),              // 90: argosy.v1.PortForwardResponse
+	(*PortForwardOpened)(nil),                // 91: argosy.v1.PortForwardOpened
+	(*CopyRequest)(nil),                      // 92: argosy.v1.CopyRequest
+	(*CopyResponse)(nil),                     // 93: argosy.v1.CopyResponse
+	(*GetAuthorityRequest)(nil),              // 94: argosy.v1.GetAuthorityRequest
+	(*AuthorityInfo)(nil),                    // 95: argosy.v1.AuthorityInfo
+	(*Follower)(nil),                         // 96: argosy.v1.Follower
+	(*AuthorityStatus)(nil),                  // 97: argosy.v1.AuthorityStatus
+	(*RotateAuthorityRequest)(nil),           // 98: argosy.v1.RotateAuthorityRequest
+	(*FinishRotationRequest)(nil),            // 99: argosy.v1.FinishRotationRequest
+	nil,                                      // 100: argosy.v1.Remedy.SetLabelsEntry
+	nil,                                      // 101: argosy.v1.ScaleRequest.CountsEntry
+	nil,                                      // 102: argosy.v1.ExplainResponse.MachineNamesEntry
+	nil,                                      // 103: argosy.v1.LabelMachineRequest.SetEntry
+	nil,                                      // 104: argosy.v1.ListUsageResponse.MachinesEntry
+	(*AppSpec)(nil),                          // 105: argosy.v1.AppSpec
+	(*ReplicaKey)(nil),                       // 106: argosy.v1.ReplicaKey
+	(*Reason)(nil),                           // 107: argosy.v1.Reason
+	(*App)(nil),                              // 108: argosy.v1.App
+	(*Revision)(nil),                         // 109: argosy.v1.Revision
+	(*timestamppb.Timestamp)(nil),            // 110: google.protobuf.Timestamp
+	(*Replica)(nil),                          // 111: argosy.v1.Replica
+	(*ReplicaObservation)(nil),               // 112: argosy.v1.ReplicaObservation
+	(*durationpb.Duration)(nil),              // 113: google.protobuf.Duration
+	(ReplicaState)(0),                        // 114: argosy.v1.ReplicaState
+	(ReplicaGoal)(0),                         // 115: argosy.v1.ReplicaGoal
+	(*MachineVerdict)(nil),                   // 116: argosy.v1.MachineVerdict
+	(*Volume)(nil),                           // 117: argosy.v1.Volume
+	(*Transition)(nil),                       // 118: argosy.v1.Transition
+	(*Machine)(nil),                          // 119: argosy.v1.Machine
+	(MachineCondition)(0),                    // 120: argosy.v1.MachineCondition
+	(*MachineUsage)(nil),                     // 121: argosy.v1.MachineUsage
+	(*ClusterSettings)(nil),                  // 122: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 123: argosy.v1.MemberUsage
+	(*Traffic)(nil),                          // 124: argosy.v1.Traffic
+	(*LogLine)(nil),                          // 125: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 126: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 127: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 128: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 129: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 130: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 131: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
-	109, // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
+	105, // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
 	0,   // 1: argosy.v1.Change.kind:type_name -> argosy.v1.ChangeKind
-	110, // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
-	111, // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
-	6,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
-	8,   // 5: argosy.v1.PlanResponse.forecast:type_name -> argosy.v1.Forecast
-	9,   // 6: argosy.v1.Forecast.shortfalls:type_name -> argosy.v1.Shortfall
-	15,  // 7: argosy.v1.Forecast.survival:type_name -> argosy.v1.Survival
-	13,  // 8: argosy.v1.Forecast.losses:type_name -> argosy.v1.Loss
-	16,  // 9: argosy.v1.Forecast.headroom:type_name -> argosy.v1.Headroom
-	10,  // 10: argosy.v1.Shortfall.rules:type_name -> argosy.v1.RuleCount
-	11,  // 11: argosy.v1.Shortfall.nearest:type_name -> argosy.v1.Nearest
-	12,  // 12: argosy.v1.Shortfall.remedies:type_name -> argosy.v1.Remedy
+	106, // 2: argosy.v1.Change.key:type_name -> argosy.v1.ReplicaKey
+	107, // 3: argosy.v1.Change.reason:type_name -> argosy.v1.Reason
+	5,   // 4: argosy.v1.PlanResponse.changes:type_name -> argosy.v1.Change
+	7,   // 5: argosy.v1.PlanResponse.forecast:type_name -> argosy.v1.Forecast
+	8,   // 6: argosy.v1.Forecast.shortfalls:type_name -> argosy.v1.Shortfall
+	14,  // 7: argosy.v1.Forecast.survival:type_name -> argosy.v1.Survival
+	12,  // 8: argosy.v1.Forecast.losses:type_name -> argosy.v1.Loss
+	15,  // 9: argosy.v1.Forecast.headroom:type_name -> argosy.v1.Headroom
+	9,   // 10: argosy.v1.Shortfall.rules:type_name -> argosy.v1.RuleCount
+	10,  // 11: argosy.v1.Shortfall.nearest:type_name -> argosy.v1.Nearest
+	11,  // 12: argosy.v1.Shortfall.remedies:type_name -> argosy.v1.Remedy
 	1,   // 13: argosy.v1.Remedy.kind:type_name -> argosy.v1.RemedyKind
-	104, // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
-	110, // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
-	14,  // 16: argosy.v1.Loss.stacks:type_name -> argosy.v1.StackLoss
-	14,  // 17: argosy.v1.Survival.stack_loss:type_name -> argosy.v1.StackLoss
-	10,  // 18: argosy.v1.Headroom.rules:type_name -> argosy.v1.RuleCount
-	109, // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
-	112, // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
-	112, // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
-	21,  // 22: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
-	20,  // 23: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
-	20,  // 24: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
-	113, // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
-	105, // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
-	114, // 27: argosy.v1.ListReplicasAtRequest.at:type_name -> google.protobuf.Timestamp
-	34,  // 28: argosy.v1.ListReplicasAtResponse.replicas:type_name -> argosy.v1.PastReplica
-	114, // 29: argosy.v1.ListReplicasAtResponse.known_since:type_name -> google.protobuf.Timestamp
-	110, // 30: argosy.v1.PastReplica.key:type_name -> argosy.v1.ReplicaKey
-	114, // 31: argosy.v1.PastReplica.since:type_name -> google.protobuf.Timestamp
-	114, // 32: argosy.v1.PastReplica.decided_at:type_name -> google.protobuf.Timestamp
-	115, // 33: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
-	116, // 34: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
-	117, // 35: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
-	118, // 36: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
-	35,  // 37: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	38,  // 38: argosy.v1.ListReplicaRowsResponse.stacks:type_name -> argosy.v1.StackRows
-	39,  // 39: argosy.v1.StackRows.rows:type_name -> argosy.v1.ReplicaRow
-	119, // 40: argosy.v1.ReplicaRow.goal:type_name -> argosy.v1.ReplicaGoal
-	118, // 41: argosy.v1.ReplicaRow.state:type_name -> argosy.v1.ReplicaState
-	35,  // 42: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
-	110, // 43: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
-	110, // 44: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
-	109, // 45: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
-	114, // 46: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
-	35,  // 47: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
-	111, // 48: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
-	120, // 49: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
-	121, // 50: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
-	122, // 51: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
-	43,  // 52: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
-	46,  // 53: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
-	6,   // 54: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
-	44,  // 55: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
-	106, // 56: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
-	35,  // 57: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
-	111, // 58: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
-	114, // 59: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
-	122, // 60: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
-	122, // 61: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
-	114, // 62: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
-	123, // 63: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
-	124, // 64: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
-	117, // 65: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
-	125, // 66: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
-	47,  // 67: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
-	110, // 68: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
-	46,  // 69: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	107, // 70: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	117, // 71: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
-	46,  // 72: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
-	114, // 73: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
-	57,  // 74: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
-	63,  // 75: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	126, // 76: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
-	117, // 77: argosy.v1.GetClusterResponse.backup_every:type_name -> google.protobuf.Duration
-	114, // 78: argosy.v1.GetClusterResponse.backup_at:type_name -> google.protobuf.Timestamp
+	100, // 14: argosy.v1.Remedy.set_labels:type_name -> argosy.v1.Remedy.SetLabelsEntry
+	106, // 15: argosy.v1.Remedy.holder:type_name -> argosy.v1.ReplicaKey
+	13,  // 16: argosy.v1.Loss.stacks:type_name -> argosy.v1.StackLoss
+	13,  // 17: argosy.v1.Survival.stack_loss:type_name -> argosy.v1.StackLoss
+	9,   // 18: argosy.v1.Headroom.rules:type_name -> argosy.v1.RuleCount
+	105, // 19: argosy.v1.ApplyRequest.spec:type_name -> argosy.v1.AppSpec
+	108, // 20: argosy.v1.ApplyResponse.app:type_name -> argosy.v1.App
+	108, // 21: argosy.v1.AppStatus.app:type_name -> argosy.v1.App
+	20,  // 22: argosy.v1.AppStatus.stacks:type_name -> argosy.v1.StackStatus
+	19,  // 23: argosy.v1.ListAppsResponse.apps:type_name -> argosy.v1.AppStatus
+	19,  // 24: argosy.v1.GetAppResponse.status:type_name -> argosy.v1.AppStatus
+	109, // 25: argosy.v1.GetAppResponse.revisions:type_name -> argosy.v1.Revision
+	101, // 26: argosy.v1.ScaleRequest.counts:type_name -> argosy.v1.ScaleRequest.CountsEntry
+	110, // 27: argosy.v1.ListReplicasAtRequest.at:type_name -> google.protobuf.Timestamp
+	33,  // 28: argosy.v1.ListReplicasAtResponse.replicas:type_name -> argosy.v1.PastReplica
+	110, // 29: argosy.v1.ListReplicasAtResponse.known_since:type_name -> google.protobuf.Timestamp
+	106, // 30: argosy.v1.PastReplica.key:type_name -> argosy.v1.ReplicaKey
+	110, // 31: argosy.v1.PastReplica.since:type_name -> google.protobuf.Timestamp
+	110, // 32: argosy.v1.PastReplica.decided_at:type_name -> google.protobuf.Timestamp
+	111, // 33: argosy.v1.ReplicaStatus.replica:type_name -> argosy.v1.Replica
+	112, // 34: argosy.v1.ReplicaStatus.observation:type_name -> argosy.v1.ReplicaObservation
+	113, // 35: argosy.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
+	114, // 36: argosy.v1.ReplicaStatus.state:type_name -> argosy.v1.ReplicaState
+	34,  // 37: argosy.v1.ListReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	37,  // 38: argosy.v1.ListReplicaRowsResponse.stacks:type_name -> argosy.v1.StackRows
+	38,  // 39: argosy.v1.StackRows.rows:type_name -> argosy.v1.ReplicaRow
+	115, // 40: argosy.v1.ReplicaRow.goal:type_name -> argosy.v1.ReplicaGoal
+	114, // 41: argosy.v1.ReplicaRow.state:type_name -> argosy.v1.ReplicaState
+	34,  // 42: argosy.v1.WatchReplicasResponse.replicas:type_name -> argosy.v1.ReplicaStatus
+	106, // 43: argosy.v1.WatchReplicasResponse.removed:type_name -> argosy.v1.ReplicaKey
+	106, // 44: argosy.v1.ExplainRequest.key:type_name -> argosy.v1.ReplicaKey
+	105, // 45: argosy.v1.ExplainRequest.spec:type_name -> argosy.v1.AppSpec
+	110, // 46: argosy.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
+	34,  // 47: argosy.v1.ExplainResponse.status:type_name -> argosy.v1.ReplicaStatus
+	107, // 48: argosy.v1.ExplainResponse.decided:type_name -> argosy.v1.Reason
+	116, // 49: argosy.v1.ExplainResponse.now:type_name -> argosy.v1.MachineVerdict
+	117, // 50: argosy.v1.ExplainResponse.volumes:type_name -> argosy.v1.Volume
+	118, // 51: argosy.v1.ExplainResponse.history:type_name -> argosy.v1.Transition
+	42,  // 52: argosy.v1.ExplainResponse.replicas:type_name -> argosy.v1.ExplainedReplica
+	45,  // 53: argosy.v1.ExplainResponse.machine:type_name -> argosy.v1.MachineStatus
+	5,   // 54: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
+	43,  // 55: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
+	102, // 56: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
+	34,  // 57: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
+	107, // 58: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
+	110, // 59: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
+	118, // 60: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
+	118, // 61: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
+	110, // 62: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
+	119, // 63: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
+	120, // 64: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
+	113, // 65: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
+	121, // 66: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
+	46,  // 67: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
+	106, // 68: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
+	45,  // 69: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
+	103, // 70: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	113, // 71: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
+	45,  // 72: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
+	110, // 73: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	56,  // 74: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
+	62,  // 75: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
+	122, // 76: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	113, // 77: argosy.v1.GetClusterResponse.backup_every:type_name -> google.protobuf.Duration
+	110, // 78: argosy.v1.GetClusterResponse.backup_at:type_name -> google.protobuf.Timestamp
 	2,   // 79: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	117, // 80: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	72,  // 81: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	113, // 80: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	71,  // 81: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
 	2,   // 82: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	114, // 83: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	114, // 84: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	72,  // 85: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	110, // 86: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	114, // 87: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	122, // 88: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	127, // 89: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	108, // 90: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	117, // 91: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	110, // 92: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	128, // 93: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	127, // 94: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	125, // 95: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	117, // 96: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	83,  // 97: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	82,  // 98: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	114, // 99: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	129, // 100: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	130, // 101: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	131, // 102: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	132, // 103: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	90,  // 104: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	133, // 105: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	110, // 106: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	92,  // 107: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	133, // 108: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	132, // 109: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	110, // 110: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	134, // 111: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	133, // 112: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	135, // 113: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	133, // 114: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	132, // 115: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	3,   // 116: argosy.v1.KeysStatus.phase:type_name -> argosy.v1.KeyPhase
-	114, // 117: argosy.v1.KeysStatus.since:type_name -> google.protobuf.Timestamp
-	100, // 118: argosy.v1.KeysStatus.waiting:type_name -> argosy.v1.Follower
-	114, // 119: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
-	99,  // 120: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
-	4,   // 121: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
-	99,  // 122: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
-	100, // 123: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
-	114, // 124: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
-	114, // 125: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
-	117, // 126: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
-	125, // 127: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	5,   // 128: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	17,  // 129: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	19,  // 130: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	23,  // 131: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	25,  // 132: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	26,  // 133: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
-	27,  // 134: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	29,  // 135: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	31,  // 136: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	31,  // 137: argosy.v1.AppService.ListReplicaRows:input_type -> argosy.v1.ListReplicasRequest
-	32,  // 138: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
-	31,  // 139: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	41,  // 140: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	45,  // 141: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	49,  // 142: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	50,  // 143: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	52,  // 144: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
-	53,  // 145: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
-	54,  // 146: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
-	56,  // 147: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	58,  // 148: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	60,  // 149: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	62,  // 150: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	64,  // 151: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	66,  // 152: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	68,  // 153: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	70,  // 154: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	73,  // 155: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	75,  // 156: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	98,  // 157: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
-	102, // 158: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
-	103, // 159: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
-	77,  // 160: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	79,  // 161: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	81,  // 162: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	85,  // 163: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	87,  // 164: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	89,  // 165: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	93,  // 166: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	7,   // 167: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	18,  // 168: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	22,  // 169: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	24,  // 170: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	18,  // 171: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	18,  // 172: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
-	28,  // 173: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	30,  // 174: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	36,  // 175: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	37,  // 176: argosy.v1.AppService.ListReplicaRows:output_type -> argosy.v1.ListReplicaRowsResponse
-	33,  // 177: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
-	40,  // 178: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	42,  // 179: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	48,  // 180: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	46,  // 181: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	51,  // 182: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	46,  // 183: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
-	46,  // 184: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
-	55,  // 185: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
-	57,  // 186: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	59,  // 187: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	61,  // 188: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	63,  // 189: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	65,  // 190: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	67,  // 191: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	69,  // 192: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	71,  // 193: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	74,  // 194: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	76,  // 195: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	101, // 196: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
-	101, // 197: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
-	101, // 198: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
-	78,  // 199: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	80,  // 200: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	84,  // 201: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	86,  // 202: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	88,  // 203: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	91,  // 204: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	94,  // 205: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	167, // [167:206] is the sub-list for method output_type
-	128, // [128:167] is the sub-list for method input_type
-	128, // [128:128] is the sub-list for extension type_name
-	128, // [128:128] is the sub-list for extension extendee
-	0,   // [0:128] is the sub-list for field type_name
+	110, // 83: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	110, // 84: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	71,  // 85: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	106, // 86: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	110, // 87: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	118, // 88: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	123, // 89: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	104, // 90: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	113, // 91: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	106, // 92: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	124, // 93: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	123, // 94: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	121, // 95: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	113, // 96: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	82,  // 97: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	81,  // 98: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	110, // 99: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	125, // 100: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	126, // 101: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	127, // 102: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	128, // 103: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	89,  // 104: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	129, // 105: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	106, // 106: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	91,  // 107: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	129, // 108: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	128, // 109: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	106, // 110: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	130, // 111: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	129, // 112: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	131, // 113: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	129, // 114: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	128, // 115: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	110, // 116: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
+	95,  // 117: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
+	3,   // 118: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
+	95,  // 119: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
+	96,  // 120: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
+	110, // 121: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
+	110, // 122: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
+	113, // 123: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
+	121, // 124: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	4,   // 125: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	16,  // 126: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	18,  // 127: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	22,  // 128: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	24,  // 129: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	25,  // 130: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
+	26,  // 131: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	28,  // 132: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	30,  // 133: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	30,  // 134: argosy.v1.AppService.ListReplicaRows:input_type -> argosy.v1.ListReplicasRequest
+	31,  // 135: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
+	30,  // 136: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	40,  // 137: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	44,  // 138: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	48,  // 139: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	49,  // 140: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	51,  // 141: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
+	52,  // 142: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
+	53,  // 143: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
+	55,  // 144: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	57,  // 145: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	59,  // 146: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	61,  // 147: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	63,  // 148: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	65,  // 149: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	67,  // 150: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	69,  // 151: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	72,  // 152: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	74,  // 153: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	94,  // 154: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
+	98,  // 155: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
+	99,  // 156: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
+	76,  // 157: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	78,  // 158: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	80,  // 159: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	84,  // 160: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	86,  // 161: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	88,  // 162: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	92,  // 163: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	6,   // 164: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	17,  // 165: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	21,  // 166: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	23,  // 167: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	17,  // 168: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	17,  // 169: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
+	27,  // 170: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	29,  // 171: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	35,  // 172: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	36,  // 173: argosy.v1.AppService.ListReplicaRows:output_type -> argosy.v1.ListReplicaRowsResponse
+	32,  // 174: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
+	39,  // 175: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	41,  // 176: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	47,  // 177: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	45,  // 178: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	50,  // 179: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	45,  // 180: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
+	45,  // 181: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
+	54,  // 182: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
+	56,  // 183: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	58,  // 184: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	60,  // 185: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	62,  // 186: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	64,  // 187: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	66,  // 188: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	68,  // 189: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	70,  // 190: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	73,  // 191: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	75,  // 192: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	97,  // 193: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
+	97,  // 194: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
+	97,  // 195: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
+	77,  // 196: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	79,  // 197: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	83,  // 198: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	85,  // 199: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	87,  // 200: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	90,  // 201: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	93,  // 202: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	164, // [164:203] is the sub-list for method output_type
+	125, // [125:164] is the sub-list for method input_type
+	125, // [125:125] is the sub-list for extension type_name
+	125, // [125:125] is the sub-list for extension extendee
+	0,   // [0:125] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
@@ -8272,8 +8018,8 @@ func file_argosy_v1_cluster_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_cluster_proto_rawDesc), len(file_argosy_v1_cluster_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   104,
+			NumEnums:      4,
+			NumMessages:   101,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -350,12 +350,8 @@ type ServerHealth struct {
 	Trusts      []uint32 `protobuf:"varint,11,rep,packed,name=trusts" json:"trusts,omitempty"`
 	StoreTrusts []uint32 `protobuf:"varint,12,rep,packed,name=store_trusts,json=storeTrusts" json:"store_trusts,omitempty"`
 	// The layouts of the store that it can work with; both 0 of a release that knows layout 1 only.
-	OldestLayout uint32 `protobuf:"varint,13,opt,name=oldest_layout,json=oldestLayout" json:"oldest_layout,omitempty"`
-	NewestLayout uint32 `protobuf:"varint,14,opt,name=newest_layout,json=newestLayout" json:"newest_layout,omitempty"`
-	// The number of the cluster's key that it goes by, 0 of a release that cannot change it, and SHA-256 of the next one, if
-	// it holds that.
-	KeyNumber     uint32 `protobuf:"varint,15,opt,name=key_number,json=keyNumber" json:"key_number,omitempty"`
-	NextKey       []byte `protobuf:"bytes,16,opt,name=next_key,json=nextKey" json:"next_key,omitempty"`
+	OldestLayout  uint32 `protobuf:"varint,13,opt,name=oldest_layout,json=oldestLayout" json:"oldest_layout,omitempty"`
+	NewestLayout  uint32 `protobuf:"varint,14,opt,name=newest_layout,json=newestLayout" json:"newest_layout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -486,20 +482,6 @@ func (x *ServerHealth) GetNewestLayout() uint32 {
 		return x.NewestLayout
 	}
 	return 0
-}
-
-func (x *ServerHealth) GetKeyNumber() uint32 {
-	if x != nil {
-		return x.KeyNumber
-	}
-	return 0
-}
-
-func (x *ServerHealth) GetNextKey() []byte {
-	if x != nil {
-		return x.NextKey
-	}
-	return nil
 }
 
 type RemoveServerRequest struct {
@@ -987,86 +969,6 @@ func (*HoldImageResponse) Descriptor() ([]byte, []int) {
 	return file_argosy_v1_server_proto_rawDescGZIP(), []int{12}
 }
 
-type HoldKeyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           []byte                 `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HoldKeyRequest) Reset() {
-	*x = HoldKeyRequest{}
-	mi := &file_argosy_v1_server_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HoldKeyRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HoldKeyRequest) ProtoMessage() {}
-
-func (x *HoldKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HoldKeyRequest.ProtoReflect.Descriptor instead.
-func (*HoldKeyRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *HoldKeyRequest) GetKey() []byte {
-	if x != nil {
-		return x.Key
-	}
-	return nil
-}
-
-type HoldKeyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HoldKeyResponse) Reset() {
-	*x = HoldKeyResponse{}
-	mi := &file_argosy_v1_server_proto_msgTypes[14]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HoldKeyResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HoldKeyResponse) ProtoMessage() {}
-
-func (x *HoldKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[14]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HoldKeyResponse.ProtoReflect.Descriptor instead.
-func (*HoldKeyResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{14}
-}
-
 type DefragmentStoreRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1075,7 +977,7 @@ type DefragmentStoreRequest struct {
 
 func (x *DefragmentStoreRequest) Reset() {
 	*x = DefragmentStoreRequest{}
-	mi := &file_argosy_v1_server_proto_msgTypes[15]
+	mi := &file_argosy_v1_server_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +989,7 @@ func (x *DefragmentStoreRequest) String() string {
 func (*DefragmentStoreRequest) ProtoMessage() {}
 
 func (x *DefragmentStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[15]
+	mi := &file_argosy_v1_server_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1002,7 @@ func (x *DefragmentStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentStoreRequest.ProtoReflect.Descriptor instead.
 func (*DefragmentStoreRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{13}
 }
 
 type DefragmentStoreResponse struct {
@@ -1111,7 +1013,7 @@ type DefragmentStoreResponse struct {
 
 func (x *DefragmentStoreResponse) Reset() {
 	*x = DefragmentStoreResponse{}
-	mi := &file_argosy_v1_server_proto_msgTypes[16]
+	mi := &file_argosy_v1_server_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1025,7 @@ func (x *DefragmentStoreResponse) String() string {
 func (*DefragmentStoreResponse) ProtoMessage() {}
 
 func (x *DefragmentStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[16]
+	mi := &file_argosy_v1_server_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1038,7 @@ func (x *DefragmentStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentStoreResponse.ProtoReflect.Descriptor instead.
 func (*DefragmentStoreResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{14}
 }
 
 var File_argosy_v1_server_proto protoreflect.FileDescriptor
@@ -1163,7 +1065,7 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06health\x18\t \x01(\v2\x17.argosy.v1.ServerHealthR\x06health\x12\x10\n" +
 	"\x03lag\x18\n" +
 	" \x01(\x04R\x03lag\x121\n" +
-	"\x06silent\x18\v \x01(\v2\x19.google.protobuf.DurationR\x06silent\"\xe0\x03\n" +
+	"\x06silent\x18\v \x01(\v2\x19.google.protobuf.DurationR\x06silent\"\xa6\x03\n" +
 	"\fServerHealth\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
@@ -1183,10 +1085,7 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06trusts\x18\v \x03(\rR\x06trusts\x12!\n" +
 	"\fstore_trusts\x18\f \x03(\rR\vstoreTrusts\x12#\n" +
 	"\roldest_layout\x18\r \x01(\rR\foldestLayout\x12#\n" +
-	"\rnewest_layout\x18\x0e \x01(\rR\fnewestLayout\x12\x1d\n" +
-	"\n" +
-	"key_number\x18\x0f \x01(\rR\tkeyNumber\x12\x19\n" +
-	"\bnext_key\x18\x10 \x01(\fR\anextKey\"l\n" +
+	"\rnewest_layout\x18\x0e \x01(\rR\fnewestLayout\"l\n" +
 	"\x13RemoveServerRequest\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12'\n" +
@@ -1217,10 +1116,7 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\"\x13\n" +
-	"\x11HoldImageResponse\"\"\n" +
-	"\x0eHoldKeyRequest\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\fR\x03key\"\x11\n" +
-	"\x0fHoldKeyResponse\"\x18\n" +
+	"\x11HoldImageResponse\"\x18\n" +
 	"\x16DefragmentStoreRequest\"\x19\n" +
 	"\x17DefragmentStoreResponse*\x8b\x01\n" +
 	"\n" +
@@ -1252,7 +1148,7 @@ func file_argosy_v1_server_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_server_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_argosy_v1_server_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_argosy_v1_server_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_argosy_v1_server_proto_goTypes = []any{
 	(ServerRole)(0),                 // 0: argosy.v1.ServerRole
 	(*ListServersRequest)(nil),      // 1: argosy.v1.ListServersRequest
@@ -1268,35 +1164,33 @@ var file_argosy_v1_server_proto_goTypes = []any{
 	(*ReadHistoryResponse)(nil),     // 11: argosy.v1.ReadHistoryResponse
 	(*HoldImageRequest)(nil),        // 12: argosy.v1.HoldImageRequest
 	(*HoldImageResponse)(nil),       // 13: argosy.v1.HoldImageResponse
-	(*HoldKeyRequest)(nil),          // 14: argosy.v1.HoldKeyRequest
-	(*HoldKeyResponse)(nil),         // 15: argosy.v1.HoldKeyResponse
-	(*DefragmentStoreRequest)(nil),  // 16: argosy.v1.DefragmentStoreRequest
-	(*DefragmentStoreResponse)(nil), // 17: argosy.v1.DefragmentStoreResponse
-	nil,                             // 18: argosy.v1.EnterResponse.MembersEntry
-	(*durationpb.Duration)(nil),     // 19: google.protobuf.Duration
-	(*Transition)(nil),              // 20: argosy.v1.Transition
+	(*DefragmentStoreRequest)(nil),  // 14: argosy.v1.DefragmentStoreRequest
+	(*DefragmentStoreResponse)(nil), // 15: argosy.v1.DefragmentStoreResponse
+	nil,                             // 16: argosy.v1.EnterResponse.MembersEntry
+	(*durationpb.Duration)(nil),     // 17: google.protobuf.Duration
+	(*Transition)(nil),              // 18: argosy.v1.Transition
 }
 var file_argosy_v1_server_proto_depIdxs = []int32{
 	3,  // 0: argosy.v1.ListServersResponse.servers:type_name -> argosy.v1.ServerStatus
 	0,  // 1: argosy.v1.ServerStatus.role:type_name -> argosy.v1.ServerRole
 	4,  // 2: argosy.v1.ServerStatus.health:type_name -> argosy.v1.ServerHealth
-	19, // 3: argosy.v1.ServerStatus.silent:type_name -> google.protobuf.Duration
-	18, // 4: argosy.v1.EnterResponse.members:type_name -> argosy.v1.EnterResponse.MembersEntry
-	20, // 5: argosy.v1.ReadHistoryResponse.transitions:type_name -> argosy.v1.Transition
+	17, // 3: argosy.v1.ServerStatus.silent:type_name -> google.protobuf.Duration
+	16, // 4: argosy.v1.EnterResponse.members:type_name -> argosy.v1.EnterResponse.MembersEntry
+	18, // 5: argosy.v1.ReadHistoryResponse.transitions:type_name -> argosy.v1.Transition
 	1,  // 6: argosy.v1.ServerService.ListServers:input_type -> argosy.v1.ListServersRequest
 	5,  // 7: argosy.v1.ServerService.RemoveServer:input_type -> argosy.v1.RemoveServerRequest
 	7,  // 8: argosy.v1.ServerService.Enter:input_type -> argosy.v1.EnterRequest
 	9,  // 9: argosy.v1.ServerService.Probe:input_type -> argosy.v1.ProbeRequest
 	10, // 10: argosy.v1.ServerService.ReadHistory:input_type -> argosy.v1.ReadHistoryRequest
 	12, // 11: argosy.v1.ServerService.HoldImage:input_type -> argosy.v1.HoldImageRequest
-	16, // 12: argosy.v1.ServerService.DefragmentStore:input_type -> argosy.v1.DefragmentStoreRequest
+	14, // 12: argosy.v1.ServerService.DefragmentStore:input_type -> argosy.v1.DefragmentStoreRequest
 	2,  // 13: argosy.v1.ServerService.ListServers:output_type -> argosy.v1.ListServersResponse
 	6,  // 14: argosy.v1.ServerService.RemoveServer:output_type -> argosy.v1.RemoveServerResponse
 	8,  // 15: argosy.v1.ServerService.Enter:output_type -> argosy.v1.EnterResponse
 	4,  // 16: argosy.v1.ServerService.Probe:output_type -> argosy.v1.ServerHealth
 	11, // 17: argosy.v1.ServerService.ReadHistory:output_type -> argosy.v1.ReadHistoryResponse
 	13, // 18: argosy.v1.ServerService.HoldImage:output_type -> argosy.v1.HoldImageResponse
-	17, // 19: argosy.v1.ServerService.DefragmentStore:output_type -> argosy.v1.DefragmentStoreResponse
+	15, // 19: argosy.v1.ServerService.DefragmentStore:output_type -> argosy.v1.DefragmentStoreResponse
 	13, // [13:20] is the sub-list for method output_type
 	6,  // [6:13] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
@@ -1316,7 +1210,7 @@ func file_argosy_v1_server_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_server_proto_rawDesc), len(file_argosy_v1_server_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -40,14 +40,7 @@ type Cluster struct {
 	// number is to issue once all servers know it, one with a lower number did until then.
 	Other *Authority `protobuf:"bytes,7,opt,name=other" json:"other,omitempty"`
 	// Present as long as other is.
-	Rotation *Rotation `protobuf:"bytes,8,opt,name=rotation" json:"rotation,omitempty"`
-	// Which of the cluster's keys encrypts: ca_key and the like with the servers' key of that number, secrets with secrets_key. They are
-	// counted from 1, which 0 means too.
-	KeyNumber uint32 `protobuf:"varint,9,opt,name=key_number,json=keyNumber" json:"key_number,omitempty"`
-	// The key from before, that some secrets are still encrypted with; itself encrypted like secrets_key. Empty when none is.
-	EarlierSecretsKey []byte `protobuf:"bytes,10,opt,name=earlier_secrets_key,json=earlierSecretsKey" json:"earlier_secrets_key,omitempty"`
-	// Present while the cluster changes to another key.
-	KeyRotation   *KeyRotation `protobuf:"bytes,11,opt,name=key_rotation,json=keyRotation" json:"key_rotation,omitempty"`
+	Rotation      *Rotation `protobuf:"bytes,8,opt,name=rotation" json:"rotation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -138,89 +131,6 @@ func (x *Cluster) GetRotation() *Rotation {
 	return nil
 }
 
-func (x *Cluster) GetKeyNumber() uint32 {
-	if x != nil {
-		return x.KeyNumber
-	}
-	return 0
-}
-
-func (x *Cluster) GetEarlierSecretsKey() []byte {
-	if x != nil {
-		return x.EarlierSecretsKey
-	}
-	return nil
-}
-
-func (x *Cluster) GetKeyRotation() *KeyRotation {
-	if x != nil {
-		return x.KeyRotation
-	}
-	return nil
-}
-
-// KeyRotation is the change from one key of the servers, and of secrets, to the next.
-type KeyRotation struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since" json:"since,omitempty"`
-	By    string                 `protobuf:"bytes,2,opt,name=by" json:"by,omitempty"`
-	// SHA-256 of the servers' next key, while they learn it; empty once it encrypts.
-	Next          []byte `protobuf:"bytes,3,opt,name=next" json:"next,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *KeyRotation) Reset() {
-	*x = KeyRotation{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *KeyRotation) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*KeyRotation) ProtoMessage() {}
-
-func (x *KeyRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use KeyRotation.ProtoReflect.Descriptor instead.
-func (*KeyRotation) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *KeyRotation) GetSince() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Since
-	}
-	return nil
-}
-
-func (x *KeyRotation) GetBy() string {
-	if x != nil {
-		return x.By
-	}
-	return ""
-}
-
-func (x *KeyRotation) GetNext() []byte {
-	if x != nil {
-		return x.Next
-	}
-	return nil
-}
-
 // Layout is how the store is laid out. A store without it has layout 1.
 type Layout struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -237,7 +147,7 @@ type Layout struct {
 
 func (x *Layout) Reset() {
 	*x = Layout{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[2]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -249,7 +159,7 @@ func (x *Layout) String() string {
 func (*Layout) ProtoMessage() {}
 
 func (x *Layout) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[2]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -262,7 +172,7 @@ func (x *Layout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layout.ProtoReflect.Descriptor instead.
 func (*Layout) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Layout) GetNumber() uint32 {
@@ -305,7 +215,7 @@ type Authority struct {
 
 func (x *Authority) Reset() {
 	*x = Authority{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[3]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -317,7 +227,7 @@ func (x *Authority) String() string {
 func (*Authority) ProtoMessage() {}
 
 func (x *Authority) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[3]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -330,7 +240,7 @@ func (x *Authority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Authority.ProtoReflect.Descriptor instead.
 func (*Authority) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Authority) GetNumber() uint32 {
@@ -371,7 +281,7 @@ type Rotation struct {
 
 func (x *Rotation) Reset() {
 	*x = Rotation{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +293,7 @@ func (x *Rotation) String() string {
 func (*Rotation) ProtoMessage() {}
 
 func (x *Rotation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +306,7 @@ func (x *Rotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rotation.ProtoReflect.Descriptor instead.
 func (*Rotation) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Rotation) GetSince() *timestamppb.Timestamp {
@@ -448,7 +358,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -460,7 +370,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -473,7 +383,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Generation) GetNumber() uint64 {
@@ -509,7 +419,7 @@ type Term struct {
 
 func (x *Term) Reset() {
 	*x = Term{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +431,7 @@ func (x *Term) String() string {
 func (*Term) ProtoMessage() {}
 
 func (x *Term) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +444,7 @@ func (x *Term) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Term.ProtoReflect.Descriptor instead.
 func (*Term) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Term) GetNumber() uint64 {
@@ -577,7 +487,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +499,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +512,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Server) GetId() string {
@@ -665,7 +575,7 @@ type ImageName struct {
 
 func (x *ImageName) Reset() {
 	*x = ImageName{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +587,7 @@ func (x *ImageName) String() string {
 func (*ImageName) ProtoMessage() {}
 
 func (x *ImageName) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +600,7 @@ func (x *ImageName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageName.ProtoReflect.Descriptor instead.
 func (*ImageName) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ImageName) GetDigest() string {
@@ -716,16 +626,14 @@ type Secret struct {
 	Encrypted []byte                 `protobuf:"bytes,4,opt,name=encrypted" json:"encrypted,omitempty"`
 	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=changed_at,json=changedAt" json:"changed_at,omitempty"`
 	// For registry credentials, whose name is the registry.
-	Username string `protobuf:"bytes,6,opt,name=username" json:"username,omitempty"`
-	// Which of the cluster's keys it is encrypted with; 0 is not known.
-	Key           uint32 `protobuf:"varint,7,opt,name=key" json:"key,omitempty"`
+	Username      string `protobuf:"bytes,6,opt,name=username" json:"username,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[9]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +645,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[9]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +658,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Secret) GetTenant() string {
@@ -795,13 +703,6 @@ func (x *Secret) GetUsername() string {
 	return ""
 }
 
-func (x *Secret) GetKey() uint32 {
-	if x != nil {
-		return x.Key
-	}
-	return 0
-}
-
 // Token is kept only as a hash.
 type Token struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -813,7 +714,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[10]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +726,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[10]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +739,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Token) GetInfo() *v1.TokenInfo {
@@ -871,7 +772,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[11]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +784,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[11]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +797,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *User) GetName() string {
@@ -954,7 +855,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[12]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +867,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[12]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +880,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Outcome) GetRpc() string {
@@ -1014,7 +915,7 @@ var File_argosy_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1bargosy/store/v1/store.proto\x12\x0fargosy.store.v1\x1a\x17argosy/v1/cluster.proto\x1a\x15argosy/v1/state.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x03\n" +
+	"\x1bargosy/store/v1/store.proto\x12\x0fargosy.store.v1\x1a\x17argosy/v1/cluster.proto\x1a\x15argosy/v1/state.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x02\n" +
 	"\aCluster\x126\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12%\n" +
 	"\x0eca_certificate\x18\x02 \x01(\fR\rcaCertificate\x12\x15\n" +
@@ -1025,16 +926,7 @@ const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1b\n" +
 	"\tca_number\x18\x06 \x01(\rR\bcaNumber\x120\n" +
 	"\x05other\x18\a \x01(\v2\x1a.argosy.store.v1.AuthorityR\x05other\x125\n" +
-	"\brotation\x18\b \x01(\v2\x19.argosy.store.v1.RotationR\brotation\x12\x1d\n" +
-	"\n" +
-	"key_number\x18\t \x01(\rR\tkeyNumber\x12.\n" +
-	"\x13earlier_secrets_key\x18\n" +
-	" \x01(\fR\x11earlierSecretsKey\x12?\n" +
-	"\fkey_rotation\x18\v \x01(\v2\x1c.argosy.store.v1.KeyRotationR\vkeyRotation\"c\n" +
-	"\vKeyRotation\x120\n" +
-	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x0e\n" +
-	"\x02by\x18\x02 \x01(\tR\x02by\x12\x12\n" +
-	"\x04next\x18\x03 \x01(\fR\x04next\"|\n" +
+	"\brotation\x18\b \x01(\v2\x19.argosy.store.v1.RotationR\brotation\"|\n" +
 	"\x06Layout\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\rR\x02to\x120\n" +
@@ -1071,7 +963,7 @@ const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\tImageName\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x129\n" +
 	"\n" +
-	"changed_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\"\xd5\x01\n" +
+	"changed_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\"\xc3\x01\n" +
 	"\x06Secret\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -1079,8 +971,7 @@ const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\tencrypted\x18\x04 \x01(\fR\tencrypted\x129\n" +
 	"\n" +
 	"changed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\x12\x1a\n" +
-	"\busername\x18\x06 \x01(\tR\busername\x12\x10\n" +
-	"\x03key\x18\a \x01(\rR\x03key\"E\n" +
+	"\busername\x18\x06 \x01(\tR\busername\"E\n" +
 	"\x05Token\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.argosy.v1.TokenInfoR\x04info\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\"\xbe\x01\n" +
@@ -1111,48 +1002,45 @@ func file_argosy_store_v1_store_proto_rawDescGZIP() []byte {
 	return file_argosy_store_v1_store_proto_rawDescData
 }
 
-var file_argosy_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_argosy_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_argosy_store_v1_store_proto_goTypes = []any{
 	(*Cluster)(nil),               // 0: argosy.store.v1.Cluster
-	(*KeyRotation)(nil),           // 1: argosy.store.v1.KeyRotation
-	(*Layout)(nil),                // 2: argosy.store.v1.Layout
-	(*Authority)(nil),             // 3: argosy.store.v1.Authority
-	(*Rotation)(nil),              // 4: argosy.store.v1.Rotation
-	(*Generation)(nil),            // 5: argosy.store.v1.Generation
-	(*Term)(nil),                  // 6: argosy.store.v1.Term
-	(*Server)(nil),                // 7: argosy.store.v1.Server
-	(*ImageName)(nil),             // 8: argosy.store.v1.ImageName
-	(*Secret)(nil),                // 9: argosy.store.v1.Secret
-	(*Token)(nil),                 // 10: argosy.store.v1.Token
-	(*User)(nil),                  // 11: argosy.store.v1.User
-	(*Outcome)(nil),               // 12: argosy.store.v1.Outcome
-	(*v1.ClusterSettings)(nil),    // 13: argosy.v1.ClusterSettings
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*v1.TokenInfo)(nil),          // 15: argosy.v1.TokenInfo
+	(*Layout)(nil),                // 1: argosy.store.v1.Layout
+	(*Authority)(nil),             // 2: argosy.store.v1.Authority
+	(*Rotation)(nil),              // 3: argosy.store.v1.Rotation
+	(*Generation)(nil),            // 4: argosy.store.v1.Generation
+	(*Term)(nil),                  // 5: argosy.store.v1.Term
+	(*Server)(nil),                // 6: argosy.store.v1.Server
+	(*ImageName)(nil),             // 7: argosy.store.v1.ImageName
+	(*Secret)(nil),                // 8: argosy.store.v1.Secret
+	(*Token)(nil),                 // 9: argosy.store.v1.Token
+	(*User)(nil),                  // 10: argosy.store.v1.User
+	(*Outcome)(nil),               // 11: argosy.store.v1.Outcome
+	(*v1.ClusterSettings)(nil),    // 12: argosy.v1.ClusterSettings
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*v1.TokenInfo)(nil),          // 14: argosy.v1.TokenInfo
 }
 var file_argosy_store_v1_store_proto_depIdxs = []int32{
-	13, // 0: argosy.store.v1.Cluster.settings:type_name -> argosy.v1.ClusterSettings
-	14, // 1: argosy.store.v1.Cluster.created_at:type_name -> google.protobuf.Timestamp
-	3,  // 2: argosy.store.v1.Cluster.other:type_name -> argosy.store.v1.Authority
-	4,  // 3: argosy.store.v1.Cluster.rotation:type_name -> argosy.store.v1.Rotation
-	1,  // 4: argosy.store.v1.Cluster.key_rotation:type_name -> argosy.store.v1.KeyRotation
-	14, // 5: argosy.store.v1.KeyRotation.since:type_name -> google.protobuf.Timestamp
-	14, // 6: argosy.store.v1.Layout.since:type_name -> google.protobuf.Timestamp
-	14, // 7: argosy.store.v1.Rotation.since:type_name -> google.protobuf.Timestamp
-	14, // 8: argosy.store.v1.Rotation.deadline:type_name -> google.protobuf.Timestamp
-	14, // 9: argosy.store.v1.Rotation.issuing_since:type_name -> google.protobuf.Timestamp
-	14, // 10: argosy.store.v1.Term.since:type_name -> google.protobuf.Timestamp
-	14, // 11: argosy.store.v1.Server.joined_at:type_name -> google.protobuf.Timestamp
-	14, // 12: argosy.store.v1.ImageName.changed_at:type_name -> google.protobuf.Timestamp
-	14, // 13: argosy.store.v1.Secret.changed_at:type_name -> google.protobuf.Timestamp
-	15, // 14: argosy.store.v1.Token.info:type_name -> argosy.v1.TokenInfo
-	14, // 15: argosy.store.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	14, // 16: argosy.store.v1.Outcome.at:type_name -> google.protobuf.Timestamp
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	12, // 0: argosy.store.v1.Cluster.settings:type_name -> argosy.v1.ClusterSettings
+	13, // 1: argosy.store.v1.Cluster.created_at:type_name -> google.protobuf.Timestamp
+	2,  // 2: argosy.store.v1.Cluster.other:type_name -> argosy.store.v1.Authority
+	3,  // 3: argosy.store.v1.Cluster.rotation:type_name -> argosy.store.v1.Rotation
+	13, // 4: argosy.store.v1.Layout.since:type_name -> google.protobuf.Timestamp
+	13, // 5: argosy.store.v1.Rotation.since:type_name -> google.protobuf.Timestamp
+	13, // 6: argosy.store.v1.Rotation.deadline:type_name -> google.protobuf.Timestamp
+	13, // 7: argosy.store.v1.Rotation.issuing_since:type_name -> google.protobuf.Timestamp
+	13, // 8: argosy.store.v1.Term.since:type_name -> google.protobuf.Timestamp
+	13, // 9: argosy.store.v1.Server.joined_at:type_name -> google.protobuf.Timestamp
+	13, // 10: argosy.store.v1.ImageName.changed_at:type_name -> google.protobuf.Timestamp
+	13, // 11: argosy.store.v1.Secret.changed_at:type_name -> google.protobuf.Timestamp
+	14, // 12: argosy.store.v1.Token.info:type_name -> argosy.v1.TokenInfo
+	13, // 13: argosy.store.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	13, // 14: argosy.store.v1.Outcome.at:type_name -> google.protobuf.Timestamp
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_argosy_store_v1_store_proto_init() }
@@ -1166,7 +1054,7 @@ func file_argosy_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_store_v1_store_proto_rawDesc), len(file_argosy_store_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
