@@ -62,6 +62,9 @@ var rules = map[string]rule{
 	connectv1.AppServiceListReplicasAtProcedure:  {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
 	connectv1.AppServiceWatchReplicasProcedure:   {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
 	connectv1.AppServiceExplainProcedure:         {access: viewers, tenants: []string{"key.tenant"}},
+	connectv1.UnitServiceListUnitsProcedure:      {access: viewers, tenants: []string{"tenant"}},
+	connectv1.UnitServiceSubmitUnitProcedure:     {access: operators, tenants: []string{"tenant"}},
+	connectv1.UnitServiceSetUnitGoalProcedure:    {access: operators, tenants: []string{"tenant"}},
 
 	connectv1.MachineServiceListMachinesProcedure:    {access: viewers},
 	connectv1.MachineServiceLabelMachineProcedure:    {access: admins},

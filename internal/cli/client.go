@@ -32,6 +32,7 @@ type connection struct {
 	streams  argosyv1connect.StreamServiceClient
 	servers  argosyv1connect.ServerServiceClient
 	backups  argosyv1connect.BackupServiceClient
+	units    argosyv1connect.UnitServiceClient
 	http     *http.Client
 	base     string
 	// where is what a person would call the server: a socket's path or an address.
@@ -48,6 +49,7 @@ func newConnection(hc *http.Client, base, where string, options ...connect.Clien
 		streams:  argosyv1connect.NewStreamServiceClient(hc, base, again),
 		servers:  argosyv1connect.NewServerServiceClient(hc, base, again),
 		backups:  argosyv1connect.NewBackupServiceClient(hc, base, again),
+		units:    argosyv1connect.NewUnitServiceClient(hc, base, again),
 		http:     hc,
 		base:     base,
 		where:    where,

@@ -110,6 +110,7 @@ every further server joins with 'argosy join --server' and starts with the same 
 	flags.StringVar(&opts.PeerListen, "peer-listen", ":"+defaults.PeerPort, "address and port for other servers' stores; nothing listens there while the server is alone")
 	flags.StringVar(&opts.PeerAdvertise, "peer-advertise", "", "where other servers' stores reach this one's (default: the host of --advertise and the port of --peer-listen)")
 	flags.StringVar(&opts.Socket, "socket", defaults.ServerSocket, "the administrator's Unix socket")
+	flags.StringSliceVar(&opts.FleetAPI, "fleet-api", nil, "serve fleet's HTTP API too: unix:///run/fleet.sock, or host:port for those with a login's certificate")
 	flags.StringVar(&opts.Name, "name", "", "the server's name (default: the one it joined with, or the host's)")
 	flags.StringVar(&opts.NetworkRange, "network-range", defaults.NetworkRange, "for a new cluster: the range that machines' subnets are cut from")
 	flags.DurationVar(&opts.Liveness, "liveness", defaults.Liveness, "for a new cluster: a machine without a sign for this long is lost")

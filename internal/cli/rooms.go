@@ -60,7 +60,7 @@ func (a *app) rooms() (*Rooms, error) {
 // ServerOptions say how to run a server.
 type ServerOptions struct {
 	DataDir, Listen, PeerListen, PeerAdvertise, Socket, Name string
-	Advertise                                                []string
+	Advertise, FleetAPI                                      []string
 	StoreQuota                                               int64 // bytes
 	Store                                                    StoreOptions
 	Compaction                                               time.Duration // of an external store

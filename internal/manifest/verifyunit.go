@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
@@ -21,6 +22,9 @@ func (v *verifier) unitsOf() error {
 			err = unitFaults(u.Name, u.Content).Err()
 		}
 		if err == nil {
+			err = verifyOptions(u)
+		}
+		if err == nil {
 			err = verifyResources(&argosyv1.ContainerSpec{Resources: u.Resources})
 		}
 		switch {
@@ -38,6 +42,28 @@ func (v *verifier) unitsOf() error {
 		len(v.spec.Stacks[0].GetUnits()) == 1 && len(v.spec.Containers)+len(v.spec.Stacks[0].GetContainers()) == 0
 	if !alone {
 		return fmt.Errorf("an app called %s is the unit of that name and nothing else, in a stack called %s", quoted(v.spec.Name), UnitStack)
+	}
+	return nil
+}
+
+// verifyOptions: what a unit came as says what its file does.
+func verifyOptions(u *argosyv1.Unit) error {
+	if len(u.Options) == 0 {
+		return nil
+	}
+	said := make([]unitfile.Option, 0, min(len(u.Options), unitfile.MaxOptions+1))
+	for _, o := range u.Options {
+		if len(said) > unitfile.MaxOptions {
+			break
+		}
+		said = append(said, unitfile.Option{Section: o.GetSection(), Name: o.GetName(), Value: o.GetValue()})
+	}
+	file, faults := unitfile.FromOptions(u.Name, said)
+	if err := faults.Err(); err != nil {
+		return err
+	}
+	if file.Text() != u.Content {
+		return errors.New("its options say something else than its content")
 	}
 	return nil
 }

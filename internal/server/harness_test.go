@@ -286,7 +286,7 @@ func (f *fakeAgent) connect(t testing.TB) {
 	}
 	f.send = send
 	err := send(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Hello{Hello: &argosyv1.Hello{BootId: "boot", SessionId: f.m.MachineID,
-		Capacity: &argosyv1.Capacity{CpuMilli: 4000, Memory: 8 << 30}, Address: f.m.Address, ClusterId: f.m.Cluster}}})
+		Capacity: &argosyv1.Capacity{CpuMilli: 4000, Memory: 8 << 30}, Address: f.m.Address, ClusterId: f.m.Cluster, SystemdVersion: "252"}}})
 	if err == nil {
 		err = send(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: &argosyv1.Report{Full: true}}})
 	}

@@ -60,6 +60,8 @@ type Config struct {
 	PeerAdvertise string
 	// Socket is the local administrator's Unix socket; empty means the default.
 	Socket string
+	// FleetAPI are the places where fleet's API is served: unix:///PATH, or host:port with TLS.
+	FleetAPI []string
 	// Name is the server's name; empty means the one that it joined with, or the host's.
 	Name string
 	// StoreQuota is how large the store's file may grow, in bytes; 0 means embedded.DefaultQuota.
@@ -215,6 +217,11 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Name == "" {
 		if c.Name, err = joinedName(c.DataDir); err != nil {
+			return c, err
+		}
+	}
+	for _, place := range c.FleetAPI {
+		if err := checkFleetAPI(place); err != nil {
 			return c, err
 		}
 	}
@@ -382,7 +389,16 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	}
 	secure, local := s.httpServers()
 	gaveUp := make(chan error, 1)
+	doors, err := s.fleetDoors(secure.Handler)
+	if err != nil {
+		return errors.Join(err, tcp.Close(), unix.Close())
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	open := []*http.Server{secure, local}
+	for _, d := range doors {
+		open = append(open, d.srv)
+		g.Go(d.serve)
+	}
 	g.Go(func() error { return ignoreDone(ctx, s.leader.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.directory.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.book.Run(ctx)) })
@@ -419,7 +435,7 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		closeSoon(secure, local)
+		closeSoon(open...)
 		s.transport.CloseIdleConnections()
 		return nil
 	})

@@ -481,7 +481,10 @@ type Unit struct {
 	// The file is there and systemd knows it, but it is not started: a timer, a socket or another unit does that, or nobody.
 	NotStarted bool `protobuf:"varint,3,opt,name=not_started,json=notStarted" json:"not_started,omitempty"`
 	// Only the reservation and its defaults are said: what [Service] limits, else the default. Never absent.
-	Resources     *Resources `protobuf:"bytes,4,opt,name=resources" json:"resources,omitempty"`
+	Resources *Resources `protobuf:"bytes,4,opt,name=resources" json:"resources,omitempty"`
+	// The file as a list of options, where that is how it came and the content does not say the same list back: in another order, or
+	// with other blanks.
+	Options       []*UnitOption `protobuf:"bytes,5,rep,name=options" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -544,6 +547,74 @@ func (x *Unit) GetResources() *Resources {
 	return nil
 }
 
+func (x *Unit) GetOptions() []*UnitOption {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// UnitOption is one option of a unit file.
+type UnitOption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Section       string                 `protobuf:"bytes,1,opt,name=section" json:"section,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,3,opt,name=value" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnitOption) Reset() {
+	*x = UnitOption{}
+	mi := &file_argosy_v1_spec_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnitOption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnitOption) ProtoMessage() {}
+
+func (x *UnitOption) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_spec_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnitOption.ProtoReflect.Descriptor instead.
+func (*UnitOption) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UnitOption) GetSection() string {
+	if x != nil {
+		return x.Section
+	}
+	return ""
+}
+
+func (x *UnitOption) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UnitOption) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 // ContainerSpec says what one container is.
 type ContainerSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -602,7 +673,7 @@ type ContainerSpec struct {
 
 func (x *ContainerSpec) Reset() {
 	*x = ContainerSpec{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[2]
+	mi := &file_argosy_v1_spec_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +685,7 @@ func (x *ContainerSpec) String() string {
 func (*ContainerSpec) ProtoMessage() {}
 
 func (x *ContainerSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[2]
+	mi := &file_argosy_v1_spec_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +698,7 @@ func (x *ContainerSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerSpec.ProtoReflect.Descriptor instead.
 func (*ContainerSpec) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{2}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ContainerSpec) GetName() string {
@@ -941,7 +1012,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[3]
+	mi := &file_argosy_v1_spec_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1024,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[3]
+	mi := &file_argosy_v1_spec_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1037,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{3}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Command) GetArgs() []string {
@@ -992,7 +1063,7 @@ type FileRef struct {
 
 func (x *FileRef) Reset() {
 	*x = FileRef{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[4]
+	mi := &file_argosy_v1_spec_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1075,7 @@ func (x *FileRef) String() string {
 func (*FileRef) ProtoMessage() {}
 
 func (x *FileRef) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[4]
+	mi := &file_argosy_v1_spec_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1088,7 @@ func (x *FileRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRef.ProtoReflect.Descriptor instead.
 func (*FileRef) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{4}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FileRef) GetSource() string {
@@ -1073,7 +1144,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[5]
+	mi := &file_argosy_v1_spec_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1156,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[5]
+	mi := &file_argosy_v1_spec_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1169,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{5}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Mount) GetType() MountType {
@@ -1165,7 +1236,7 @@ type Healthcheck struct {
 
 func (x *Healthcheck) Reset() {
 	*x = Healthcheck{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[6]
+	mi := &file_argosy_v1_spec_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1248,7 @@ func (x *Healthcheck) String() string {
 func (*Healthcheck) ProtoMessage() {}
 
 func (x *Healthcheck) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[6]
+	mi := &file_argosy_v1_spec_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1261,7 @@ func (x *Healthcheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Healthcheck.ProtoReflect.Descriptor instead.
 func (*Healthcheck) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{6}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Healthcheck) GetTest() []string {
@@ -1256,7 +1327,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[7]
+	mi := &file_argosy_v1_spec_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1339,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[7]
+	mi := &file_argosy_v1_spec_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1352,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{7}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Resources) GetLimitCpuMilli() int64 {
@@ -1362,7 +1433,7 @@ type Dependency struct {
 
 func (x *Dependency) Reset() {
 	*x = Dependency{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[8]
+	mi := &file_argosy_v1_spec_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +1445,7 @@ func (x *Dependency) String() string {
 func (*Dependency) ProtoMessage() {}
 
 func (x *Dependency) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[8]
+	mi := &file_argosy_v1_spec_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +1458,7 @@ func (x *Dependency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dependency.ProtoReflect.Descriptor instead.
 func (*Dependency) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{8}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Dependency) GetContainer() string {
@@ -1429,7 +1500,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[9]
+	mi := &file_argosy_v1_spec_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1512,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[9]
+	mi := &file_argosy_v1_spec_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1525,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{9}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Port) GetPort() uint32 {
@@ -1494,7 +1565,7 @@ type PublishedPort struct {
 
 func (x *PublishedPort) Reset() {
 	*x = PublishedPort{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[10]
+	mi := &file_argosy_v1_spec_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1577,7 @@ func (x *PublishedPort) String() string {
 func (*PublishedPort) ProtoMessage() {}
 
 func (x *PublishedPort) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[10]
+	mi := &file_argosy_v1_spec_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1590,7 @@ func (x *PublishedPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishedPort.ProtoReflect.Descriptor instead.
 func (*PublishedPort) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PublishedPort) GetHostIp() string {
@@ -1568,7 +1639,7 @@ type RestartPolicy struct {
 
 func (x *RestartPolicy) Reset() {
 	*x = RestartPolicy{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[11]
+	mi := &file_argosy_v1_spec_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1651,7 @@ func (x *RestartPolicy) String() string {
 func (*RestartPolicy) ProtoMessage() {}
 
 func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[11]
+	mi := &file_argosy_v1_spec_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1664,7 @@ func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPolicy.ProtoReflect.Descriptor instead.
 func (*RestartPolicy) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RestartPolicy) GetMode() RestartMode {
@@ -1621,7 +1692,7 @@ type Ulimit struct {
 
 func (x *Ulimit) Reset() {
 	*x = Ulimit{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[12]
+	mi := &file_argosy_v1_spec_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1704,7 @@ func (x *Ulimit) String() string {
 func (*Ulimit) ProtoMessage() {}
 
 func (x *Ulimit) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[12]
+	mi := &file_argosy_v1_spec_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1717,7 @@ func (x *Ulimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ulimit.ProtoReflect.Descriptor instead.
 func (*Ulimit) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Ulimit) GetName() string {
@@ -1682,7 +1753,7 @@ type LogOptions struct {
 
 func (x *LogOptions) Reset() {
 	*x = LogOptions{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[13]
+	mi := &file_argosy_v1_spec_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1765,7 @@ func (x *LogOptions) String() string {
 func (*LogOptions) ProtoMessage() {}
 
 func (x *LogOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[13]
+	mi := &file_argosy_v1_spec_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1778,7 @@ func (x *LogOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOptions.ProtoReflect.Descriptor instead.
 func (*LogOptions) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LogOptions) GetMaxSize() int64 {
@@ -1740,7 +1811,7 @@ type StackSpec struct {
 
 func (x *StackSpec) Reset() {
 	*x = StackSpec{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[14]
+	mi := &file_argosy_v1_spec_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1823,7 @@ func (x *StackSpec) String() string {
 func (*StackSpec) ProtoMessage() {}
 
 func (x *StackSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[14]
+	mi := &file_argosy_v1_spec_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1836,7 @@ func (x *StackSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StackSpec.ProtoReflect.Descriptor instead.
 func (*StackSpec) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StackSpec) GetName() string {
@@ -1815,7 +1886,7 @@ type VolumeSpec struct {
 
 func (x *VolumeSpec) Reset() {
 	*x = VolumeSpec{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[15]
+	mi := &file_argosy_v1_spec_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1898,7 @@ func (x *VolumeSpec) String() string {
 func (*VolumeSpec) ProtoMessage() {}
 
 func (x *VolumeSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[15]
+	mi := &file_argosy_v1_spec_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +1911,7 @@ func (x *VolumeSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeSpec.ProtoReflect.Descriptor instead.
 func (*VolumeSpec) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *VolumeSpec) GetName() string {
@@ -1884,7 +1955,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[16]
+	mi := &file_argosy_v1_spec_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +1967,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[16]
+	mi := &file_argosy_v1_spec_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +1980,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Placement) GetRequire() []string {
@@ -1965,7 +2036,7 @@ type Preference struct {
 
 func (x *Preference) Reset() {
 	*x = Preference{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[17]
+	mi := &file_argosy_v1_spec_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2048,7 @@ func (x *Preference) String() string {
 func (*Preference) ProtoMessage() {}
 
 func (x *Preference) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[17]
+	mi := &file_argosy_v1_spec_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2061,7 @@ func (x *Preference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preference.ProtoReflect.Descriptor instead.
 func (*Preference) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Preference) GetExpression() string {
@@ -2020,7 +2091,7 @@ type ClusterEntry struct {
 
 func (x *ClusterEntry) Reset() {
 	*x = ClusterEntry{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[18]
+	mi := &file_argosy_v1_spec_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2103,7 @@ func (x *ClusterEntry) String() string {
 func (*ClusterEntry) ProtoMessage() {}
 
 func (x *ClusterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[18]
+	mi := &file_argosy_v1_spec_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2116,7 @@ func (x *ClusterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterEntry.ProtoReflect.Descriptor instead.
 func (*ClusterEntry) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ClusterEntry) GetStack() string {
@@ -2085,13 +2156,19 @@ const file_argosy_v1_spec_proto_rawDesc = "" +
 	"\x05units\x18\x06 \x03(\v2\x0f.argosy.v1.UnitR\x05units\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x89\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xba\x01\n" +
 	"\x04Unit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x1f\n" +
 	"\vnot_started\x18\x03 \x01(\bR\n" +
 	"notStarted\x122\n" +
-	"\tresources\x18\x04 \x01(\v2\x14.argosy.v1.ResourcesR\tresources\"\xcb\x0f\n" +
+	"\tresources\x18\x04 \x01(\v2\x14.argosy.v1.ResourcesR\tresources\x12/\n" +
+	"\aoptions\x18\x05 \x03(\v2\x15.argosy.v1.UnitOptionR\aoptions\"P\n" +
+	"\n" +
+	"UnitOption\x12\x18\n" +
+	"\asection\x18\x01 \x01(\tR\asection\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\xcb\x0f\n" +
 	"\rContainerSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12!\n" +
@@ -2302,7 +2379,7 @@ func file_argosy_v1_spec_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_spec_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_argosy_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_argosy_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_argosy_v1_spec_proto_goTypes = []any{
 	(ImageOrigin)(0),            // 0: argosy.v1.ImageOrigin
 	(PullPolicy)(0),             // 1: argosy.v1.PullPolicy
@@ -2313,75 +2390,77 @@ var file_argosy_v1_spec_proto_goTypes = []any{
 	(VolumeClass)(0),            // 6: argosy.v1.VolumeClass
 	(*AppSpec)(nil),             // 7: argosy.v1.AppSpec
 	(*Unit)(nil),                // 8: argosy.v1.Unit
-	(*ContainerSpec)(nil),       // 9: argosy.v1.ContainerSpec
-	(*Command)(nil),             // 10: argosy.v1.Command
-	(*FileRef)(nil),             // 11: argosy.v1.FileRef
-	(*Mount)(nil),               // 12: argosy.v1.Mount
-	(*Healthcheck)(nil),         // 13: argosy.v1.Healthcheck
-	(*Resources)(nil),           // 14: argosy.v1.Resources
-	(*Dependency)(nil),          // 15: argosy.v1.Dependency
-	(*Port)(nil),                // 16: argosy.v1.Port
-	(*PublishedPort)(nil),       // 17: argosy.v1.PublishedPort
-	(*RestartPolicy)(nil),       // 18: argosy.v1.RestartPolicy
-	(*Ulimit)(nil),              // 19: argosy.v1.Ulimit
-	(*LogOptions)(nil),          // 20: argosy.v1.LogOptions
-	(*StackSpec)(nil),           // 21: argosy.v1.StackSpec
-	(*VolumeSpec)(nil),          // 22: argosy.v1.VolumeSpec
-	(*Placement)(nil),           // 23: argosy.v1.Placement
-	(*Preference)(nil),          // 24: argosy.v1.Preference
-	(*ClusterEntry)(nil),        // 25: argosy.v1.ClusterEntry
-	nil,                         // 26: argosy.v1.AppSpec.ConfigsEntry
-	nil,                         // 27: argosy.v1.ContainerSpec.EnvironmentEntry
-	nil,                         // 28: argosy.v1.ContainerSpec.LabelsEntry
-	nil,                         // 29: argosy.v1.ContainerSpec.SysctlsEntry
-	nil,                         // 30: argosy.v1.ContainerSpec.AnnotationsEntry
-	(*durationpb.Duration)(nil), // 31: google.protobuf.Duration
+	(*UnitOption)(nil),          // 9: argosy.v1.UnitOption
+	(*ContainerSpec)(nil),       // 10: argosy.v1.ContainerSpec
+	(*Command)(nil),             // 11: argosy.v1.Command
+	(*FileRef)(nil),             // 12: argosy.v1.FileRef
+	(*Mount)(nil),               // 13: argosy.v1.Mount
+	(*Healthcheck)(nil),         // 14: argosy.v1.Healthcheck
+	(*Resources)(nil),           // 15: argosy.v1.Resources
+	(*Dependency)(nil),          // 16: argosy.v1.Dependency
+	(*Port)(nil),                // 17: argosy.v1.Port
+	(*PublishedPort)(nil),       // 18: argosy.v1.PublishedPort
+	(*RestartPolicy)(nil),       // 19: argosy.v1.RestartPolicy
+	(*Ulimit)(nil),              // 20: argosy.v1.Ulimit
+	(*LogOptions)(nil),          // 21: argosy.v1.LogOptions
+	(*StackSpec)(nil),           // 22: argosy.v1.StackSpec
+	(*VolumeSpec)(nil),          // 23: argosy.v1.VolumeSpec
+	(*Placement)(nil),           // 24: argosy.v1.Placement
+	(*Preference)(nil),          // 25: argosy.v1.Preference
+	(*ClusterEntry)(nil),        // 26: argosy.v1.ClusterEntry
+	nil,                         // 27: argosy.v1.AppSpec.ConfigsEntry
+	nil,                         // 28: argosy.v1.ContainerSpec.EnvironmentEntry
+	nil,                         // 29: argosy.v1.ContainerSpec.LabelsEntry
+	nil,                         // 30: argosy.v1.ContainerSpec.SysctlsEntry
+	nil,                         // 31: argosy.v1.ContainerSpec.AnnotationsEntry
+	(*durationpb.Duration)(nil), // 32: google.protobuf.Duration
 }
 var file_argosy_v1_spec_proto_depIdxs = []int32{
-	9,  // 0: argosy.v1.AppSpec.containers:type_name -> argosy.v1.ContainerSpec
-	21, // 1: argosy.v1.AppSpec.stacks:type_name -> argosy.v1.StackSpec
-	25, // 2: argosy.v1.AppSpec.cluster:type_name -> argosy.v1.ClusterEntry
-	26, // 3: argosy.v1.AppSpec.configs:type_name -> argosy.v1.AppSpec.ConfigsEntry
+	10, // 0: argosy.v1.AppSpec.containers:type_name -> argosy.v1.ContainerSpec
+	22, // 1: argosy.v1.AppSpec.stacks:type_name -> argosy.v1.StackSpec
+	26, // 2: argosy.v1.AppSpec.cluster:type_name -> argosy.v1.ClusterEntry
+	27, // 3: argosy.v1.AppSpec.configs:type_name -> argosy.v1.AppSpec.ConfigsEntry
 	8,  // 4: argosy.v1.AppSpec.units:type_name -> argosy.v1.Unit
-	14, // 5: argosy.v1.Unit.resources:type_name -> argosy.v1.Resources
-	0,  // 6: argosy.v1.ContainerSpec.image_origin:type_name -> argosy.v1.ImageOrigin
-	1,  // 7: argosy.v1.ContainerSpec.pull_policy:type_name -> argosy.v1.PullPolicy
-	10, // 8: argosy.v1.ContainerSpec.entrypoint:type_name -> argosy.v1.Command
-	10, // 9: argosy.v1.ContainerSpec.command:type_name -> argosy.v1.Command
-	27, // 10: argosy.v1.ContainerSpec.environment:type_name -> argosy.v1.ContainerSpec.EnvironmentEntry
-	11, // 11: argosy.v1.ContainerSpec.secrets:type_name -> argosy.v1.FileRef
-	11, // 12: argosy.v1.ContainerSpec.configs:type_name -> argosy.v1.FileRef
-	12, // 13: argosy.v1.ContainerSpec.mounts:type_name -> argosy.v1.Mount
-	13, // 14: argosy.v1.ContainerSpec.healthcheck:type_name -> argosy.v1.Healthcheck
-	14, // 15: argosy.v1.ContainerSpec.resources:type_name -> argosy.v1.Resources
-	15, // 16: argosy.v1.ContainerSpec.depends_on:type_name -> argosy.v1.Dependency
-	16, // 17: argosy.v1.ContainerSpec.expose:type_name -> argosy.v1.Port
-	17, // 18: argosy.v1.ContainerSpec.ports:type_name -> argosy.v1.PublishedPort
-	18, // 19: argosy.v1.ContainerSpec.restart:type_name -> argosy.v1.RestartPolicy
-	31, // 20: argosy.v1.ContainerSpec.stop_grace_period:type_name -> google.protobuf.Duration
-	28, // 21: argosy.v1.ContainerSpec.labels:type_name -> argosy.v1.ContainerSpec.LabelsEntry
-	19, // 22: argosy.v1.ContainerSpec.ulimits:type_name -> argosy.v1.Ulimit
-	29, // 23: argosy.v1.ContainerSpec.sysctls:type_name -> argosy.v1.ContainerSpec.SysctlsEntry
-	20, // 24: argosy.v1.ContainerSpec.logging:type_name -> argosy.v1.LogOptions
-	30, // 25: argosy.v1.ContainerSpec.annotations:type_name -> argosy.v1.ContainerSpec.AnnotationsEntry
-	2,  // 26: argosy.v1.Mount.type:type_name -> argosy.v1.MountType
-	31, // 27: argosy.v1.Healthcheck.interval:type_name -> google.protobuf.Duration
-	31, // 28: argosy.v1.Healthcheck.timeout:type_name -> google.protobuf.Duration
-	31, // 29: argosy.v1.Healthcheck.start_period:type_name -> google.protobuf.Duration
-	31, // 30: argosy.v1.Healthcheck.start_interval:type_name -> google.protobuf.Duration
-	3,  // 31: argosy.v1.Dependency.condition:type_name -> argosy.v1.Condition
-	4,  // 32: argosy.v1.Port.protocol:type_name -> argosy.v1.Protocol
-	4,  // 33: argosy.v1.PublishedPort.protocol:type_name -> argosy.v1.Protocol
-	5,  // 34: argosy.v1.RestartPolicy.mode:type_name -> argosy.v1.RestartMode
-	22, // 35: argosy.v1.StackSpec.volumes:type_name -> argosy.v1.VolumeSpec
-	23, // 36: argosy.v1.StackSpec.placement:type_name -> argosy.v1.Placement
-	6,  // 37: argosy.v1.VolumeSpec.class:type_name -> argosy.v1.VolumeClass
-	24, // 38: argosy.v1.Placement.prefer:type_name -> argosy.v1.Preference
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	15, // 5: argosy.v1.Unit.resources:type_name -> argosy.v1.Resources
+	9,  // 6: argosy.v1.Unit.options:type_name -> argosy.v1.UnitOption
+	0,  // 7: argosy.v1.ContainerSpec.image_origin:type_name -> argosy.v1.ImageOrigin
+	1,  // 8: argosy.v1.ContainerSpec.pull_policy:type_name -> argosy.v1.PullPolicy
+	11, // 9: argosy.v1.ContainerSpec.entrypoint:type_name -> argosy.v1.Command
+	11, // 10: argosy.v1.ContainerSpec.command:type_name -> argosy.v1.Command
+	28, // 11: argosy.v1.ContainerSpec.environment:type_name -> argosy.v1.ContainerSpec.EnvironmentEntry
+	12, // 12: argosy.v1.ContainerSpec.secrets:type_name -> argosy.v1.FileRef
+	12, // 13: argosy.v1.ContainerSpec.configs:type_name -> argosy.v1.FileRef
+	13, // 14: argosy.v1.ContainerSpec.mounts:type_name -> argosy.v1.Mount
+	14, // 15: argosy.v1.ContainerSpec.healthcheck:type_name -> argosy.v1.Healthcheck
+	15, // 16: argosy.v1.ContainerSpec.resources:type_name -> argosy.v1.Resources
+	16, // 17: argosy.v1.ContainerSpec.depends_on:type_name -> argosy.v1.Dependency
+	17, // 18: argosy.v1.ContainerSpec.expose:type_name -> argosy.v1.Port
+	18, // 19: argosy.v1.ContainerSpec.ports:type_name -> argosy.v1.PublishedPort
+	19, // 20: argosy.v1.ContainerSpec.restart:type_name -> argosy.v1.RestartPolicy
+	32, // 21: argosy.v1.ContainerSpec.stop_grace_period:type_name -> google.protobuf.Duration
+	29, // 22: argosy.v1.ContainerSpec.labels:type_name -> argosy.v1.ContainerSpec.LabelsEntry
+	20, // 23: argosy.v1.ContainerSpec.ulimits:type_name -> argosy.v1.Ulimit
+	30, // 24: argosy.v1.ContainerSpec.sysctls:type_name -> argosy.v1.ContainerSpec.SysctlsEntry
+	21, // 25: argosy.v1.ContainerSpec.logging:type_name -> argosy.v1.LogOptions
+	31, // 26: argosy.v1.ContainerSpec.annotations:type_name -> argosy.v1.ContainerSpec.AnnotationsEntry
+	2,  // 27: argosy.v1.Mount.type:type_name -> argosy.v1.MountType
+	32, // 28: argosy.v1.Healthcheck.interval:type_name -> google.protobuf.Duration
+	32, // 29: argosy.v1.Healthcheck.timeout:type_name -> google.protobuf.Duration
+	32, // 30: argosy.v1.Healthcheck.start_period:type_name -> google.protobuf.Duration
+	32, // 31: argosy.v1.Healthcheck.start_interval:type_name -> google.protobuf.Duration
+	3,  // 32: argosy.v1.Dependency.condition:type_name -> argosy.v1.Condition
+	4,  // 33: argosy.v1.Port.protocol:type_name -> argosy.v1.Protocol
+	4,  // 34: argosy.v1.PublishedPort.protocol:type_name -> argosy.v1.Protocol
+	5,  // 35: argosy.v1.RestartPolicy.mode:type_name -> argosy.v1.RestartMode
+	23, // 36: argosy.v1.StackSpec.volumes:type_name -> argosy.v1.VolumeSpec
+	24, // 37: argosy.v1.StackSpec.placement:type_name -> argosy.v1.Placement
+	6,  // 38: argosy.v1.VolumeSpec.class:type_name -> argosy.v1.VolumeClass
+	25, // 39: argosy.v1.Placement.prefer:type_name -> argosy.v1.Preference
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_spec_proto_init() }
@@ -2395,7 +2474,7 @@ func file_argosy_v1_spec_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_spec_proto_rawDesc), len(file_argosy_v1_spec_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
