@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/argosy-cluster/argosy/internal/store"
@@ -342,10 +343,13 @@ func testUnavailable(t *testing.T, ctx context.Context, subject Subject) {
 		t.Fatal("the watch shows nothing")
 	}
 	subject.Break()
-	_, getErr := s.Get(ctx, "/a")
-	_, listErr := s.List(ctx, "/")
-	_, commitErr := s.Commit(ctx, store.Txn{Ops: []store.Op{put("/a", "2")}})
-	_, watchErr := take(ctx, s, "/a", rev, 1)
+	var getErr, listErr, commitErr, watchErr error
+	var wg sync.WaitGroup // side by side, since each may take a while to give up
+	wg.Go(func() { _, getErr = s.Get(ctx, "/a") })
+	wg.Go(func() { _, listErr = s.List(ctx, "/") })
+	wg.Go(func() { _, commitErr = s.Commit(ctx, store.Txn{Ops: []store.Op{put("/a", "2")}}) })
+	wg.Go(func() { _, watchErr = take(ctx, s, "/a", rev, 1) })
+	wg.Wait()
 	for name, err := range map[string]error{
 		"Get": getErr, "List": listErr, "Commit": commitErr, "Watch": watchErr, "a running Watch": <-ended,
 	} {
