@@ -93,6 +93,14 @@ sim: ## play lives of clusters with faults in virtual time: MINUTES=n or SEEDS=n
 	@go run -trimpath ./test/sim -out '$(CURDIR)/.cache/sim' $(if $(SEEDS),-seeds $(SEEDS)) \
 		-minutes $(or $(MINUTES),$(if $(SEEDS),0,10)) $(if $(FROM),-from $(FROM)) $(if $(RESUME),-resume)
 
+.PHONY: outage
+outage: build ## MINUTES (10) without a majority of servers, and as long with ever new leaders: no container is touched (root)
+	@go test -tags e2e -count=1 -timeout 0 -v -run TestServers ./test/e2e -outage $(or $(MINUTES),10)m
+
+.PHONY: restore
+restore: build ## a cluster comes back from a backup, and moves into an external etcd, while machines run on (root)
+	@go test -tags e2e -count=1 -timeout 30m -v -run TestRestore ./test/e2e -restore
+
 .PHONY: editors
 editors: build ## real editors try argosy lsp and the schema; needs nvim, node and YAML_LANGUAGE_SERVER, see test/editors
 	@go test -tags editors -count=1 -timeout 5m -v ./test/editors

@@ -14,7 +14,8 @@ import (
 	"github.com/argosy-cluster/argosy/internal/localcluster"
 )
 
-// TestServers: a server on each machine; the leader is killed, stopped and cut off, and no container is touched.
+// TestServers: a server on each machine; the leader is killed, stopped and cut off, with -outage the store
+// then has no majority, and leaders change all the time; no container is touched.
 func TestServers(t *testing.T) {
 	l, err := localcluster.New(localcluster.Options{Name: *name, Binary: w.argosy, Servers: 3})
 	if err != nil {
@@ -55,6 +56,10 @@ cluster: {web: 3}
 		}},
 	} {
 		t.Run(fault.name, func(t *testing.T) { leaderFault(t, i+1, fault.do, fault.undo, before) })
+	}
+	if *outage > 0 {
+		t.Run("the store stops", storeStops)
+		t.Run("leaders change", leadersChange)
 	}
 }
 

@@ -201,11 +201,13 @@ func ask(m proto.Message, args ...string) error {
 	if r.code != 0 {
 		return errors.New(r.String())
 	}
-	if err := protojson.Unmarshal([]byte(r.out), m); err != nil {
+	if err := unmarshal([]byte(r.out), m); err != nil {
 		return fmt.Errorf("%s: %w", r, err)
 	}
 	return nil
 }
+
+func unmarshal(text []byte, m proto.Message) error { return protojson.Unmarshal(text, m) }
 
 // replicas are those of a target such as shop/lamp.
 func replicas(target string) ([]*argosyv1.ReplicaStatus, error) {
