@@ -146,6 +146,7 @@ func TestOfUnitIsStable(t *testing.T) {
 		"content":     {func(u *argosyv1.Unit) { u.Content += "#" }, true},
 		"not started": {func(u *argosyv1.Unit) { u.NotStarted = true }, false},
 		"reservation": {func(u *argosyv1.Unit) { u.Resources = &argosyv1.Resources{ReserveMemory: 1} }, false},
+		"options":     {func(u *argosyv1.Unit) { u.Options = []*argosyv1.UnitOption{{Section: "Service"}} }, false}, // the content says it
 	} {
 		other := proto.CloneOf(u)
 		c.change(other)
@@ -154,7 +155,7 @@ func TestOfUnitIsStable(t *testing.T) {
 		}
 	}
 	fields := u.ProtoReflect().Descriptor().Fields()
-	if n := fields.Len(); n != 4 {
+	if n := fields.Len(); n != 5 {
 		t.Errorf("a unit has %d fields: say here whether the new one counts", n)
 	}
 }

@@ -34,6 +34,7 @@ type eye struct {
 	known   bool
 	asked   bool // it was asked at least once, so what is seen may be told
 	trouble string
+	answers int                // how often it has begun to answer
 	giveUp  context.CancelFunc // ends the listing under way; nil before the first
 }
 
@@ -161,11 +162,15 @@ func (x *Executor) pings(ctx context.Context) {
 func (x *Executor) ping(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pingTime)
 	defer cancel()
+	x.mu.Lock()
+	before := x.engine.answers
+	x.mu.Unlock()
 	err := x.cfg.Engine.Ping(ctx)
 	x.mu.Lock()
-	known := x.engine.known
+	known, since := x.engine.known, x.engine.answers
 	x.mu.Unlock()
 	switch {
+	case err != nil && since != before: // it was asked before it answered others: the next ping tells
 	case err != nil && ctx.Err() != context.Canceled:
 		x.lose(x.engine, err)
 	case err == nil && !known:
@@ -252,6 +257,7 @@ func (x *Executor) lookAtAll(ctx context.Context, e *eye, ids []string) {
 		x.tellTrouble(e, "")
 	}
 	e.known, e.asked, e.trouble = true, true, ""
+	e.answers++
 	x.everything()
 }
 
