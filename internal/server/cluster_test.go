@@ -15,7 +15,7 @@ import (
 // TestClusterWithoutLeader: a server that has nobody to ask says so, and what it knows itself.
 func TestClusterWithoutLeader(t *testing.T) {
 	c := shared(t)
-	alone := clusterService{&Server{cfg: Config{Advertise: []string{"192.0.2.1:7400"}}, cluster: c.server.cluster, member: c.server.member, leader: leader.New(leader.Config{})}}
+	alone := clusterService{&Server{cfg: Config{Advertise: []string{"192.0.2.1:7400"}}, cluster: c.server.cluster, base: c.server.base, member: c.server.member, leader: leader.New(leader.Config{})}}
 	res, err := alone.GetCluster(t.Context(), connect.NewRequest(&argosyv1.GetClusterRequest{}))
 	if err != nil {
 		t.Fatal(err)
