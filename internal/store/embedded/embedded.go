@@ -290,18 +290,25 @@ func (m *Member) Await(ctx context.Context) (<-chan struct{}, error) {
 	}
 }
 
-// untilLost closes its channel when the member does not lead after a change.
+// lostLook is how often a member that leads looks whether it still does: etcd tells that another leads, and not that nobody does
+// since the majority is away.
+const lostLook = 250 * time.Millisecond
+
+// untilLost closes its channel when the member does not lead any more.
 func (m *Member) untilLost(changed <-chan struct{}) <-chan struct{} {
 	lost := make(chan struct{})
 	go func() {
 		defer close(lost)
+		look := time.NewTicker(lostLook)
+		defer look.Stop()
 		for {
 			select {
 			case <-m.ended:
 				return
+			case <-look.C:
 			case <-changed:
+				changed = m.etcd.Server.LeaderChangedNotify()
 			}
-			changed = m.etcd.Server.LeaderChangedNotify()
 			if !m.Leading() {
 				return
 			}
