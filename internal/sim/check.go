@@ -92,7 +92,7 @@ func (w *World) check() {
 }
 
 func (l *leaderProcess) check() {
-	if l.dead || len(l.w.broken) > 0 {
+	if l.dead || len(l.w.broken) > 0 || !l.confirmed() {
 		return
 	}
 	v := l.view()
@@ -103,7 +103,7 @@ func (l *leaderProcess) check() {
 
 // checkMachine looks at what the leader says of a machine's replicas.
 func (l *leaderProcess) checkMachine(m *Machine) {
-	if l.dead || len(l.w.broken) > 0 {
+	if l.dead || len(l.w.broken) > 0 || !l.confirmed() {
 		return
 	}
 	v := l.view()
@@ -115,6 +115,10 @@ func (l *leaderProcess) checkMachine(m *Machine) {
 // slack is for how long before the age that it shows a view may be of: how long a machine's last message was on its way, and
 // a short time for which a process may have stood still and not noticed.
 func (l *leaderProcess) slack(m *Machine) time.Duration { return 100*time.Millisecond + l.late[m.ID] }
+
+// confirmed says whether it would answer a read: before it does, it makes sure of its term with the store. Machines that have met
+// a later leader tell an earlier one nothing but that they live.
+func (l *leaderProcess) confirmed() bool { return l.term == l.w.term }
 
 // checkStatus looks for lies, and for waiting without a word.
 func (l *leaderProcess) checkStatus(v *core.View, s *argosyv1.ReplicaStatus) {

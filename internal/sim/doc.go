@@ -35,7 +35,7 @@
 //
 // # What is checked
 //
-// After each message that a leader takes in and each transaction, in the view of every server that believes that it leads:
+// After each message that a leader takes in and each transaction, in the view of the server whose term is on:
 // none says ready of what did not run within the age that it shows, longer only by as much as the message had been on its way,
 // or a process stood still too briefly to notice (2); everything that waits says why (8). At each decision: an update or a
 // drain takes one replica at a time. At each step of an agent: nothing is stopped or removed that is as wanted (5), no

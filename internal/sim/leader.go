@@ -16,6 +16,7 @@ type leaderProcess struct {
 	process
 	server *server
 	core   *core.Core
+	term   int64 // as the store numbers it
 	conns  []*conn
 	busy   bool // a transaction is on its way
 	due    bool // a turn of the loop is due already
@@ -95,6 +96,7 @@ func (l *leaderProcess) takeOver() {
 		l.restart(err.Error())
 		return
 	}
+	l.term, w.term = term, term
 	l.core = core.New(l.clock.now(), core.Config{Term: term, Number: number, Diff: w.cfg.Diff, Heard: l.inherit()}, snap)
 	w.trace("server %s leads, term %d", l.server.name, number)
 	for _, o := range w.reigns {

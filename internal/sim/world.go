@@ -35,6 +35,7 @@ type World struct {
 	store    *memory.Store
 	servers  []*server
 	leader   *leaderProcess   // who leads as far as clients can tell; nil when nobody does
+	term     int64            // of the store, the last that began
 	reigns   []*leaderProcess // all that believe that they lead, w.leader among them
 	machines []*Machine
 	troubles []*trouble
