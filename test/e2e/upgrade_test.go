@@ -109,7 +109,7 @@ stacks:
   extra: {containers: [web]}
 cluster: {web: 3, extra: 1}
 `)}
-	argosy(t, "apply", u.file, "--wait", "--timeout", "90s")
+	argosy(t, "apply", u.file, "--wait", "--timeout", "5m")
 	removeApp(t, "steady")
 	u.before = u.running()
 	if len(u.before) != 3 {
@@ -179,7 +179,7 @@ func (u *upgrade) servers(to release) {
 	for _, m := range order {
 		u.install(m, to)
 		on(u.t, m, "systemctl", "restart", "argosy-server")
-		eventually(u.t, time.Minute, "server "+m+" is "+to.version, func() error {
+		eventually(u.t, 2*time.Minute, "server "+m+" is "+to.version, func() error {
 			var res argosyv1.ListServersResponse
 			if err := ask(&res, "servers"); err != nil {
 				return err
@@ -199,7 +199,7 @@ func (u *upgrade) servers(to release) {
 func (u *upgrade) agents(to release) {
 	for _, m := range []string{"m1", "m2", "m3"} {
 		on(u.t, m, "systemctl", "restart", "argosy-agent")
-		eventually(u.t, time.Minute, "agent "+m+" is "+to.version, func() error {
+		eventually(u.t, 2*time.Minute, "agent "+m+" is "+to.version, func() error {
 			var s argosyv1.MachineStatus
 			if err := ask(&s, "machines", "show", m); err != nil {
 				return err
@@ -220,7 +220,7 @@ func (u *upgrade) works(after string) {
 	for i, r := range u.both {
 		extra := 1 + (u.steps+i)%2
 		u.run(r, "apply", u.file)
-		u.run(r, "scale", fmt.Sprintf("steady/extra=%d", extra), "--wait", "--timeout", "60s")
+		u.run(r, "scale", fmt.Sprintf("steady/extra=%d", extra), "--wait", "--timeout", "3m")
 		var list argosyv1.ListReplicasResponse
 		if err := protojson.Unmarshal([]byte(u.run(r, "ps", "steady", "-o", "json")), &list); err != nil {
 			u.t.Fatalf("%s after %s: %v", r.version, after, err)
@@ -237,7 +237,7 @@ func (u *upgrade) works(after string) {
 // run runs a command of a release on this host.
 func (u *upgrade) run(r release, args ...string) string {
 	u.t.Helper()
-	ctx, cancel := context.WithTimeout(u.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(u.t.Context(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, r.argosy, args...)
 	cmd.Env = append(os.Environ(), "ARGOSY_SERVER="+w.cluster.Server, "NO_COLOR=1")
