@@ -97,6 +97,10 @@ sim: ## play lives of clusters with faults in virtual time: MINUTES=n or SEEDS=n
 outage: build ## MINUTES (10) without a majority of servers, and as long with ever new leaders: no container is touched (root)
 	@go test -tags e2e -count=1 -timeout 0 -v -run TestServers ./test/e2e -outage $(or $(MINUTES),10)m
 
+.PHONY: upgrade
+upgrade: build ## servers and agents change to an earlier release and back, one by one, and no container is touched (root)
+	@go test -tags e2e -count=1 -timeout 20m -v -run 'TestUpgrade$$' ./test/e2e -upgrade
+
 .PHONY: restore
 restore: build ## a cluster comes back from a backup, and moves into an external etcd, while machines run on (root)
 	@go test -tags e2e -count=1 -timeout 30m -v -run TestRestore ./test/e2e -restore

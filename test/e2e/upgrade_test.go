@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -27,6 +28,8 @@ const (
 	fromEnv   = "ARGOSY_UPGRADE_FROM"
 	fromSince = 10
 )
+
+var upgrading = flag.Bool("upgrade", false, "run TestUpgrade, which builds an earlier release")
 
 // release is a pair of executables.
 type release struct {
@@ -86,6 +89,9 @@ func earlierRelease(t *testing.T) release {
 // TestUpgrade changes three servers and three agents to the release before and back, one process after another, as
 // docs/operations.md says. At every step both releases' commands work, at every server, and no container is touched.
 func TestUpgrade(t *testing.T) {
+	if !*upgrading {
+		t.Skip("it runs with -upgrade: make upgrade")
+	}
 	earlier := earlierRelease(t)
 	r := w.run(nil, "version", "--client", "-o", "name")
 	if r.code != 0 {
