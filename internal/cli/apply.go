@@ -200,9 +200,9 @@ func (a *app) showPlan(spec *argosyv1.AppSpec, p *argosyv1.PlanResponse) error {
 		}
 		t.add(changeMarks[c.Kind], text(replicaName(c.Key)), text(changeMachine(c)), text(oneLine(why)))
 	}
-	if len(t.rows) > 0 {
+	if t.n > 0 {
 		fmt.Fprintln(out)
-		if err := t.write(out, colorful); err != nil {
+		if err := t.write(out, colorful, false); err != nil {
 			return err
 		}
 		fmt.Fprintln(out)

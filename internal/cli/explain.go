@@ -203,7 +203,7 @@ func (a *app) explainChanges(list []*argosyv1.Change) error {
 	for _, c := range list {
 		t.add(changeMarks[c.Kind], text(replicaName(c.Key)), text(changeMachine(c)), text(oneLine(c.GetReason().GetSummary())))
 	}
-	return t.write(a.sys.Out, a.colorful(a.sys.Out))
+	return t.write(a.sys.Out, a.colorful(a.sys.Out), false)
 }
 
 func (a *app) explainReplicas(list []*argosyv1.ExplainedReplica) error {
@@ -219,7 +219,7 @@ func (a *app) explainReplicas(list []*argosyv1.ExplainedReplica) error {
 		}
 		t.add(text(replicaName(r.GetStatus().GetReplica().GetKey())), stateCell(r.GetStatus()), text(orDash(r.GetStatus().GetMachineName())), text(oneLine(why)))
 	}
-	return t.write(a.sys.Out, a.colorful(a.sys.Out))
+	return t.write(a.sys.Out, a.colorful(a.sys.Out), false)
 }
 
 // maxMachinesShown is how many machines are listed unless all are asked for.
@@ -253,7 +253,7 @@ func (a *app) explainMachines(list []*argosyv1.MachineVerdict, e *explaining, th
 			name, fits = text(""), text("")
 		}
 	}
-	if err := t.write(a.sys.Out, a.colorful(a.sys.Out)); err != nil {
+	if err := t.write(a.sys.Out, a.colorful(a.sys.Out), false); err != nil {
 		return err
 	}
 	if rest := list[len(shown):]; len(rest) > 0 {
@@ -284,5 +284,5 @@ func (a *app) explainHistory(list []*argosyv1.Transition, machines map[string]st
 	for _, tr := range list {
 		t.add(text(since(tr.At, time.Now())+" ago"), text(what(tr, machines)), text(oneLine(tr.Cause)))
 	}
-	return t.write(a.sys.Out, a.colorful(a.sys.Out))
+	return t.write(a.sys.Out, a.colorful(a.sys.Out), false)
 }

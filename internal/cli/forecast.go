@@ -42,11 +42,11 @@ func (a *app) showForecast(f *argosyv1.Forecast) error {
 	for _, s := range f.LeftOut {
 		t.add(cell{"  left out", yellow}, text(s))
 	}
-	if len(t.rows) == 0 {
+	if t.n == 0 {
 		return nil
 	}
 	fmt.Fprintln(a.sys.Out, "\nForecast")
-	return t.writeRows(a.sys.Out, a.colorful(a.sys.Out))
+	return t.write(a.sys.Out, a.colorful(a.sys.Out), false)
 }
 
 // numbered names replicas of a stack: lamp.3, lamp.4 and 5 more.

@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -35,111 +32,6 @@ func (a *app) colorful(w io.Writer) bool {
 		return false
 	}
 	return isTerminal(w) && a.sys.Getenv("NO_COLOR") == "" && a.sys.Getenv("TERM") != "dumb"
-}
-
-type style = words.Style
-
-const (
-	plain  = words.Plain
-	bold   = words.Bold
-	dim    = words.Dim
-	red    = words.Red
-	green  = words.Green
-	yellow = words.Yellow
-	blue   = words.Blue
-)
-
-// cell is a piece of text with the style it has where colour is wanted.
-type cell struct {
-	text  string
-	style style
-}
-
-func text(s string) cell { return cell{text: s} }
-
-// table is rows under a header, aligned in columns.
-type table struct {
-	header []string
-	rows   [][]cell
-	// wide and more are further columns, for those who ask for them; more may be shorter than rows.
-	wide []string
-	more [][]cell
-}
-
-func (t *table) add(cells ...cell) {
-	t.rows = append(t.rows, cells)
-}
-
-// also gives the last row its further columns.
-func (t *table) also(cells ...cell) {
-	for len(t.more) < len(t.rows) {
-		t.more = append(t.more, nil)
-	}
-	t.more[len(t.rows)-1] = cells
-}
-
-// widened is the table with its further columns.
-func (t *table) widened() *table {
-	w := &table{header: slices.Concat(t.header, t.wide)}
-	for i, row := range t.rows {
-		cells := slices.Clone(row)
-		if i < len(t.more) {
-			cells = append(cells, t.more[i]...)
-		}
-		for len(cells) < len(w.header) {
-			cells = append(cells, text(""))
-		}
-		w.add(cells...)
-	}
-	return w
-}
-
-// write aligns columns by the width of their widest cell; the last column is not padded.
-func (t *table) write(w io.Writer, colorful bool) error {
-	head := make([]cell, len(t.header))
-	for i, h := range t.header {
-		head[i] = cell{h, dim}
-	}
-	with := table{rows: append([][]cell{head}, t.rows...)}
-	return with.writeRows(w, colorful)
-}
-
-// writeRows is write without the header.
-func (t *table) writeRows(w io.Writer, colorful bool) error {
-	var widths []int
-	for _, row := range t.rows {
-		for i, c := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
-		}
-	}
-	spaces := strings.Repeat(" ", slices.Max(append(widths, 0))+2)
-	line := 1
-	for _, width := range widths {
-		line += width + 2
-	}
-	out := make([]byte, 0, len(t.rows)*line) // all but for colours and for letters of several bytes
-	for _, row := range t.rows {
-		end := len(out) // of the line without spaces at its end
-		for i, c := range row {
-			if colorful && c.style != plain && c.text != "" {
-				out = append(append(append(out, c.style...), c.text...), "\x1b[0m"...)
-			} else {
-				out = append(out, c.text...)
-			}
-			if c.text != "" {
-				end = len(out)
-			}
-			if i < len(row)-1 {
-				out = append(out, spaces[:widths[i]-utf8.RuneCountInString(c.text)+2]...)
-			}
-		}
-		out = append(out[:end], '\n')
-	}
-	_, err := w.Write(out)
-	return err
 }
 
 // printJSON writes a message as JSON: the names of the protocol, and fields that are zero too, so that programs need not
@@ -209,10 +101,7 @@ func (a *app) show(m proto.Message, t *table, names []string) error {
 		}
 		return nil
 	}
-	if a.wide {
-		t = t.widened()
-	}
-	return t.write(a.sys.Out, a.colorful(a.sys.Out))
+	return t.write(a.sys.Out, a.colorful(a.sys.Out), a.wide)
 }
 
 // answer says what a command did: a sentence for people, the protocol's answer or the names of what it was done to for

@@ -9,7 +9,6 @@ import (
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/cli/live"
@@ -89,11 +88,10 @@ func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool
 	t := replicaTable(all)
 	t.wide = []string{"INCARNATION", "RUNS", "RESTARTS", "ADDRESSES", "CONTAINER", "IMAGE"}
 	names := make([]string, 0, len(res.Replicas))
-	t.rows = make([][]cell, 0, len(res.Replicas))
 	for _, r := range res.Replicas {
 		name := replicaName(r.GetReplica().GetKey())
 		names = append(names, name)
-		t.add(replicaCells(r, name, all)...)
+		t.add(replicaCells(nil, r, name, age(r.Age), all)...)
 		if a.wide {
 			t.also(replicaColumns(r)...)
 		}
@@ -122,6 +120,7 @@ func (a *app) showRows(ctx context.Context, c *connection, req *argosyv1.ListRep
 	defer stream.Close()
 	t := replicaTable(all)
 	var names []string
+	var cells []cell
 	// One replica after another is put into the same message: what is kept of them are words.
 	key := &argosyv1.ReplicaKey{}
 	r := &argosyv1.ReplicaStatus{Replica: &argosyv1.Replica{Key: key}}
@@ -130,13 +129,17 @@ func (a *app) showRows(ctx context.Context, c *connection, req *argosyv1.ListRep
 			key.Tenant, key.App, key.Stack = s.Tenant, s.App, s.Stack
 			for _, row := range s.Rows {
 				key.Number, r.Replica.Goal, r.Replica.Revision = row.Number, row.Goal, row.Revision
-				r.MachineName, r.State, r.Message, r.Age = row.MachineName, row.State, row.Message, nil
+				r.MachineName, r.State, r.Message = row.MachineName, row.State, row.Message
+				seen := "-"
 				if row.Seen {
-					r.Age = durationpb.New(time.Duration(row.Age))
+					seen = span(time.Duration(row.Age))
 				}
-				name := replicaName(key)
-				names = append(names, name)
-				t.add(replicaCells(r, name, all)...)
+				if name := replicaName(key); a.output == "name" {
+					names = append(names, name)
+				} else {
+					cells = replicaCells(cells[:0], r, name, seen, all)
+					t.add(cells...)
+				}
 			}
 		}
 	}
@@ -160,17 +163,17 @@ func replicaTable(all bool) *table {
 	return t
 }
 
-func replicaCells(r *argosyv1.ReplicaStatus, name string, all bool) []cell {
-	row := make([]cell, 0, 7)
+// replicaCells appends what a row of the table of replicas has; seen is how long ago the replica was.
+func replicaCells(row []cell, r *argosyv1.ReplicaStatus, name, seen string, all bool) []cell {
 	if all {
 		row = append(row, text(r.Replica.Key.Tenant))
 	}
-	return append(row, text(name), text(wanted(r)), stateCell(r), text(orDash(r.MachineName)), text(age(r.Age)), text(oneLine(r.Message)))
+	return append(row, text(name), text(wanted(r)), stateCell(r), text(orDash(r.MachineName)), text(seen), text(oneLine(r.Message)))
 }
 
 // showTable shows replicas, or what to do while there are none.
 func (a *app) showTable(m proto.Message, t *table, names []string) error {
-	if len(names) == 0 && a.output == "table" {
+	if t.n == 0 && a.output == "table" {
 		a.note("Nothing is wanted here. Apply a manifest: argosy apply FILE")
 		return nil
 	}
