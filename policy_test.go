@@ -19,7 +19,7 @@ const module = "github.com/argosy-cluster/argosy/"
 
 // pure rooms decide: state in, plan out. They import nothing that reaches outside, and never ask for the time.
 var pure = []string{
-	"internal/agent/core", "internal/definition", "internal/leader/core", "internal/orchestrator", "internal/placement",
+	"internal/agent/core", "internal/claims", "internal/definition", "internal/leader/core", "internal/orchestrator", "internal/placement",
 	"internal/fault", "internal/rotation", "internal/scheduler", "internal/state", "internal/store/upkeep", "internal/unitfile",
 }
 
