@@ -147,7 +147,7 @@ func unitsClash(r Request, p Placed) bool {
 			if u.Name == o.Name {
 				return true
 			}
-			if _, ok := unitfile.Compatible(rules(u), rules(o, o.Replaces...)); own && !ok {
+			if _, ok := unitfile.Compatible(rules(u, u.Replaces...), rules(o, o.Replaces...)); own && !ok {
 				return true
 			}
 		}

@@ -67,6 +67,15 @@ func (t *Trial) Back(mark int) {
 // End takes everything back.
 func (t *Trial) End() { t.Back(0) }
 
+// Keep lets everything stand, as if it had not only been supposed. End does
+// nothing after it.
+func (t *Trial) Keep() { t.undo = nil }
+
+// Displacements is Scheduler.Displacements.
+func (t *Trial) Displacements(by Replica, shape *Shape) []Displacement {
+	return t.s.Displacements(by, shape)
+}
+
 // Add is Scheduler.Add.
 func (t *Trial) Add(p Placed) {
 	if was, ok := t.s.lookup(p); ok {

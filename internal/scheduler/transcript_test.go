@@ -78,11 +78,13 @@ func command(t *testing.T, s *Scheduler, td *datadriven.TestData) string {
 		var b strings.Builder
 		for _, d := range decide(time.Time{}, batch) {
 			fmt.Fprintf(&b, "%s %s\n", d.Request.Replica, d.Reason.String())
-			if !d.Placed() {
+			if d.Placed() {
 				continue
 			}
-			for _, p := range s.Displaced(d.Placement()) {
-				fmt.Fprintf(&b, "  %s has to leave %s\n", p.Replica, p.Machine)
+			for _, m := range s.Displacements(d.Request.Replica, d.Request.Shape) {
+				for _, p := range m.Leave {
+					fmt.Fprintf(&b, "  %s may be sent away from %s\n", p.Replica, p.Machine)
+				}
 			}
 		}
 		return b.String()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
@@ -15,29 +16,32 @@ type Unit struct {
 	Name      string   // on the machine: web@3.service
 	Conflicts []string // globs of units that are never beside it; it does not matter who of the two says so
 	Beside    []string // names of units that have to be there already, unless the replica brings them itself
-	Replaces  []string // globs of units that have to leave: see Displaced
+	Replaces  []string // as Conflicts, of units that may be sent away for it: see Displacements
 }
 
-// unitsOf is what the index knows of the units that are booked. Nothing
-// depends on the order of a map: who is in the way is marked alike, and named
-// by the first in order.
+// unitsOf is what the index knows of the units that are booked. Who has a
+// name, or asks for something in a word that is a name, is found by it; only
+// globs with a wildcard are compared with all. Nothing depends on the order of
+// a map: who is in the way is marked alike, and named by the first in order.
 type unitsOf struct {
-	names map[broughtUnit]*tally
-	says  map[unitGlob]*tally
+	names map[string]tallies[*stack]   // by the unit's name, who brings it
+	plain map[string]tallies[unitGlob] // by the name that is meant, who says so
+	wild  map[tenantGlob]tallies[unitGlob]
 }
 
-// broughtUnit is a unit that replicas of a stack bring.
-type broughtUnit struct {
-	stack *stack
-	name  string
-}
+type tallies[K comparable] map[K]*tally
 
 // unitGlob is a glob of a unit that keeps others away.
 type unitGlob struct {
-	broughtUnit
+	stack    *stack
+	name     string
 	glob     string
 	replaces bool
 }
+
+type tenantGlob struct{ tenant, glob string }
+
+func isWild(glob string) bool { return strings.ContainsAny(glob, "*?[") }
 
 // UnitClash is a unit on a machine that a replica's unit cannot be beside.
 // Units of other tenants are not named.
@@ -93,67 +97,103 @@ func (s *Scheduler) bringUnits(d *demand) {
 // bookUnits adds n replicas of a demand on a machine to the index of units.
 func (s *Scheduler) bookUnits(d *demand, slot, n int32) {
 	if s.units.names == nil {
-		s.units = unitsOf{map[broughtUnit]*tally{}, map[unitGlob]*tally{}}
+		s.units = unitsOf{map[string]tallies[*stack]{}, map[string]tallies[unitGlob]{}, map[tenantGlob]tallies[unitGlob]{}}
+	}
+	says := func(by unitGlob) {
+		if isWild(by.glob) {
+			count(s.units.wild, tenantGlob{d.stack.name.Tenant, by.glob}, by, slot, n)
+		} else {
+			count(s.units.plain, by.glob, by, slot, n)
+		}
 	}
 	for i := range d.shape.Units {
 		u := &d.shape.Units[i]
-		key := broughtUnit{d.stack, u.Name}
-		count(s.units.names, key, slot, n)
+		count(s.units.names, u.Name, d.stack, slot, n)
 		for _, g := range u.Conflicts {
-			count(s.units.says, unitGlob{key, g, false}, slot, n)
+			says(unitGlob{d.stack, u.Name, g, false})
 		}
 		for _, g := range u.Replaces {
-			count(s.units.says, unitGlob{key, g, true}, slot, n)
+			says(unitGlob{d.stack, u.Name, g, true})
 		}
 		d.brings[i].at.add(slot, n)
 	}
 }
 
-func count[K comparable](in map[K]*tally, key K, slot, n int32) {
-	t := in[key]
+func count[A, B comparable](in map[A]tallies[B], at A, key B, slot, n int32) {
+	if in[at] == nil {
+		in[at] = tallies[B]{}
+	}
+	t := in[at][key]
 	if t == nil {
 		t = &tally{}
-		in[key] = t
+		in[at][key] = t
 	}
-	if t.add(slot, n); len(t.entries) == 0 {
-		delete(in, key)
+	if t.add(slot, n); len(t.entries) > 0 {
+		return
+	}
+	if delete(in[at], key); len(in[at]) == 0 {
+		delete(in, at)
 	}
 }
 
 // eachClash visits what is booked that a demand's units cannot be beside, and
 // where that is.
 func (s *Scheduler) eachClash(d *demand, visit func(UnitClash, *tally)) {
-	if len(d.shape.Units) == 0 {
-		return
-	}
 	tenant := d.stack.name.Tenant
-	for key, at := range s.units.names {
-		own := key.stack.name.Tenant == tenant
-		for i := range d.shape.Units {
-			u := &d.shape.Units[i]
-			switch {
-			case key.name == u.Name && own:
-				visit(UnitClash{Unit: u.Name, Other: key.name}, at)
-			case key.name == u.Name:
+	for i := range d.shape.Units {
+		u := &d.shape.Units[i]
+		for st, at := range s.units.names[u.Name] {
+			if st.name.Tenant == tenant {
+				visit(UnitClash{Unit: u.Name, Other: u.Name}, at)
+			} else {
 				visit(UnitClash{Unit: u.Name, Foreign: true}, at)
-			case own:
-				if g, hit := firstGlob(u.Conflicts, key.name); hit {
-					visit(UnitClash{Unit: u.Name, Other: key.name, Glob: g}, at)
+			}
+		}
+		for _, g := range u.Conflicts {
+			s.eachNamed(tenant, g, u.Name, func(other string, _ *stack, at *tally) {
+				visit(UnitClash{Unit: u.Name, Other: other, Glob: g}, at)
+			})
+		}
+		for _, g := range u.Replaces {
+			s.eachNamed(tenant, g, u.Name, func(other string, _ *stack, at *tally) {
+				visit(UnitClash{Unit: u.Name, Other: other, Glob: g, Replace: true}, at)
+			})
+		}
+		asks := func(all tallies[unitGlob]) {
+			for by, at := range all {
+				if by.name != u.Name && by.stack.name.Tenant == tenant {
+					visit(UnitClash{Unit: u.Name, Other: by.name, Glob: by.glob, Asks: true, Replace: by.replaces}, at)
 				}
 			}
 		}
-	}
-	for key, at := range s.units.says {
-		if key.stack.name.Tenant != tenant {
-			continue
-		}
-		for i := range d.shape.Units {
-			u := &d.shape.Units[i]
-			// Whoever replaces what replaces it would be replaced in turn, for ever.
-			if key.name != u.Name && unitfile.Match(key.glob, u.Name) {
-				visit(UnitClash{Unit: u.Name, Other: key.name, Glob: key.glob, Asks: true, Replace: key.replaces}, at)
+		asks(s.units.plain[u.Name])
+		for g, all := range s.units.wild {
+			if g.tenant == tenant && unitfile.Match(g.glob, u.Name) {
+				asks(all)
 			}
 		}
+	}
+}
+
+// eachNamed visits the booked units of a tenant that a glob means, but for the
+// one that says it.
+func (s *Scheduler) eachNamed(tenant, glob, but string, visit func(name string, st *stack, at *tally)) {
+	of := func(name string) {
+		for st, at := range s.units.names[name] {
+			if st.name.Tenant == tenant {
+				visit(name, st, at)
+			}
+		}
+	}
+	switch {
+	case isWild(glob):
+		for name := range s.units.names {
+			if name != but && unitfile.Match(glob, name) {
+				of(name)
+			}
+		}
+	case glob != but:
+		of(glob)
 	}
 }
 
@@ -190,32 +230,74 @@ func compareClashes(a, b UnitClash) int {
 	return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Other, b.Other), cmp.Compare(a.Unit, b.Unit), cmp.Compare(a.Glob, b.Glob))
 }
 
-// Displaced are the placements on the machine of p that have to leave it
-// because a unit of p replaces one of theirs: those of its own tenant, in
-// order. They are to be taken off the index, by Remove, and asked for again:
-// they are placed by their own rules, not on that machine as long as p is
-// there, and wait where nothing else will do.
-func (s *Scheduler) Displaced(p Placed) []Placed {
-	slot, ok := s.byID[p.Machine]
-	if !ok || p.Shape == nil {
+// Displacement is what has to leave a machine for a unit that replaces it.
+type Displacement struct {
+	MachineID string
+	Leave     []Placed // in order, never empty
+}
+
+// Displacements are the known machines on which units are that those of a
+// shape replace, the fewest placements first. These are in its way until they
+// are taken off the index: whoever wants to send them away supposes so, places
+// what replaces them, and then them, each by its own rules. Of two that replace
+// each other the one that is there stays: they would drive each other out for
+// ever.
+func (s *Scheduler) Displacements(by Replica, shape *Shape) []Displacement {
+	slots := map[int32]bool{}
+	s.eachReplaced(by.Stack, shape, func(_ *stack, at *tally) {
+		for _, e := range at.entries {
+			slots[e.slot] = slots[e.slot] || s.machines[e.slot].known
+		}
+	})
+	var out []Displacement
+	for slot, known := range slots {
+		id := s.machines[slot].spec.ID
+		if leave := s.Displaced(by, shape, id); known && len(leave) > 0 {
+			out = append(out, Displacement{id, leave})
+		}
+	}
+	slices.SortFunc(out, func(a, b Displacement) int {
+		return cmp.Or(cmp.Compare(len(a.Leave), len(b.Leave)), cmp.Compare(a.MachineID, b.MachineID))
+	})
+	return out
+}
+
+// eachReplaced visits the stacks that bring units which those of a shape
+// replace.
+func (s *Scheduler) eachReplaced(by Stack, shape *Shape, visit func(*stack, *tally)) {
+	if shape == nil {
+		return
+	}
+	for i := range shape.Units {
+		u := &shape.Units[i]
+		for _, g := range u.Replaces {
+			s.eachNamed(by.Tenant, g, u.Name, func(_ string, st *stack, at *tally) {
+				if st.name != by {
+					visit(st, at)
+				}
+			})
+		}
+	}
+}
+
+// Displaced is what has to leave one machine for the units of a shape, in
+// order.
+func (s *Scheduler) Displaced(by Replica, shape *Shape, machine string) []Placed {
+	slot, ok := s.byID[machine]
+	if !ok {
 		return nil
 	}
 	gone := map[*stack]bool{}
-	for i := range p.Shape.Units {
-		for key, at := range s.units.names {
-			if key.stack.name == p.Replica.Stack || key.stack.name.Tenant != p.Replica.Stack.Tenant || at.get(slot) == 0 {
-				continue
-			}
-			if _, hit := firstGlob(p.Shape.Units[i].Replaces, key.name); hit {
-				gone[key.stack] = true
-			}
+	s.eachReplaced(by.Stack, shape, func(st *stack, at *tally) {
+		if at.get(slot) > 0 {
+			gone[st] = true
 		}
-	}
+	})
 	var out []Placed
 	for st := range gone {
 		for _, b := range st.booked.list {
-			if d := s.demands[b.demand]; b.slot == slot && d.replacedBy(p.Shape) {
-				out = append(out, Placed{Replica: Replica{st.name, b.number}, Incarnation: b.incarnation, Shape: d.shape, Machine: p.Machine})
+			if d := s.demands[b.demand]; b.slot == slot && replaces(shape, d.shape) && !replaces(d.shape, shape) {
+				out = append(out, Placed{Replica: Replica{st.name, b.number}, Incarnation: b.incarnation, Shape: d.shape, Machine: machine})
 			}
 		}
 	}
@@ -225,10 +307,11 @@ func (s *Scheduler) Displaced(p Placed) []Placed {
 	return out
 }
 
-func (d *demand) replacedBy(shape *Shape) bool {
-	for i := range d.shape.Units {
-		for j := range shape.Units {
-			if _, hit := firstGlob(shape.Units[j].Replaces, d.shape.Units[i].Name); hit {
+// replaces tells whether a unit of one shape replaces one of another.
+func replaces(by, other *Shape) bool {
+	for i := range by.Units {
+		for j := range other.Units {
+			if _, hit := firstGlob(by.Units[i].Replaces, other.Units[j].Name); hit && by.Units[i].Name != other.Units[j].Name {
 				return true
 			}
 		}

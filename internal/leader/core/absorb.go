@@ -236,6 +236,7 @@ func (c *Core) syncPlaced(k state.Key, r *argosyv1.Replica) {
 			c.sched.Remove(old)
 			c.capacity = true
 			c.machines.Add(old.Machine) // which may be empty now
+			c.freed(old.Machine)
 		}
 	}
 	for _, p := range want {

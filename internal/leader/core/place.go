@@ -30,11 +30,17 @@ func (s *stepping) place() {
 	}
 	decisions := s.c.sched.Decide(s.now, batch)
 	for i := range decisions {
-		if d := &decisions[i]; d.Placed() {
-			s.assign(asked[i], d)
-		} else {
-			s.unplaced(asked[i], wait{text: asked[i].why, reason: &d.Reason}, s.c.reasonOf(asked[i].why, d))
+		j, d := asked[i], &decisions[i]
+		if d.Placed() {
+			s.assign(j, d)
+			continue
 		}
+		why, placed := s.displace(j, batch[i])
+		if placed {
+			continue
+		}
+		j.why = join(j.why, why)
+		s.unplaced(j, wait{text: j.why, reason: &d.Reason}, s.c.reasonOf(j.why, d))
 	}
 	s.jobs = nil
 }

@@ -267,10 +267,15 @@ func (p *planning) place() {
 	p.trial = p.v.core.sched.Suppose()
 	for again := true; again; {
 		again = false
-		for l, d := range p.decide() {
+		decided := p.decide()
+		for _, l := range p.inOrder() {
+			d, asked := decided[l]
 			switch {
-			case d.Placed() || !l.stay:
+			case !asked:
+			case d.Placed():
 				p.settle(l, &d)
+			case !l.stay:
+				p.settleDisplacing(l, &d)
 			case l.free != nil:
 				l.kind, l.request, l.stay, l.own = argosyv1.ChangeKind_CHANGE_KIND_MOVE, l.free, false, nil
 				l.why = fmt.Sprintf("no longer fits on %s", l.change.FromMachine)
@@ -283,6 +288,19 @@ func (p *planning) place() {
 			}
 		}
 	}
+}
+
+// settleDisplacing settles what fits nowhere, unless by sending away what its units replace.
+func (p *planning) settleDisplacing(l *planLine, d *scheduler.Decision) {
+	if why := l.why; replacesSome(l.request.Shape) {
+		found := p.v.core.displace(p.v.now, p.trial, *l.request, func(state.Key) bool { return false })
+		if found.decision.Placed() {
+			d = &found.decision
+		}
+		l.why = join(why, found.why)
+		defer func() { l.why = why }()
+	}
+	p.settle(l, d)
 }
 
 // settle puts a decision into its line.

@@ -61,6 +61,9 @@ func (c *Core) Assignment(id string, k state.Key) *argosyv1.Assignment {
 	if r == nil {
 		return nil
 	}
+	if r.GetMachine() == id && c.hold(k, r) {
+		return nil
+	}
 	a := &argosyv1.Assignment{
 		Key: r.GetKey(), AppUid: r.GetAppUid(), Incarnation: r.GetIncarnation(), Revision: r.GetRevision(),
 		Restart: r.GetRestart(), Goal: r.GetGoal(), RemoveVolumes: r.GetRemoveVolumes(),

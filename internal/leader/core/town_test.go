@@ -26,6 +26,9 @@ type town struct {
 	revision int64
 	sessions map[string]*dispatcher.Session
 	machines map[string]*argosyv1.Machine
+	// slow are machines that do not come to removing anything, and owe it.
+	slow map[string]bool
+	owed map[string][]*argosyv1.ReplicaObservation
 }
 
 type fataler interface {
@@ -34,7 +37,8 @@ type fataler interface {
 }
 
 func newTown(t fataler, machines ...*argosyv1.Machine) *town {
-	w := &town{t: t, now: time.Unix(1_700_000_000, 0), revision: 1, sessions: map[string]*dispatcher.Session{}, machines: map[string]*argosyv1.Machine{}}
+	w := &town{t: t, now: time.Unix(1_700_000_000, 0), revision: 1, sessions: map[string]*dispatcher.Session{}, machines: map[string]*argosyv1.Machine{},
+		slow: map[string]bool{}, owed: map[string][]*argosyv1.ReplicaObservation{}}
 	w.c = core.New(w.now, core.Config{Term: 1, Number: 1}, store.Snapshot{Revision: 1})
 	for _, m := range machines {
 		w.join(m)
@@ -49,7 +53,7 @@ func (w *town) join(m *argosyv1.Machine) {
 	w.machines[m.Id] = m
 	w.put(store.MachineKey(m.Id), m)
 	if w.sessions[m.Id] == nil {
-		s, refusal := w.c.Open(w.now, m.Id, &argosyv1.Hello{BootId: "b", SessionId: fmt.Sprint("s", w.revision)})
+		s, refusal := w.c.Open(w.now, m.Id, &argosyv1.Hello{BootId: "b", SessionId: fmt.Sprint("s", w.revision), SystemdVersion: m.SystemdVersion})
 		if refusal != nil {
 			w.t.Fatalf("%v", refusal)
 		}
@@ -116,8 +120,13 @@ func (w *town) show() (any bool) {
 				if a.Goal == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
 					st = argosyv1.ReplicaState_REPLICA_STATE_GONE
 				}
-				rep.Replicas = append(rep.Replicas, &argosyv1.ReplicaObservation{Key: a.Key, AppUid: a.AppUid, Incarnation: a.Incarnation,
-					Revision: a.Revision, Restart: a.Restart, State: st})
+				o := &argosyv1.ReplicaObservation{Key: a.Key, AppUid: a.AppUid, Incarnation: a.Incarnation,
+					Revision: a.Revision, Restart: a.Restart, State: st}
+				if st == argosyv1.ReplicaState_REPLICA_STATE_GONE && w.slow[id] {
+					w.owed[id] = append(w.owed[id], o)
+					continue
+				}
+				rep.Replicas = append(rep.Replicas, o)
 			}
 		}
 		if len(rep.Replicas) > 0 {

@@ -51,9 +51,8 @@ func (u unitFile) ask(name unitfile.Name, out *scheduler.Shape) {
 	for _, s := range fleet.Conflicts {
 		unit.Conflicts = append(unit.Conflicts, s.Is)
 	}
-	// Nothing is moved for a unit that replaces others: it waits until they are gone, and says for which.
 	for _, s := range fleet.Replaces {
-		unit.Conflicts = append(unit.Conflicts, s.Is)
+		unit.Replaces = append(unit.Replaces, s.Is)
 	}
 	out.Units = append(out.Units, unit)
 	out.Require = append(out.Require, fleet.Require()...)

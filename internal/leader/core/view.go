@@ -104,6 +104,9 @@ func (v *View) stateOf(r *argosyv1.Replica, o *argosyv1.ReplicaObservation, fres
 		if r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
 			return argosyv1.ReplicaState_REPLICA_STATE_STOPPING, ""
 		}
+		if why := v.core.heldBy(state.KeyOf(r.GetKey()), r); why != "" {
+			return argosyv1.ReplicaState_REPLICA_STATE_PENDING, why
+		}
 		return argosyv1.ReplicaState_REPLICA_STATE_PENDING, fmt.Sprintf("assigned to %s, which has not shown it yet", name)
 	}
 	return argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED, v.paused(r, fmt.Sprintf("%s is %s", name, v.word(r.GetMachine())))
