@@ -92,10 +92,14 @@ func (m *Memory) Done(now time.Time, s Step, err error) {
 	mm.succeeded(s)
 }
 
-// Break notes that a step was broken off before it could end either way.
-func (m *Memory) Break(s Step) {
+// Break notes that a step was broken off before it could end either way. lives says whether what it touched was seen to live
+// after it: then a unit that was being started was started here.
+func (m *Memory) Break(s Step, lives bool) {
 	mm := m.own(s.MemberID)
 	mm.Doing, mm.Since, mm.Progress = 0, time.Time{}, ""
+	if s.Kind == Start && s.Unit != nil && lives {
+		mm.succeeded(s)
+	}
 }
 
 // rests reports whether it is too early to try again after a failure. One that is yet to come was written down by an earlier

@@ -9,6 +9,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // model is an engine in memory: it does what steps ask for, at once, unless told to fail.
@@ -83,7 +84,22 @@ func (m *model) act(s core.Step) error {
 			After: dependencies(s.Spec), State: core.Created, CreatedAt: m.now,
 		}
 		m.checks[id] = s.Spec.GetHealthcheck() != nil
+		if s.Unit != nil {
+			c := m.containers[id]
+			name := unitfile.ForReplica(s.Unit.GetName(), s.Number)
+			c.Unit, c.After = &core.Unit{Name: name, Load: "loaded", Active: "inactive"}, afterOf(s.Unit)
+			for _, o := range m.containers {
+				if o != c && o.Unit != nil && o.Unit.Name == name {
+					return fmt.Errorf("there is a unit %s already", name)
+				}
+			}
+		}
 	case core.Start:
+		if c.Unit != nil {
+			becomes(c, "active", m.now)
+			m.starts = append(m.starts, *c)
+			return nil
+		}
 		c.State, c.StartedAt, c.FinishedAt, c.ExitCode, c.Address = core.Running, m.now, time.Time{}, 0, "10.64.0."+strings.TrimPrefix(c.ContainerID, "c")
 		c.Health = core.NoCheck
 		if m.checks[c.ContainerID] {
@@ -93,6 +109,9 @@ func (m *model) act(s core.Step) error {
 	case core.Stop:
 		if c.Alive() {
 			c.State, c.FinishedAt, c.ExitCode = core.Exited, m.now, 143
+			if c.Unit != nil {
+				ended(c, 0)
+			}
 		}
 	case core.Remove:
 		if c.Alive() {
@@ -101,6 +120,44 @@ func (m *model) act(s core.Step) error {
 		delete(m.containers, c.ContainerID)
 	}
 	return nil
+}
+
+// afterOf are the units that a unit's file has before it.
+func afterOf(u *argosyv1.Unit) []string {
+	var names []string
+	file, _ := unitfile.Parse(u.GetName(), u.GetContent())
+	for _, s := range file.Values("Unit", "After") {
+		names = append(names, strings.Fields(s.Value)...)
+	}
+	return names
+}
+
+// becomes gives a unit a state of systemd's.
+func becomes(c *core.Container, active string, now time.Time) {
+	if c.StartedAt.IsZero() || !c.Alive() {
+		c.StartedAt = now
+	}
+	c.State, c.Health, c.ExitCode, c.FinishedAt, c.Error = core.Running, core.CheckStarting, 0, time.Time{}, ""
+	c.Unit.Active, c.Unit.Sub, c.Unit.Result, c.Unit.Unmet = active, active, "success", false
+	switch active {
+	case "active":
+		c.Health, c.Unit.Sub = core.Healthy, "running"
+	case "auto-restart":
+		c.Unit.Active, c.Unit.Restarts, c.Error, c.ExitCode = "activating", c.Unit.Restarts+1, "exited with code 1", 1
+	case "forgotten": // it ended well, and systemd unloaded it
+		c.State, c.Health, c.StartedAt, c.Unit.Active, c.Unit.Sub = core.Created, core.NoCheck, time.Time{}, "inactive", "dead"
+	case "unmet":
+		c.State, c.Health, c.FinishedAt, c.Unit.Active, c.Unit.Sub, c.Unit.Unmet = core.Exited, core.NoCheck, now, "inactive", "dead", true
+	}
+}
+
+// ended is what systemd shows of a unit that ended.
+func ended(c *core.Container, code int) {
+	c.Health, c.ExitCode = core.NoCheck, code
+	c.Unit.Active, c.Unit.Sub, c.Unit.Result = "inactive", "dead", "success"
+	if code != 0 {
+		c.Unit.Active, c.Unit.Sub, c.Unit.Result, c.Error = "failed", "failed", "exit-code", fmt.Sprintf("exited with code %d", code)
+	}
 }
 
 func dependencies(spec *argosyv1.ContainerSpec) []string {

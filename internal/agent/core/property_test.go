@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -54,13 +55,21 @@ func (w *world) assign() {
 		return
 	}
 	if old != nil && rapid.Bool().Draw(w.t, "same members") {
-		a.Containers = old.GetContainers()
+		a.Containers, a.Units = old.GetContainers(), old.GetUnits()
 		w.wanted[k] = a
 		return
 	}
 	names := []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(w.t, "members")]
 	for i, n := range names {
 		a.Containers = append(a.Containers, w.spec(n, names[:i]))
+	}
+	for i, n := range []string{fmt.Sprintf("m%d.mount", k.Number), "u@.socket", fmt.Sprintf("v%d.target", k.Number)}[:rapid.IntRange(0, 3).Draw(w.t, "units")] {
+		u := &argosyv1.Unit{Name: n, Content: "[Unit]\nDescription=" + rapid.SampledFrom([]string{"a", "b"}).Draw(w.t, "text") + "\n"}
+		if i == 1 && rapid.Bool().Draw(w.t, "after") {
+			u.Content += fmt.Sprintf("After=m%d.mount\n", k.Number)
+		}
+		u.NotStarted = rapid.IntRange(0, 5).Draw(w.t, "not started") == 0
+		a.Units = append(a.Units, u)
 	}
 	w.wanted[k] = a
 }
@@ -108,6 +117,7 @@ func (w *world) lawful(s core.Step) {
 				w.t.Fatalf("%s while %s of incarnation %d lives", s, o.ContainerID, o.Owner.Incarnation)
 			}
 		}
+		w.lawfulUnit(s)
 		for _, d := range s.Spec.GetDependsOn() {
 			met := false
 			for _, o := range w.containers {
@@ -132,6 +142,22 @@ func (w *world) lawful(s core.Step) {
 			if o.Owner == s.ID {
 				w.t.Fatalf("%s, but %s is left", s, o.ContainerID)
 			}
+		}
+	}
+}
+
+// lawfulUnit: nothing of a replica with units starts before all of these are written, and no container before they were started.
+func (w *world) lawfulUnit(s core.Step) {
+	for _, u := range s.Assignment.GetUnits() {
+		written, up := false, false
+		for _, o := range w.containers {
+			if o.Owner == s.ID && o.Member == u.GetName() && o.Definition == definition.OfUnit(u) && o.Restart == s.Assignment.GetRestart() {
+				written, up = true, up || o.State != core.Created
+			}
+		}
+		mem := w.memory.Member(core.MemberID{ID: s.ID, Member: u.GetName()})
+		if !written || s.Unit == nil && !up && !u.GetNotStarted() && mem.ContainerID == "" {
+			w.t.Fatalf("%s, but unit %s is written: %t, started: %t", s, u.GetName(), written, up)
 		}
 	}
 }
@@ -185,6 +211,9 @@ func (w *world) happen() {
 	case 0:
 		if c.Alive() {
 			c.State, c.ExitCode, c.FinishedAt = core.Exited, rapid.IntRange(0, 2).Draw(w.t, "code"), w.now
+			if c.Unit != nil {
+				ended(c, c.ExitCode)
+			}
 		}
 	case 1:
 		delete(w.containers, c.ContainerID)
@@ -218,13 +247,16 @@ func (w *world) calm() {
 		w.memory.Done(w.now, s, w.act(s))
 		delete(w.flying, id)
 	}
-	w.memory.Complete, w.seen.Known = true, true
+	w.memory.Complete, w.seen.Known, w.seen.UnitsUnknown = true, true, false
 	w.fail = func(core.Step) error { return nil }
 	for range 8 {
 		w.run()
 		for _, c := range w.containers {
 			if c.State == core.Running && c.Health != core.NoCheck {
 				c.Health = core.Healthy
+				if c.Unit != nil {
+					becomes(c, "active", w.now)
+				}
 			}
 		}
 		w.now = w.now.Add(5 * time.Minute)
@@ -256,6 +288,7 @@ func (w *world) calm() {
 			}
 		}
 	}
+	onlyLoaded := w.calmUnits(left)
 	if len(left) > 0 {
 		w.t.Fatalf("containers that nobody wants are left: %v", left)
 	}
@@ -265,10 +298,46 @@ func (w *world) calm() {
 		if a.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
 			want = argosyv1.ReplicaState_REPLICA_STATE_GONE
 		}
+		if onlyLoaded[core.KeyOf(o.GetKey())] {
+			continue
+		}
 		if o.GetState() != want || a.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN && (o.GetRevision() != a.GetRevision() || o.GetRestart() != a.GetRestart()) {
 			w.t.Fatalf("calm, but observed: %v\nwanted: %v", o, a)
 		}
 	}
+}
+
+// calmUnits looks whether the units that are wanted are there, once each and as they are to be, and takes them from what is left. It
+// returns the replicas with units that are not to be started, of which nobody knows what they do.
+func (w *world) calmUnits(left map[string]bool) map[core.Key]bool {
+	onlyLoaded := map[core.Key]bool{}
+	names := map[string]bool{}
+	for _, a := range w.wanted {
+		for _, u := range a.GetUnits() {
+			if a.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
+				continue
+			}
+			n := 0
+			for id, c := range w.containers {
+				if c.Owner != core.IDOf(a) || c.Member != u.GetName() {
+					continue
+				}
+				n++
+				delete(left, id)
+				if c.Definition != definition.OfUnit(u) || c.Restart != a.GetRestart() || c.State != core.Running && !u.GetNotStarted() || names[c.Unit.Name] {
+					w.t.Fatalf("%s is %+v", u.GetName(), *c)
+				}
+				names[c.Unit.Name] = true
+			}
+			if n != 1 {
+				w.t.Fatalf("%d files for %s of %s", n, u.GetName(), core.KeyOf(a.GetKey()))
+			}
+			if u.GetNotStarted() {
+				onlyLoaded[core.KeyOf(a.GetKey())] = true
+			}
+		}
+	}
+	return onlyLoaded
 }
 
 // honest: nothing is said to run that does not (invariant 2), and what is said does not depend on when.
@@ -302,7 +371,7 @@ func (w *world) apart() {
 		if a := w.wanted[key]; a != nil {
 			wanted = append(wanted, proto.CloneOf(a))
 		}
-		seen := core.Seen{Known: w.seen.Known}
+		seen := core.Seen{Known: w.seen.Known, UnitsUnknown: w.seen.UnitsUnknown}
 		for _, c := range w.look().Containers {
 			if c.Owner.Key == key {
 				seen.Containers = append(seen.Containers, c)
@@ -336,7 +405,10 @@ func TestProperties(t *testing.T) {
 			"tick": func(t *rapid.T) {
 				w.now = w.now.Add(time.Duration(rapid.IntRange(-60, 600).Draw(t, "s")) * time.Second / 10)
 			},
-			"engine": func(t *rapid.T) { w.seen.Known = rapid.IntRange(0, 2).Draw(t, "known") > 0 },
+			"engine": func(t *rapid.T) {
+				w.seen.Known = rapid.IntRange(0, 2).Draw(t, "known") > 0
+				w.seen.UnitsUnknown = !w.seen.Known
+			},
 			"known":  func(t *rapid.T) { w.memory.Complete = rapid.Bool().Draw(t, "complete") },
 			"": func(*rapid.T) {
 				w.honest()

@@ -14,12 +14,14 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // TestTranscripts plays conversations between a leader, an agent's core and a model engine. Commands:
 //
 //	assign [inc=N] [rev=N] [restart=N] [goal=remove] [volumes] stack.N   and a line for each member:
 //	    name [image=X] [env=X] [check] [after=OTHER[:healthy|completed][:restart][:optional]] [policy=no|on-failure:N|always] [secret=NAME] [grace=D]
+//	    name.TYPE [text=X] [after=OTHER] [policy=no|always] [start=no]   for a unit
 //	unassign stack.N        the leader speaks of it no more
 //	secrets stack.N NAME…   these exist
 //	run                     steps until only waiting is left
@@ -27,8 +29,10 @@ import (
 //	observe                 what would be reported
 //	tick D                  time passes
 //	exit stack.N/member CODE; health stack.N/member STATE; vanish stack.N/member
+//	becomes stack.N/member activating|active|deactivating|auto-restart|forgotten|unmet   as systemd says of a unit
+//	hangs stack.N/member    its start is under way and does not end; breaks: it is broken off, if nobody wants it
 //	fail KIND MEMBER MESSAGE  steps of a kind fail for a member from now on (kind none: no more)
-//	engine lost|back; complete yes|no; agent restarts
+//	engine lost|back; systemd lost|back; complete yes|no; agent restarts
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
 		p := &player{model: newModel(), failing: map[string]error{}}
@@ -46,6 +50,7 @@ func TestTranscripts(t *testing.T) {
 type player struct {
 	*model
 	failing map[string]error
+	hanging core.Step
 }
 
 func (p *player) play(d *datadriven.TestData) (string, error) {
@@ -86,6 +91,25 @@ func (p *player) play(d *datadriven.TestData) (string, error) {
 		}
 	case "engine":
 		p.seen.Known = args[0] == "back"
+	case "systemd":
+		p.seen.UnitsUnknown = args[0] != "back"
+	case "hangs":
+		for _, s := range p.decide() {
+			if s.Kind == core.Start && fmt.Sprintf("%s.%d/%s", s.Stack, s.Number, s.Member) == args[0] {
+				p.hanging = s
+				p.memory.Begin(p.now, s)
+				becomes(p.containers[s.ContainerID], "activating", p.now)
+				return "", nil
+			}
+		}
+		return "it is not to be started\n", nil
+	case "breaks":
+		if !core.Obsolete(p.hanging, p.list()) {
+			return "it goes on\n", nil
+		}
+		c := p.containers[p.hanging.ContainerID]
+		p.memory.Break(p.hanging, c != nil && c.Alive())
+		return "broken off\n", nil
 	case "complete":
 		p.memory.Complete = args[0] == "yes"
 	case "agent":
@@ -120,7 +144,12 @@ func (p *player) touch(cmd string, args []string) (string, error) {
 	case "exit":
 		code, err := strconv.Atoi(args[1])
 		c.State, c.ExitCode, c.FinishedAt, c.Address = core.Exited, code, p.now, ""
+		if c.Unit != nil {
+			ended(c, code)
+		}
 		return "", err
+	case "becomes":
+		becomes(c, args[1], p.now)
 	case "health":
 		c.Health = map[string]core.Health{"starting": core.CheckStarting, "healthy": core.Healthy, "unhealthy": core.Unhealthy}[args[1]]
 	case "vanish":
@@ -163,6 +192,10 @@ func (p *player) assign(args []string, input string) error {
 		}
 	}
 	for line := range strings.Lines(input) {
+		if words := strings.Fields(line); unitfile.IsName(words[0]) {
+			a.Units = append(a.Units, unitOf(words))
+			continue
+		}
 		c, err := memberOf(strings.Fields(line))
 		if err != nil {
 			return err
@@ -226,6 +259,22 @@ func memberOf(words []string) (*argosyv1.ContainerSpec, error) {
 		}
 	}
 	return c, nil
+}
+
+// unitOf makes a unit out of a line.
+func unitOf(words []string) *argosyv1.Unit {
+	u := &argosyv1.Unit{Name: words[0]}
+	said := map[string]string{}
+	for _, w := range words[1:] {
+		name, value, _ := strings.Cut(w, "=")
+		said[name] = value
+	}
+	u.NotStarted = said["start"] == "no"
+	u.Content = "[Unit]\nDescription=" + said["text"] + "\nAfter=" + said["after"] + "\n"
+	if strings.HasSuffix(u.Name, ".service") {
+		u.Content += "[Service]\nExecStart=/bin/true\nRestart=" + said["policy"] + "\n"
+	}
+	return u
 }
 
 func show(list []*argosyv1.ReplicaObservation, now time.Time) string {

@@ -59,7 +59,7 @@ func (x *Executor) land(ctx context.Context, e ending) {
 		x.put(e.touched, e.seen)
 	}
 	if e.broken {
-		x.memory.Break(s)
+		x.memory.Break(s, e.seen.found && e.seen.Alive())
 		return
 	}
 	x.memory.Done(now, s, e.err)
