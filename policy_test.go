@@ -21,6 +21,7 @@ const module = "github.com/argosy-cluster/argosy/"
 var pure = []string{
 	"internal/agent/core", "internal/claims", "internal/definition", "internal/leader/core", "internal/orchestrator", "internal/placement",
 	"internal/fault", "internal/rotation", "internal/scheduler", "internal/state", "internal/store/upkeep", "internal/unitfile",
+	"internal/agent/volume/mountinfo", "internal/agent/volume/superblock", "internal/volumesource",
 }
 
 // forbidden to pure rooms.
@@ -147,6 +148,7 @@ var only = map[string][]string{
 	module + "internal/server":         {"internal/node"},
 	module + "internal/agent/docker":   {"internal/agent"},
 	module + "internal/agent/systemd":  {"internal/agent"},
+	module + "internal/agent/volume":   {"internal/agent"},
 	module + "internal/leader/core":    {"internal/leader", "internal/sim"},
 	"github.com/distribution/":         {"internal/reference"}, // whose tests compare with it
 	"github.com/spf13/cobra":           {"internal/cli"},
