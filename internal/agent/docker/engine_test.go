@@ -268,3 +268,53 @@ func TestEmptyCommandMeansNone(t *testing.T) {
 		t.Errorf("entrypoint %v, command %v", c.Entrypoint, c.Cmd)
 	}
 }
+
+// A check is run as the Engine runs it: the command of a list, or a text for the shell of the image.
+func TestCheckCommand(t *testing.T) {
+	for _, c := range []struct{ test, shell, want []string }{
+		{[]string{"CMD", "curl", "-f", "localhost"}, nil, []string{"curl", "-f", "localhost"}},
+		{[]string{"CMD-SHELL", "curl -f localhost || exit 1"}, nil, []string{"/bin/sh", "-c", "curl -f localhost || exit 1"}},
+		{[]string{"CMD-SHELL", "true"}, []string{"/bin/bash", "-ec"}, []string{"/bin/bash", "-ec", "true"}},
+		{[]string{"NONE"}, nil, nil},
+		{[]string{"CMD"}, nil, nil},
+		{nil, nil, nil},
+		{[]string{"something", "else"}, nil, nil},
+	} {
+		if got := checkCommand(c.test, c.shell); !slices.Equal(got, c.want) {
+			t.Errorf("%q in %q is %q, want %q", c.test, c.shell, got, c.want)
+		}
+	}
+}
+
+func TestProbe(t *testing.T) {
+	e, image := engine(t, nil)
+	for _, c := range []struct {
+		name   string
+		check  *argosyv1.Healthcheck
+		passed bool
+		fails  bool
+	}{
+		{"passes", &argosyv1.Healthcheck{Test: []string{"CMD", "/testprog", "exit", "0"}}, true, false},
+		{"does not pass", &argosyv1.Healthcheck{Test: []string{"CMD", "/testprog", "exit", "3"}}, false, false},
+		{"hangs", &argosyv1.Healthcheck{Test: []string{"CMD", "/testprog", "exit", "0", "1h"}, Timeout: durationpb.New(200 * time.Millisecond)}, false, true},
+		{"is not there", nil, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			spec := &argosyv1.ContainerSpec{Name: strings.ReplaceAll(c.name, " ", "-"), Image: image, PullPolicy: argosyv1.PullPolicy_PULL_POLICY_NEVER,
+				Command: &argosyv1.Command{Args: []string{"exit", "0", "1h"}}, Healthcheck: c.check}
+			if c.check != nil {
+				c.check.Interval = durationpb.New(time.Hour)
+			}
+			id, err := e.Create(t.Context(), Creation{Assignment: assignment(spec), Spec: spec, Definition: "d"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := e.Start(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			if passed, err := e.Probe(t.Context(), id); passed != c.passed || (err != nil) != c.fails {
+				t.Errorf("passed %t, %v", passed, err)
+			}
+		})
+	}
+}

@@ -32,6 +32,8 @@ type Engine interface {
 	Stop(ctx context.Context, containerID string, grace time.Duration) error
 	Remove(ctx context.Context, containerID string) error
 	RemoveVolumes(ctx context.Context, k core.Key) error
+	// Probe runs a container's own health check once and says whether it passed.
+	Probe(ctx context.Context, containerID string) (passed bool, err error)
 }
 
 // Units is what the executor needs of systemd; systemd.Manager is one.
@@ -87,6 +89,7 @@ type Executor struct {
 	removes *lane
 	pulls   *lane
 	looks   *lane
+	probes  *lane
 	units   *lane
 	present present
 
@@ -103,6 +106,8 @@ type Executor struct {
 	sights     uint64                       // how many were taken in
 	seenAt     map[string]uint64            // by container: which of them was the last of it
 	looking    map[string]bool              // a look is in flight; true: look once more after it
+	probing    map[string]time.Time         // by container: the life whose health check is run here
+	proved     map[string]time.Time         // by container: the life in which that passed
 	memory     core.Memory
 	flying     map[core.MemberID]flight
 	dirty      map[core.Key]bool
@@ -143,13 +148,13 @@ func New(cfg Config) *Executor {
 	}
 	x := &Executor{
 		cfg: cfg, memory: cfg.Memory,
-		creates: newLane(cfg.Creates, 10*time.Second), stops: newLane(ends, time.Second), removes: newLane(ends, 10*time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second),
+		creates: newLane(cfg.Creates, 10*time.Second), stops: newLane(ends, time.Second), removes: newLane(ends, 10*time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second), probes: newLane(4, 10*time.Second),
 		units: newLane(startsAtOnce, time.Second), wake: make(chan struct{}, 1),
 		engine: &eye{glance: cfg.Engine.Glance, watch: cfg.Engine.Watch, resync: make(chan struct{}, 1),
 			blind: "the Docker Engine of this machine does not answer, so nobody knows what runs on it"},
 		systemd: &eye{unit: true, known: true, asked: true},
 		wanted:  map[core.Key]*argosyv1.Assignment{}, containers: map[string]core.Container{}, byKey: map[core.Key]map[string]bool{},
-		events: map[string]uint64{}, seenAt: map[string]uint64{}, looking: map[string]bool{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},
+		events: map[string]uint64{}, seenAt: map[string]uint64{}, looking: map[string]bool{}, probing: map[string]time.Time{}, proved: map[string]time.Time{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},
 		earlier: map[core.Key][]*argosyv1.ReplicaObservation{}, ready: make(chan struct{}),
 		timers: map[core.Key]*time.Timer{}, told: map[core.Key]map[core.ID]*argosyv1.ReplicaObservation{},
 	}
@@ -331,6 +336,7 @@ func (x *Executor) settle(ctx context.Context, k core.Key) {
 		}
 	}
 	x.wakeUp(k, now, wakeAt)
+	x.probe(ctx, k)
 	changes := x.differences(now, k, wanted, seen)
 	x.mu.Unlock()
 

@@ -27,6 +27,8 @@ type twin struct {
 	broken     chan struct{} // closed when the stream of events breaks
 	pull       func(ctx context.Context, image string) error
 	calls      map[string]int
+	checks     bool                                 // containers have a health check, of which the engine knows nothing yet
+	probe      func(container string) (bool, error) // runs one
 }
 
 func newTwin() *twin {
@@ -173,8 +175,19 @@ func (e *twin) Start(_ context.Context, id string) error {
 	if err := e.call("start"); err != nil {
 		return err
 	}
-	e.set(id, func(c *core.Container) { c.State, c.StartedAt = core.Running, e.now() })
+	e.set(id, func(c *core.Container) {
+		if c.State, c.StartedAt = core.Running, e.now(); e.checks {
+			c.Health = core.CheckStarting
+		}
+	})
 	return nil
+}
+
+func (e *twin) Probe(_ context.Context, id string) (bool, error) {
+	if err := e.call("probe"); err != nil {
+		return false, err
+	}
+	return e.probe(id)
 }
 
 func (e *twin) Stop(_ context.Context, id string, _ time.Duration) error {
@@ -442,7 +455,7 @@ func TestManyReplicasComeUp(t *testing.T) {
 		}
 		s.x.mu.Lock()
 		defer s.x.mu.Unlock()
-		for what, n := range map[string]int{"keys": len(s.x.byKey), "timers": len(s.x.timers), "flights": len(s.x.flying), "events": len(s.x.events), "memories": len(s.x.memory.Members), "told": len(s.x.told)} {
+		for what, n := range map[string]int{"keys": len(s.x.byKey), "timers": len(s.x.timers), "flights": len(s.x.flying), "events": len(s.x.events), "memories": len(s.x.memory.Members), "probes": len(s.x.probing) + len(s.x.proved), "told": len(s.x.told)} {
 			if n > 0 {
 				t.Errorf("%d %s are remembered of nothing", n, what)
 			}

@@ -357,6 +357,8 @@ func (x *Executor) put(id string, s sight) {
 		delete(x.containers, id)
 		delete(x.events, id)
 		delete(x.seenAt, id)
+		delete(x.probing, id)
+		delete(x.proved, id)
 		delete(x.byKey[old.Owner.Key], id)
 		if len(x.byKey[old.Owner.Key]) == 0 {
 			delete(x.byKey, old.Owner.Key)
@@ -366,7 +368,7 @@ func (x *Executor) put(id string, s sight) {
 		return
 	default:
 		x.sights++
-		x.containers[id], x.seenAt[id] = c, x.sights
+		x.containers[id], x.seenAt[id] = x.withProof(c), x.sights
 		if x.byKey[c.Owner.Key] == nil {
 			x.byKey[c.Owner.Key] = map[string]bool{}
 		}
