@@ -78,12 +78,7 @@ func TestRobustness(t *testing.T) {
 	r.logIn()
 
 	for _, app := range r.names[1:] {
-		op := r.history.Begin(0, app, robustness.Apply, 3)
-		res, err := r.request(t.Context(), r.clients[0], op, fmt.Sprintf("robust-%s-%d", app, r.begun))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.history.End(op, res)
+		r.ask(t.Context(), 0, app, robustness.Apply, 3, fmt.Sprintf("robust-%s-%d", app, r.begun))
 		eventually(t, robustPatience, app+" is ready", func() error {
 			_, err := ready(app, 3)
 			return err

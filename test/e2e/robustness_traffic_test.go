@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -77,71 +76,15 @@ func (r *robust) one(ctx context.Context, n int, rng *rand.Rand) {
 	case p < 47 && app == r.names[0]: // the others live long enough to be looked at
 		kind = robustness.Delete
 	}
-	count := uint32(1 + rng.IntN(mostReplicas))
-	op := r.history.Begin(n, app, kind, count)
-	res := r.ask(ctx, n, op, rng)
-	if res.Outcome != robustness.Unknown {
-		r.history.End(op, res)
-	}
+	r.ask(ctx, n, app, kind, uint32(1+rng.IntN(mostReplicas)), fmt.Sprintf("robust-%d-%d-%d", r.begun, n, rng.Uint64()))
 }
 
-// ask asks one server, or after an error without an answer any other, under one idempotency key.
-func (r *robust) ask(ctx context.Context, n int, op *robustness.Operation, rng *rand.Rand) robustness.Result {
-	key := fmt.Sprintf("robust-%d-%d-%d", r.begun, n, rng.Uint64())
-	limit := time.Now().Add(45 * time.Second)
-	for at := n; ; at++ {
-		one, cancel := context.WithTimeout(ctx, 8*time.Second)
-		res, err := r.request(one, r.clients[at%len(r.clients)], op, key)
-		cancel()
-		switch connect.CodeOf(err) {
-		case connect.CodeNotFound:
-			return robustness.Result{Outcome: robustness.NotFound}
-		case connect.CodeFailedPrecondition:
-			return robustness.Result{Outcome: robustness.Deleting}
-		}
-		if err == nil {
-			return res
-		}
-		if code := connect.CodeOf(err); !slices.Contains([]connect.Code{connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeUnknown}, code) {
-			r.t.Errorf("%s of %s: %v", op.Kind, op.App, err)
-			return robustness.Result{Outcome: robustness.Unknown}
-		}
-		if ctx.Err() != nil || time.Now().After(limit) {
-			return robustness.Result{Outcome: robustness.Unknown}
-		}
-		r.pause(ctx, 200*time.Millisecond)
+// ask has a client ask for one thing.
+func (r *robust) ask(ctx context.Context, n int, app string, kind robustness.Kind, count uint32, key string) {
+	c := robustness.Client{Number: n, Servers: r.clients, Spec: robustSpec, Stack: "web", Each: 8 * time.Second, All: 45 * time.Second}
+	if err := c.Do(ctx, r.history, app, kind, count, key); err != nil {
+		r.t.Error(err)
 	}
-}
-
-func (r *robust) request(ctx context.Context, c argosyv1connect.AppServiceClient, op *robustness.Operation, key string) (robustness.Result, error) {
-	switch op.Kind {
-	case robustness.Apply:
-		res, err := c.Apply(ctx, connect.NewRequest(&argosyv1.ApplyRequest{Spec: robustSpec(op.App, op.Count), IdempotencyKey: key}))
-		if err != nil {
-			return robustness.Result{}, err
-		}
-		return robustness.Result{Outcome: robustness.Done, Revision: res.Msg.App.Revision, Count: op.Count, Changed: res.Msg.Changed}, nil
-	case robustness.Scale:
-		res, err := c.Scale(ctx, connect.NewRequest(&argosyv1.ScaleRequest{App: op.App, Counts: map[string]uint32{"web": op.Count}, IdempotencyKey: key}))
-		if err != nil {
-			return robustness.Result{}, err
-		}
-		return robustness.Result{Outcome: robustness.Done, Revision: res.Msg.App.Revision, Count: op.Count, Changed: res.Msg.Changed}, nil
-	case robustness.Delete:
-		_, err := c.DeleteApp(ctx, connect.NewRequest(&argosyv1.DeleteAppRequest{App: op.App, Volumes: true, IdempotencyKey: key}))
-		return robustness.Result{Outcome: robustness.Done}, err
-	}
-	res, err := c.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{App: op.App}))
-	if err != nil {
-		return robustness.Result{}, err
-	}
-	out := robustness.Result{Outcome: robustness.Done, Revision: res.Msg.Status.App.Revision, Deleting: res.Msg.Status.App.Deleting}
-	for _, rev := range res.Msg.Revisions {
-		if rev.Number == out.Revision {
-			out.Count = rev.Spec.Cluster[0].Count
-		}
-	}
-	return out, nil
 }
 
 // look asks a machine's own Engine what runs there, again and again.
