@@ -101,6 +101,11 @@ outage: build ## MINUTES (10) without a majority of servers, and as long with ev
 upgrade: build ## servers and agents change to an earlier release and back, one by one, and no container is touched (root)
 	@go test -tags e2e -count=1 -timeout 20m -v -run 'TestUpgrade$$' ./test/e2e -upgrade
 
+.PHONY: kill
+kill: ## kill servers and an agent ROUNDS (1000) times while clients change apps: nothing acknowledged is lost, nothing orphaned (root); SEED=n
+	@go test -count=1 -timeout 0 -v -run 'TestKill$$' ./test/kill \
+		-rounds $(or $(ROUNDS),1000) $(if $(SEED),-seed $(SEED)) -report '$(CURDIR)/.cache/kill.txt'
+
 .PHONY: restore
 restore: build ## a cluster comes back from a backup, and moves into an external etcd, while machines run on (root)
 	@go test -tags e2e -count=1 -timeout 30m -v -run TestRestore ./test/e2e -restore
