@@ -151,7 +151,9 @@ func spend(ctx context.Context, token auth.Token, dir string, request func(csr [
 			return res.Msg, cred, err
 		}
 		// A server that was reached has decided; another would say the same.
-		if code := connect.CodeOf(err); code != connect.CodeUnavailable && code != connect.CodeUnknown {
+		// One that dies meanwhile has not: connect calls a connection that was reset cancelled.
+		died := connect.CodeOf(err) == connect.CodeCanceled && ctx.Err() == nil
+		if code := connect.CodeOf(err); code != connect.CodeUnavailable && code != connect.CodeUnknown && !died {
 			return nil, nil, plain(err)
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", server, plain(err)))

@@ -67,6 +67,8 @@ type Config struct {
 	External external.Config
 	// Compaction is how old the history is that the leader has an external etcd drop, 0 for none.
 	Compaction time.Duration
+	// HistoryAge is how long this server keeps what happened, 0 for as long as there is room.
+	HistoryAge time.Duration
 	// Settings hold for a cluster that is made now; an existing one keeps its own.
 	Settings *argosyv1.ClusterSettings
 	// Ready is called once when the server answers everything. May be nil.
@@ -394,6 +396,16 @@ func ignoreClosed(err error) error {
 	return err
 }
 
+// refusesServer tells an answer that will not change from what goes by: nobody leads, or the leader died while it was asked, or
+// somebody else wrote first.
+func refusesServer(err error) bool {
+	switch connect.CodeOf(err) {
+	case connect.CodeUnavailable, connect.CodeAborted, connect.CodeCanceled, connect.CodeDeadlineExceeded, connect.CodeUnknown, connect.CodeInternal:
+		return false
+	}
+	return true
+}
+
 // register says where this server is, and then that it is ready.
 func (s *Server) register(ctx context.Context) error {
 	own := &argosyv1.EnterRequest{Name: s.cfg.Name, Addresses: s.cfg.Advertise, Version: s.cfg.version,
@@ -406,7 +418,7 @@ func (s *Server) register(ctx context.Context) error {
 		if err == nil {
 			break
 		}
-		if connect.CodeOf(rpcError(err)) != connect.CodeUnavailable {
+		if refusesServer(rpcError(err)) {
 			return fmt.Errorf("registering this server: %w", err)
 		}
 		select {

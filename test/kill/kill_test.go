@@ -148,7 +148,7 @@ func (k *run) ask(ctx context.Context, n int, app string, kind robustness.Kind, 
 func (k *run) round() {
 	before := k.acks.Load()
 	if _, err := await(k.t.Context(), func(context.Context) error {
-		if k.acks.Load() == before {
+		if k.acks.Load() == before && k.cluster.fell() == nil {
 			return errors.New("nobody was answered")
 		}
 		return nil
@@ -159,6 +159,7 @@ func (k *run) round() {
 	k.pause(mostWait)
 	if err := k.cluster.fell(); err != nil {
 		k.t.Error(err)
+		return
 	}
 	victims, name := k.choose()
 	for _, p := range victims {
