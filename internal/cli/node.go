@@ -49,6 +49,9 @@ const (
 	mostQuota  = 64 << 30
 )
 
+// leastHistory is how long what happened is kept at least.
+const leastHistory = 24 * time.Hour
+
 // leastCompaction is how much history an external store keeps at least.
 const leastCompaction = time.Minute
 
@@ -93,6 +96,9 @@ every further server joins with 'argosy join --server' and starts with the same 
 			if opts.Compaction != 0 && opts.Compaction < leastCompaction {
 				return usageError("--store-compaction %s is too short: servers that were away for a moment could not go on where they were; use at least %s, or 0", opts.Compaction, leastCompaction)
 			}
+			if opts.HistoryAge != 0 && opts.HistoryAge < leastHistory {
+				return usageError("--history-age %s is too short: what happened last night would be gone in the morning; use at least %s, or 0", opts.HistoryAge, leastHistory)
+			}
 			if opts.Liveness < 3*time.Second {
 				return usageError("--liveness %s is too short: machines would be lost by a hiccup; use at least 3s", opts.Liveness)
 			}
@@ -116,6 +122,7 @@ every further server joins with 'argosy join --server' and starts with the same 
 	flags.DurationVar(&opts.Liveness, "liveness", defaults.Liveness, "for a new cluster: a machine without a sign for this long is lost")
 	opts.Store.add(flags)
 	flags.DurationVar(&opts.Compaction, "store-compaction", defaults.Compaction, "with an external etcd: how old the history is that the leader drops there, where etcd does not by itself; 0 for never")
+	flags.DurationVar(&opts.HistoryAge, "history-age", defaults.HistoryAge, "how long this server keeps what happened (argosy events); 0 for as long as there is room")
 	flags.StringVar(&quota, "store-quota", "4GiB", "how large the store may grow on this server's disk; the same on all servers")
 	logs.add(cmd)
 	cmd.AddCommand(a.serverRecoverCmd())

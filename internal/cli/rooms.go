@@ -64,6 +64,7 @@ type ServerOptions struct {
 	StoreQuota                                               int64 // bytes
 	Store                                                    StoreOptions
 	Compaction                                               time.Duration // of an external store
+	HistoryAge                                               time.Duration
 	// NetworkRange and Liveness hold for a cluster that is made now.
 	NetworkRange string
 	Liveness     time.Duration

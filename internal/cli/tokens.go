@@ -190,6 +190,9 @@ A server that has no leader to ask says so and what it knows itself; the exit co
 				full = ": it is full and takes no changes; see 'argosy servers'"
 			}
 			line("Store", "%s of %s%s", size(m.StoreSize), size(m.StoreQuota), full)
+			if m.HistorySince != nil {
+				line("History", "since %s%s", m.HistorySince.AsTime().Local().Format(time.DateTime), historyWord(m))
+			}
 			if m.BackupEvery != nil {
 				line("Backups", "every %s, %s", span(m.BackupEvery.AsDuration()), backupWord(m))
 			}
@@ -197,4 +200,12 @@ A server that has no leader to ask says so and what it knows itself; the exit co
 			return away
 		},
 	}
+}
+
+// historyWord says how long a server keeps what happened.
+func historyWord(m *argosyv1.GetClusterResponse) string {
+	if m.HistoryAge == nil {
+		return ""
+	}
+	return ", kept for " + span(m.HistoryAge.AsDuration())
 }

@@ -11,6 +11,8 @@ const (
 	ServerSocket = "/run/argosy/server.sock"
 	// Compaction is how old the history is that servers have an external etcd drop, where it does not by itself.
 	Compaction = time.Hour
+	// HistoryAge is how long servers keep what happened.
+	HistoryAge = 90 * 24 * time.Hour
 )
 
 // Of a new cluster.

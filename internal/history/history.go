@@ -23,10 +23,10 @@ import (
 )
 
 const (
-	// MaxKept is how many transitions a database keeps.
+	// MaxKept is how many transitions a database keeps, and a little more, beside those that say what still holds.
 	MaxKept = 500_000
-	// dropAtOnce is how many of the oldest one transaction drops at most.
-	dropAtOnce = 1_000
+	// batch is how many transitions one transaction takes in or looks through to drop.
+	batch = 1_000
 	// openTime is how long another process may take to let go of the database.
 	openTime = 5 * time.Second
 	// followPause is the time between attempts to follow a store that does not answer.
@@ -36,8 +36,9 @@ const (
 // all holds transitions by number, 8 bytes, big endian. index holds, for everything that a question may name, the numbers
 // of what concerns it: the name, a zero byte, the number.
 var (
-	allBucket   = []byte("transitions")
-	indexBucket = []byte("index")
+	allBucket    = []byte("transitions")
+	indexBucket  = []byte("index")
+	prunedBucket = []byte("pruned") // see edge
 )
 
 // DB is a database of transitions. Its methods may be called from many goroutines.
@@ -64,7 +65,7 @@ func open(path string, kept int) (*DB, error) {
 		if err := layouts().Settle(tx); err != nil {
 			return err
 		}
-		for _, name := range [][]byte{allBucket, indexBucket} {
+		for _, name := range [][]byte{allBucket, indexBucket, prunedBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
@@ -108,42 +109,12 @@ func (db *DB) Add(transitions ...*argosyv1.Transition) error {
 				}
 			}
 		}
-		return db.drop(all, index)
+		return db.pruneBeyond(tx)
 	})
 	if err != nil {
 		return fmt.Errorf("writing history: %w", err)
 	}
 	db.notify()
-	return nil
-}
-
-// drop removes the oldest transitions beyond what is kept. Numbers are dense but for rare gaps, so their span bounds
-// their count from above and is known without counting.
-func (db *DB) drop(all, index *bbolt.Bucket) error {
-	c := all.Cursor()
-	last, _ := c.Last()
-	if last == nil {
-		return nil
-	}
-	newest := binary.BigEndian.Uint64(last)
-	dropped := 0
-	for k, v := c.First(); k != nil && dropped < dropAtOnce; k, v = c.First() {
-		if newest-binary.BigEndian.Uint64(k) < uint64(db.kept) {
-			return nil
-		}
-		t := &argosyv1.Transition{}
-		if err := proto.Unmarshal(v, t); err == nil {
-			for _, name := range names(t) {
-				if err := index.Delete(indexKey(name, t.Seq)); err != nil {
-					return err
-				}
-			}
-		}
-		if err := c.Delete(); err != nil {
-			return err
-		}
-		dropped++
-	}
 	return nil
 }
 
@@ -397,17 +368,17 @@ func (db *DB) follow(ctx context.Context, s store.Store, fill Fill, log *slog.Lo
 	if err := db.fill(ctx, snap, fill, log); err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(snap.KVs, dropAtOnce) {
+	for chunk := range slices.Chunk(snap.KVs, batch) {
 		if err := db.take(chunk, log); err != nil {
 			return err
 		}
 	}
-	for batch, err := range s.Watch(ctx, store.History, snap.Revision+1) {
+	for news, err := range s.Watch(ctx, store.History, snap.Revision+1) {
 		if err != nil {
 			return err
 		}
 		var kvs []store.KV
-		for _, e := range batch.Events {
+		for _, e := range news.Events {
 			if e.Value != nil {
 				kvs = append(kvs, store.KV{Key: e.Key, Value: e.Value})
 			}

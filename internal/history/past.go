@@ -24,6 +24,11 @@ type Past struct {
 	Removing    bool      // it was to be removed
 	DecidedAt   time.Time
 	Reason      string // why it was given that machine, or had to wait
+
+	// The numbers of the transitions that say so, 0 for none: that it was decided, what was seen last, that it was to be removed;
+	// and by member what was seen of it last.
+	decision, sight, removal uint64
+	members                  map[string]uint64
 }
 
 // At says what ran where at q.Until, of what q chooses by tenant, app or replica. What an agent reported late counts at the
@@ -97,6 +102,10 @@ func (f *folding) take(t *argosyv1.Transition) {
 		f.decided(t)
 	case argosyv1.TransitionKind_TRANSITION_KIND_REPLICA:
 		f.seen(t)
+	case argosyv1.TransitionKind_TRANSITION_KIND_MEMBER:
+		if p := f.replicas[state.KeyOf(t.GetReplica())][t.GetIncarnation()]; p != nil {
+			p.members[t.GetMember()] = t.GetSeq()
+		}
 	case argosyv1.TransitionKind_TRANSITION_KIND_MACHINE:
 		f.machine(t)
 	case argosyv1.TransitionKind_TRANSITION_KIND_APP:
@@ -126,14 +135,14 @@ func (f *folding) decided(t *argosyv1.Transition) {
 			}
 		}
 		p := &Past{Key: k, Incarnation: t.GetIncarnation(), State: t.GetTo(), Since: t.GetAt().AsTime(), Cause: t.GetCause(),
-			DecidedAt: t.GetAt().AsTime(), Reason: t.GetCause()}
+			DecidedAt: t.GetAt().AsTime(), Reason: t.GetCause(), decision: t.GetSeq(), members: map[string]uint64{}}
 		if t.GetTo() == "assigned" {
 			p.Machine = t.GetMachine()
 		}
 		of[p.Incarnation] = p
 	case "to be removed":
 		if p := of[t.GetIncarnation()]; p != nil && p.Machine == t.GetMachine() {
-			p.Removing = true
+			p.Removing, p.removal = true, t.GetSeq()
 		}
 	case "gone":
 		if t.GetFrom() == "to be removed" {
@@ -151,7 +160,7 @@ func (f *folding) seen(t *argosyv1.Transition) {
 	case t.GetTo() == "gone":
 		delete(f.replicas[k], t.GetIncarnation())
 	case t.GetTo() != "":
-		p.State, p.Since, p.Cause = t.GetTo(), t.GetAt().AsTime(), t.GetCause()
+		p.State, p.Since, p.Cause, p.sight = t.GetTo(), t.GetAt().AsTime(), t.GetCause(), t.GetSeq()
 	}
 }
 
@@ -164,6 +173,7 @@ func (f *folding) machine(t *argosyv1.Transition) {
 	case "ready", "unreachable", "lost":
 		f.machines[t.GetMachine()] = t
 	case "removed":
+		delete(f.machines, t.GetMachine())
 		for _, of := range f.replicas {
 			for inc, p := range of {
 				if p.Machine == t.GetMachine() {

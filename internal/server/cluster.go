@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/history"
@@ -21,6 +23,12 @@ type clusterService struct{ *Server }
 func (s clusterService) GetCluster(context.Context, *connect.Request[argosyv1.GetClusterRequest]) (*connect.Response[argosyv1.GetClusterResponse], error) {
 	space := s.base.Space()
 	res := &argosyv1.GetClusterResponse{Version: s.cfg.version, StoreSize: space.Size, StoreQuota: space.Quota, StoreFull: space.Full}
+	if since, err := s.history.Since(); err == nil && !since.IsZero() {
+		res.HistorySince = timestamppb.New(since)
+	}
+	if s.cfg.HistoryAge > 0 {
+		res.HistoryAge = durationpb.New(s.cfg.HistoryAge)
+	}
 	if !s.leader.Leading() {
 		res.Settings, res.Servers = s.cluster.Settings(), s.cfg.Advertise
 		return connect.NewResponse(res), nil

@@ -148,12 +148,12 @@ func (s *Server) explainKey(ctx context.Context, m *argosyv1.ExplainRequest) (re
 // then finds what held of a replica at some time.
 func (s *Server) then(ctx context.Context, key state.Key, at *timestamppb.Timestamp) (*argosyv1.Then, error) {
 	out := &argosyv1.Then{At: at}
-	first, err := s.history.Query(ctx, history.Query{Limit: 1})
+	since, err := s.history.Since()
 	if err != nil {
 		return nil, err
 	}
-	if len(first) > 0 {
-		out.KnownSince = first[0].At
+	if !since.IsZero() {
+		out.KnownSince = timestamppb.New(since)
 	}
 	list, err := s.history.Query(ctx, history.Query{Tenant: key.Tenant, Replica: &key, Until: at.AsTime(), Tail: explainBack})
 	if err != nil {

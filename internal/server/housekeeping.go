@@ -22,7 +22,7 @@ const (
 	scrubEvery = 7 * 24 * time.Hour
 )
 
-// housekeeping forgets what is no longer needed: outcomes and images.
+// housekeeping forgets what is no longer needed: history, outcomes and images.
 func (s *Server) housekeeping(ctx context.Context) error {
 	tick := time.NewTicker(housekeepingEvery)
 	defer tick.Stop()
@@ -35,6 +35,9 @@ func (s *Server) housekeeping(ctx context.Context) error {
 		if err := s.scrubImages(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			s.log.Warn("the images are not read through yet", "error", err)
 		}
+		if err := s.pruneHistory(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			s.log.Warn("old history is not dropped yet", "error", err)
+		}
 		if !s.leader.Leading() {
 			continue
 		}
@@ -45,6 +48,14 @@ func (s *Server) housekeeping(ctx context.Context) error {
 			s.log.Warn("images that nothing needs are not removed yet", "error", err)
 		}
 	}
+}
+
+// pruneHistory drops what happened longer ago than this server keeps.
+func (s *Server) pruneHistory(ctx context.Context, now time.Time) error {
+	if s.cfg.HistoryAge <= 0 {
+		return nil
+	}
+	return s.history.Prune(ctx, now, s.cfg.HistoryAge)
 }
 
 // scrubImages throws away what the disk has changed, once in scrubEvery. When it was done last is the time of a file, so

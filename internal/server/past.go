@@ -31,8 +31,8 @@ func (s appService) ListReplicasAt(ctx context.Context, r *connect.Request[argos
 		return nil, rpcError(err)
 	}
 	res := &argosyv1.ListReplicasAtResponse{}
-	if first, err := s.history.Query(ctx, history.Query{Limit: 1}); err == nil && len(first) > 0 {
-		res.KnownSince = first[0].At
+	if since, err := s.history.Since(); err == nil && !since.IsZero() {
+		res.KnownSince = timestamppb.New(since)
 	}
 	err = s.read(func(_ time.Time, v *leader.View) error {
 		sel.machine = m.Machine // one that was removed is known by its id

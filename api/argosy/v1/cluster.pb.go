@@ -4709,9 +4709,13 @@ type GetClusterResponse struct {
 	// How far the change to another certificate authority is, a plain sentence; empty while none is under way.
 	Rotation string `protobuf:"bytes,13,opt,name=rotation" json:"rotation,omitempty"`
 	// How often the servers make backups by themselves, absent when they do not, and how the last one went.
-	BackupEvery   *durationpb.Duration   `protobuf:"bytes,14,opt,name=backup_every,json=backupEvery" json:"backup_every,omitempty"`
-	BackupAt      *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=backup_at,json=backupAt" json:"backup_at,omitempty"`
-	BackupError   string                 `protobuf:"bytes,16,opt,name=backup_error,json=backupError" json:"backup_error,omitempty"`
+	BackupEvery *durationpb.Duration   `protobuf:"bytes,14,opt,name=backup_every,json=backupEvery" json:"backup_every,omitempty"`
+	BackupAt    *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=backup_at,json=backupAt" json:"backup_at,omitempty"`
+	BackupError string                 `protobuf:"bytes,16,opt,name=backup_error,json=backupError" json:"backup_error,omitempty"`
+	// Of the server that answers: from when on it knows what happened, absent while nothing did, and how long it keeps that, absent
+	// when for as long as there is room.
+	HistorySince  *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=history_since,json=historySince" json:"history_since,omitempty"`
+	HistoryAge    *durationpb.Duration   `protobuf:"bytes,18,opt,name=history_age,json=historyAge" json:"history_age,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4856,6 +4860,20 @@ func (x *GetClusterResponse) GetBackupError() string {
 		return x.BackupError
 	}
 	return ""
+}
+
+func (x *GetClusterResponse) GetHistorySince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HistorySince
+	}
+	return nil
+}
+
+func (x *GetClusterResponse) GetHistoryAge() *durationpb.Duration {
+	if x != nil {
+		return x.HistoryAge
+	}
+	return nil
 }
 
 type CreateTokenRequest struct {
@@ -7370,7 +7388,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\bregistry\x18\x02 \x01(\tR\bregistry\x12'\n" +
 	"\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\"\"\n" +
 	" DeleteRegistryCredentialResponse\"\x13\n" +
-	"\x11GetClusterRequest\"\xa9\x04\n" +
+	"\x11GetClusterRequest\"\xa6\x05\n" +
 	"\x12GetClusterResponse\x126\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -7393,7 +7411,10 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\brotation\x18\r \x01(\tR\brotation\x12<\n" +
 	"\fbackup_every\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\vbackupEvery\x127\n" +
 	"\tbackup_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bbackupAt\x12!\n" +
-	"\fbackup_error\x18\x10 \x01(\tR\vbackupError\"\xea\x01\n" +
+	"\fbackup_error\x18\x10 \x01(\tR\vbackupError\x12?\n" +
+	"\rhistory_since\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\fhistorySince\x12:\n" +
+	"\vhistory_age\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"historyAge\"\xea\x01\n" +
 	"\x12CreateTokenRequest\x121\n" +
 	"\apurpose\x18\x01 \x01(\x0e2\x17.argosy.v1.TokenPurposeR\apurpose\x128\n" +
 	"\n" +
@@ -7854,135 +7875,137 @@ var file_argosy_v1_cluster_proto_depIdxs = []int32{
 	122, // 76: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
 	113, // 77: argosy.v1.GetClusterResponse.backup_every:type_name -> google.protobuf.Duration
 	110, // 78: argosy.v1.GetClusterResponse.backup_at:type_name -> google.protobuf.Timestamp
-	2,   // 79: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	113, // 80: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	71,  // 81: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
-	2,   // 82: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	110, // 83: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	110, // 84: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	71,  // 85: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	106, // 86: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	110, // 87: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	118, // 88: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	123, // 89: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	104, // 90: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	113, // 91: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	106, // 92: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	124, // 93: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	123, // 94: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	121, // 95: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	113, // 96: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	82,  // 97: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	81,  // 98: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	110, // 99: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	125, // 100: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	126, // 101: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	127, // 102: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	128, // 103: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	89,  // 104: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	129, // 105: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	106, // 106: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	91,  // 107: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	129, // 108: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	128, // 109: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	106, // 110: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	130, // 111: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	129, // 112: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	131, // 113: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	129, // 114: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	128, // 115: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	110, // 116: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
-	95,  // 117: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
-	3,   // 118: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
-	95,  // 119: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
-	96,  // 120: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
-	110, // 121: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
-	110, // 122: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
-	113, // 123: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
-	121, // 124: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	4,   // 125: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	16,  // 126: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	18,  // 127: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	22,  // 128: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	24,  // 129: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	25,  // 130: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
-	26,  // 131: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	28,  // 132: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	30,  // 133: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	30,  // 134: argosy.v1.AppService.ListReplicaRows:input_type -> argosy.v1.ListReplicasRequest
-	31,  // 135: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
-	30,  // 136: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	40,  // 137: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	44,  // 138: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	48,  // 139: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	49,  // 140: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	51,  // 141: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
-	52,  // 142: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
-	53,  // 143: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
-	55,  // 144: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	57,  // 145: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	59,  // 146: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	61,  // 147: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	63,  // 148: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	65,  // 149: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	67,  // 150: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	69,  // 151: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	72,  // 152: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	74,  // 153: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	94,  // 154: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
-	98,  // 155: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
-	99,  // 156: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
-	76,  // 157: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	78,  // 158: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	80,  // 159: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	84,  // 160: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	86,  // 161: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	88,  // 162: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	92,  // 163: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	6,   // 164: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	17,  // 165: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	21,  // 166: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	23,  // 167: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	17,  // 168: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	17,  // 169: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
-	27,  // 170: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	29,  // 171: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	35,  // 172: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	36,  // 173: argosy.v1.AppService.ListReplicaRows:output_type -> argosy.v1.ListReplicaRowsResponse
-	32,  // 174: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
-	39,  // 175: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	41,  // 176: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	47,  // 177: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	45,  // 178: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	50,  // 179: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	45,  // 180: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
-	45,  // 181: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
-	54,  // 182: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
-	56,  // 183: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	58,  // 184: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	60,  // 185: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	62,  // 186: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	64,  // 187: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	66,  // 188: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	68,  // 189: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	70,  // 190: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	73,  // 191: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	75,  // 192: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	97,  // 193: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
-	97,  // 194: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
-	97,  // 195: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
-	77,  // 196: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	79,  // 197: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	83,  // 198: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	85,  // 199: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	87,  // 200: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	90,  // 201: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	93,  // 202: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	164, // [164:203] is the sub-list for method output_type
-	125, // [125:164] is the sub-list for method input_type
-	125, // [125:125] is the sub-list for extension type_name
-	125, // [125:125] is the sub-list for extension extendee
-	0,   // [0:125] is the sub-list for field type_name
+	110, // 79: argosy.v1.GetClusterResponse.history_since:type_name -> google.protobuf.Timestamp
+	113, // 80: argosy.v1.GetClusterResponse.history_age:type_name -> google.protobuf.Duration
+	2,   // 81: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
+	113, // 82: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	71,  // 83: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	2,   // 84: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
+	110, // 85: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	110, // 86: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	71,  // 87: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	106, // 88: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	110, // 89: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	118, // 90: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	123, // 91: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	104, // 92: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	113, // 93: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	106, // 94: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	124, // 95: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	123, // 96: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	121, // 97: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	113, // 98: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	82,  // 99: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	81,  // 100: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	110, // 101: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	125, // 102: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	126, // 103: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	127, // 104: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	128, // 105: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	89,  // 106: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	129, // 107: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	106, // 108: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	91,  // 109: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	129, // 110: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	128, // 111: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	106, // 112: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	130, // 113: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	129, // 114: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	131, // 115: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	129, // 116: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	128, // 117: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	110, // 118: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
+	95,  // 119: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
+	3,   // 120: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
+	95,  // 121: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
+	96,  // 122: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
+	110, // 123: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
+	110, // 124: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
+	113, // 125: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
+	121, // 126: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	4,   // 127: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	16,  // 128: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	18,  // 129: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	22,  // 130: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	24,  // 131: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	25,  // 132: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
+	26,  // 133: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	28,  // 134: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	30,  // 135: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	30,  // 136: argosy.v1.AppService.ListReplicaRows:input_type -> argosy.v1.ListReplicasRequest
+	31,  // 137: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
+	30,  // 138: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	40,  // 139: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	44,  // 140: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	48,  // 141: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	49,  // 142: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	51,  // 143: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
+	52,  // 144: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
+	53,  // 145: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
+	55,  // 146: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	57,  // 147: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	59,  // 148: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	61,  // 149: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	63,  // 150: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	65,  // 151: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	67,  // 152: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	69,  // 153: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	72,  // 154: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	74,  // 155: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	94,  // 156: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
+	98,  // 157: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
+	99,  // 158: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
+	76,  // 159: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	78,  // 160: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	80,  // 161: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	84,  // 162: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	86,  // 163: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	88,  // 164: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	92,  // 165: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	6,   // 166: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	17,  // 167: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	21,  // 168: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	23,  // 169: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	17,  // 170: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	17,  // 171: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
+	27,  // 172: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	29,  // 173: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	35,  // 174: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	36,  // 175: argosy.v1.AppService.ListReplicaRows:output_type -> argosy.v1.ListReplicaRowsResponse
+	32,  // 176: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
+	39,  // 177: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	41,  // 178: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	47,  // 179: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	45,  // 180: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	50,  // 181: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	45,  // 182: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
+	45,  // 183: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
+	54,  // 184: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
+	56,  // 185: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	58,  // 186: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	60,  // 187: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	62,  // 188: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	64,  // 189: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	66,  // 190: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	68,  // 191: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	70,  // 192: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	73,  // 193: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	75,  // 194: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	97,  // 195: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
+	97,  // 196: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
+	97,  // 197: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
+	77,  // 198: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	79,  // 199: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	83,  // 200: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	85,  // 201: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	87,  // 202: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	90,  // 203: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	93,  // 204: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	166, // [166:205] is the sub-list for method output_type
+	127, // [127:166] is the sub-list for method input_type
+	127, // [127:127] is the sub-list for extension type_name
+	127, // [127:127] is the sub-list for extension extendee
+	0,   // [0:127] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
