@@ -17,18 +17,21 @@ import (
 type fault struct {
 	name     string
 	do, undo func(ctx context.Context, machine string) error
-	blind    bool // nobody sees the machine meanwhile
-	server   bool // the machine's server is away or lame meanwhile
-	whole    bool // nothing else can be broken on the machine meanwhile
-	network  bool // it changes what the machine's network loses
+	of       string // the process that it is about; of one machine's, one thing happens to it at a time
+	blind    bool   // nobody sees the machine meanwhile
+	server   bool   // the machine's server is away or lame meanwhile
+	whole    bool   // nothing else can be broken on the machine meanwhile
+	network  bool   // it changes what the machine's network loses
 }
 
 // How long faults last.
 const (
 	brief  = 2 * time.Second
 	spread = 8 * time.Second
-	// longer is added to every third fault that nobody can see through, so that what it hides has to be unknown.
-	longer = unknownAfter
+	// longer is added to faults that nobody can see through, so that what they hide has to be unknown, and there is time to ask.
+	longer = unknownAfter + 6*time.Second
+	// sighted is how many times something is broken before one of them at least hides a machine for so long.
+	sighted = 3
 )
 
 func signal(unit, sig string) func(context.Context, string) error {
@@ -106,15 +109,15 @@ func robustFaults() []fault {
 	fillEngine, emptyEngine := fill("/var/lib/docker")
 	heal := w.local.Heal
 	return []fault{
-		{name: "server killed", do: signal("argosy-server", "KILL"), undo: nothing, server: true},
-		{name: "server stopped", do: signal("argosy-server", "STOP"), undo: signal("argosy-server", "CONT"), server: true},
-		{name: "agent killed", do: signal("argosy-agent", "KILL"), undo: nothing},
-		{name: "agent stopped", do: signal("argosy-agent", "STOP"), undo: signal("argosy-agent", "CONT"), blind: true},
-		{name: "Engine killed", do: signal("docker", "KILL"), undo: nothing},
-		{name: "Engine hung", do: signal("docker", "STOP"), undo: signal("docker", "CONT"), blind: true},
-		{name: "containerd killed", do: shell("systemctl kill --kill-whom main --signal KILL containerd.service"), undo: nothing},
-		{name: "containerd and shims killed", do: signal("containerd", "KILL"), undo: nothing},
-		{name: "containerd hung", do: signal("containerd", "STOP"), undo: signal("containerd", "CONT")},
+		{name: "server killed", of: "server", do: signal("argosy-server", "KILL"), undo: nothing, server: true},
+		{name: "server stopped", of: "server", do: signal("argosy-server", "STOP"), undo: signal("argosy-server", "CONT"), server: true},
+		{name: "agent killed", of: "agent", do: signal("argosy-agent", "KILL"), undo: nothing},
+		{name: "agent stopped", of: "agent", do: signal("argosy-agent", "STOP"), undo: signal("argosy-agent", "CONT"), blind: true},
+		{name: "Engine killed", of: "Engine", do: signal("docker", "KILL"), undo: nothing},
+		{name: "Engine hung", of: "Engine", do: signal("docker", "STOP"), undo: signal("docker", "CONT"), blind: true},
+		{name: "containerd killed", of: "containerd", do: shell("systemctl kill --kill-whom main --signal KILL containerd.service"), undo: nothing},
+		{name: "containerd and shims killed", of: "containerd", do: signal("containerd", "KILL"), undo: nothing},
+		{name: "containerd hung", of: "containerd", do: signal("containerd", "STOP"), undo: signal("containerd", "CONT")},
 		{name: "cut off", do: w.local.Cut, undo: heal, blind: true, server: true, network: true},
 		{name: "hears nothing", do: lose(localcluster.Loss{In: true}), undo: heal, blind: true, server: true, network: true},
 		{name: "is not heard", do: lose(localcluster.Loss{Out: true}), undo: heal, blind: true, server: true, network: true},
@@ -146,18 +149,27 @@ func (b broken) String() string { return b.machine + " " + b.name }
 
 // choose picks one fault or two. Of the servers two are always well, so that clients get answers.
 func (r *robust) choose() []broken {
-	first, second := r.pick(), r.pick()
+	first, second := r.pick(r.kinds), r.pick(r.kinds)
+	if r.sight++; r.sight >= sighted && len(r.blinding) > 0 {
+		if first = r.pick(r.blinding); first.lasts < longer {
+			first.lasts += longer
+		}
+	}
 	if first.server && second.server {
 		second.machine = first.machine
 	}
+	picks := []broken{first, second}
 	if r.rng.IntN(3) == 0 || first.excludes(second) {
-		return []broken{first}
+		picks = picks[:1]
 	}
-	return []broken{first, second}
+	if slices.ContainsFunc(picks, func(b broken) bool { return b.blind && b.lasts > longer }) {
+		r.sight = 0
+	}
+	return picks
 }
 
-func (r *robust) pick() broken {
-	b := broken{fault: r.kinds[r.rng.IntN(len(r.kinds))], machine: w.cluster.Machines[r.rng.IntN(3)].Name}
+func (r *robust) pick(kinds []fault) broken {
+	b := broken{fault: kinds[r.rng.IntN(len(kinds))], machine: w.cluster.Machines[r.rng.IntN(3)].Name}
 	b.lasts = brief + time.Duration(r.rng.Int64N(int64(spread)))
 	if b.blind && r.rng.IntN(3) == 0 {
 		b.lasts += longer
@@ -167,7 +179,7 @@ func (r *robust) pick() broken {
 
 // excludes says that two faults cannot be side by side.
 func (b broken) excludes(other broken) bool {
-	return b.name == other.name || b.machine == other.machine && (b.whole || other.whole || b.network && other.network)
+	return b.name == other.name || b.machine == other.machine && (b.whole || other.whole || b.network && other.network || b.of != "" && b.of == other.of)
 }
 
 // breakSomething makes one fault or two, side by side, and undoes them.

@@ -67,6 +67,7 @@ func TestRobustness(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.kinds = slices.DeleteFunc(robustFaults(), func(f fault) bool { return !only.MatchString(f.name) })
+	r.blinding = slices.DeleteFunc(slices.Clone(r.kinds), func(f fault) bool { return !f.blind })
 	if len(r.kinds) == 0 {
 		t.Fatalf("no fault has a name that matches %q", *robustOnly)
 	}
@@ -120,7 +121,9 @@ type robust struct {
 	clients  []argosyv1connect.AppServiceClient
 	names    []string
 
-	kinds []fault
+	kinds    []fault
+	blinding []fault // those of them that nobody can see through
+	sight    int     // how often something was broken since a machine was hidden for long
 	// quiet is held for reading by a client that asks, and for writing while all rest.
 	quiet sync.RWMutex
 
@@ -210,6 +213,9 @@ func (r *robust) judge(seed uint64) {
 		robustFor, seed, faults, len(ops), known, linear == nil, judged, claims, samples, len(lies),
 		lost, unknownAfter, longest.Seconds(), late, slices.Max(append(r.settled, 0)).Round(time.Second), counted(r.faults))
 	r.t.Log(line)
+	if *robustFor >= 10*time.Minute && lost == 0 && len(r.blinding) > 0 {
+		r.t.Error("sight of no machine was lost for long enough, so nothing is known of whether views say unknown in time")
+	}
 	if *robustFor >= time.Minute && (known < 20 || judged < 20) {
 		r.t.Error("too little happened to judge by")
 	}

@@ -132,7 +132,7 @@ func (r *robust) claims(ctx context.Context) {
 			answered := time.Now()
 			cancel()
 			if err != nil {
-				continue
+				break // the next server is asked
 			}
 			r.observer.Answered(asked, answered)
 			for _, s := range res.Msg.Replicas {
