@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -15,12 +16,12 @@ import (
 // TestClusterWithoutLeader: a server that has nobody to ask says so, and what it knows itself.
 func TestClusterWithoutLeader(t *testing.T) {
 	c := shared(t)
-	alone := clusterService{&Server{cfg: Config{Advertise: []string{"192.0.2.1:7400"}}, cluster: c.server.cluster, base: c.server.base, member: c.server.member, leader: leader.New(leader.Config{})}}
+	alone := clusterService{&Server{cfg: Config{Advertise: []string{"192.0.2.1:7400"}, HistoryAge: 48 * time.Hour}, cluster: c.server.cluster, base: c.server.base, member: c.server.member, history: c.server.history, leader: leader.New(leader.Config{})}}
 	res, err := alone.GetCluster(t.Context(), connect.NewRequest(&argosyv1.GetClusterRequest{}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := res.Msg; m.Leader != "" || m.GetSettings().GetClusterId() != c.server.cluster.ID() || len(m.Servers) != 1 {
+	if m := res.Msg; m.Leader != "" || m.HistoryAge.AsDuration() != 48*time.Hour || m.GetSettings().GetClusterId() != c.server.cluster.ID() || len(m.Servers) != 1 {
 		t.Errorf("got %v", m)
 	}
 	_, err = alone.ListTokens(t.Context(), connect.NewRequest(&argosyv1.ListTokensRequest{}))
