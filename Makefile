@@ -95,7 +95,7 @@ sim: ## play lives of clusters with faults in virtual time: MINUTES=n or SEEDS=n
 
 .PHONY: outage
 outage: build ## MINUTES (10) without a majority of servers, and as long with ever new leaders: no container is touched (root)
-	@go test -tags e2e -count=1 -timeout 0 -v -run TestServers ./test/e2e -outage $(or $(MINUTES),10)m
+	@go test -tags e2e -count=1 -timeout 0 -v -run TestServers ./test/e2e -outage $(or $(MINUTES),10)m $(if $(CLUSTER),-cluster $(CLUSTER))
 
 .PHONY: upgrade
 upgrade: build ## servers and agents change to an earlier release and back, one by one, and no container is touched (root)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
@@ -23,12 +25,18 @@ import (
 // ownEtcd is an etcd that somebody else runs, and how servers reach it.
 func ownEtcd(t *testing.T) (*etcdserver.Etcd, external.Config) {
 	t.Helper()
-	e, err := etcdserver.Start(etcdserver.Options{Dir: t.TempDir(), Prefix: "/"})
+	return etcdOf(t, etcdserver.Options{})
+}
+
+func etcdOf(t *testing.T, o etcdserver.Options) (*etcdserver.Etcd, external.Config) {
+	t.Helper()
+	o.Dir, o.Prefix = t.TempDir(), "/"
+	e, err := etcdserver.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Stop)
-	return e, external.Config{Endpoints: []string{e.Endpoint}, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile,
+	return e, external.Config{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile,
 		User: etcdserver.User, PasswordFile: e.PasswordFile}
 }
 
@@ -229,4 +237,71 @@ func TestExternalStoreAway(t *testing.T) {
 		_, err := c.local.apps.Scale(ctx, connect.NewRequest(&argosyv1.ScaleRequest{App: "kept", Counts: map[string]uint32{"web": 3}, IdempotencyKey: "k"}))
 		return err
 	})
+}
+
+// An etcd that is full takes no changes: who asks for one is told so and what to do, so is who asks how the cluster is; the server
+// goes on, and changes with it as soon as there is room.
+func TestExternalStoreFull(t *testing.T) {
+	etcd, to := etcdOf(t, etcdserver.Options{Change: func(c *embed.Config) { c.QuotaBackendBytes = 16 << 20 }})
+	c := own(t, shortDir(t), externally("s1", to))
+	c.apply(t, spec("kept", 1))
+	root, err := etcd.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for n := 0; err == nil; n++ {
+		if n > 100 {
+			t.Fatal("etcd takes more than its quota")
+		}
+		_, err = root.Put(t.Context(), fmt.Sprint("/somebody-else/", n), strings.Repeat("x", 1<<20))
+	}
+	scale := func(ctx context.Context) error {
+		_, err := c.local.apps.Scale(ctx, connect.NewRequest(&argosyv1.ScaleRequest{App: "kept", Counts: map[string]uint32{"web": 2}, IdempotencyKey: "full"}))
+		return err
+	}
+	until(t, "a change is refused with the reason", func(ctx context.Context) error {
+		if err := scale(ctx); err == nil || !strings.Contains(err.Error(), "etcd is full") || !strings.Contains(err.Error(), "alarm disarm") {
+			return fmt.Errorf("it is answered %v", err)
+		}
+		return nil
+	})
+	until(t, "status says so", func(ctx context.Context) error {
+		res, err := c.local.cluster.GetCluster(ctx, connect.NewRequest(&argosyv1.GetClusterRequest{}))
+		if err == nil && !res.Msg.StoreFull {
+			err = errors.New("it is not said to be full")
+		}
+		return err
+	})
+	// Its administrator makes room.
+	if _, err := root.Delete(t.Context(), "/somebody-else/", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	at, err := root.Get(t.Context(), "/none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.Compact(t.Context(), at.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.Defragment(t.Context(), etcd.Endpoint); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.AlarmDisarm(t.Context(), &clientv3.AlarmMember{}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a change is made again", scale)
+	until(t, "status says that there is room", func(ctx context.Context) error {
+		res, err := c.local.cluster.GetCluster(ctx, connect.NewRequest(&argosyv1.GetClusterRequest{}))
+		if err == nil && (res.Msg.StoreFull || res.Msg.Leader == "") {
+			err = fmt.Errorf("%v", res.Msg)
+		}
+		return err
+	})
+	select {
+	case err := <-c.ended:
+		c.ended <- err
+		t.Errorf("the server ended: %v", err)
+	default:
+	}
 }

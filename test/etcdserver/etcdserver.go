@@ -20,6 +20,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -46,19 +48,23 @@ type Options struct {
 	Prefix string
 	// Port is kept by one that is started again; 0 takes one that is free.
 	Port int
+	// Members is how many there are, 1 when 0. Each of several has a port that is free.
+	Members int
 	// Defaults leaves etcd's own limits of transactions and requests.
 	Defaults bool
-	// Change is called before it starts. May be nil.
+	// Change is called before each member starts. May be nil.
 	Change func(*embed.Config)
 }
 
 // Etcd is one that runs.
 type Etcd struct {
-	Endpoint                                             string
+	Endpoint                                             string   // of the first member
+	Endpoints                                            []string // of all
 	CAFile, CertFile, KeyFile, PasswordFile, OtherCAFile string
 
-	opts Options
-	etcd *embed.Etcd
+	opts    Options
+	peers   []url.URL // where members reach each other; of a single one, nowhere
+	members []*embed.Etcd
 }
 
 // Start runs one and waits until it answers. A directory that holds one goes on with it.
@@ -69,25 +75,32 @@ func Start(o Options) (*Etcd, error) {
 	if o.Prefix == "" {
 		o.Prefix = "/argosy/"
 	}
-	if o.Port == 0 {
-		l, err := net.Listen("tcp", net.JoinHostPort(o.Host, "0"))
-		if err != nil {
-			return nil, err
-		}
-		o.Port = l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
+	if o.Members == 0 {
+		o.Members = 1
+	}
+	ports, err := freePorts(o.Host, 2*o.Members)
+	if err != nil {
+		return nil, err
+	}
+	if o.Port != 0 {
+		ports[0] = o.Port
 	}
 	path := func(name string) string { return filepath.Join(o.Dir, name) }
-	e := &Etcd{opts: o, Endpoint: "https://" + net.JoinHostPort(o.Host, fmt.Sprint(o.Port)), CAFile: path("ca.pem"), CertFile: path("client.pem"),
+	e := &Etcd{opts: o, members: make([]*embed.Etcd, o.Members), CAFile: path("ca.pem"), CertFile: path("client.pem"),
 		KeyFile: path("client.key"), PasswordFile: path("password"), OtherCAFile: path("other-ca.pem")}
+	for n := range o.Members {
+		e.Endpoints = append(e.Endpoints, "https://"+net.JoinHostPort(o.Host, fmt.Sprint(ports[n])))
+		e.peers = append(e.peers, url.URL{Scheme: "http", Host: net.JoinHostPort(o.Host, fmt.Sprint(ports[o.Members+n]))})
+	}
+	if e.Endpoint = e.Endpoints[0]; o.Members == 1 {
+		e.peers[0].Host = "etcd.invalid:1" // nobody dials it
+	}
 	if _, err := os.Stat(e.CAFile); errors.Is(err, os.ErrNotExist) {
 		if err := e.certify(); err != nil {
 			return nil, err
 		}
 	}
-	if err := e.run(); err != nil {
+	if err := e.Again(); err != nil {
 		return nil, err
 	}
 	if err := e.protect(); err != nil {
@@ -97,40 +110,69 @@ func Start(o Options) (*Etcd, error) {
 	return e, nil
 }
 
-func (e *Etcd) run() error {
+// run starts a member. It is ready when a majority is.
+func (e *Etcd) run(n int) error {
 	cfg := embed.NewConfig()
-	cfg.Dir, cfg.Name = filepath.Join(e.opts.Dir, "data"), "e1"
+	cfg.Dir, cfg.Name = filepath.Join(e.opts.Dir, "data"), memberName(n)
+	if n > 0 {
+		cfg.Dir += fmt.Sprint(n + 1)
+	}
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	u, err := url.Parse(e.Endpoint)
+	u, err := url.Parse(e.Endpoints[n])
 	if err != nil {
 		return err
 	}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{*u}, []url.URL{*u}
-	peer := url.URL{Scheme: "http", Host: "etcd.invalid:1"} // nobody dials it
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = nil, []url.URL{peer}
-	cfg.InitialCluster = cfg.Name + "=" + peer.String()
+	if cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{e.peers[n]}, []url.URL{e.peers[n]}; len(e.peers) == 1 {
+		cfg.ListenPeerUrls = nil
+	}
+	var all []string
+	for n, peer := range e.peers {
+		all = append(all, memberName(n)+"="+peer.String())
+	}
+	cfg.InitialCluster = strings.Join(all, ",")
 	cfg.ClientTLSInfo = transport.TLSInfo{CertFile: filepath.Join(e.opts.Dir, "server.pem"), KeyFile: filepath.Join(e.opts.Dir, "server.key"),
 		TrustedCAFile: e.CAFile, ClientCertAuth: true, Logger: zap.NewNop()}
 	cfg.EnableGRPCGateway = false
 	if !e.opts.Defaults {
 		cfg.MaxTxnOps, cfg.MaxRequestBytes = 8192, 10<<20
 	}
-	cfg.TickMs, cfg.ElectionMs = 40, 200 // it has nobody to wait for
-	cfg.BcryptCost = 4                   // as quick as it can be
+	if len(e.peers) == 1 {
+		cfg.TickMs, cfg.ElectionMs = 40, 200 // it has nobody to wait for
+	}
+	cfg.BcryptCost = 4 // as quick as it can be
 	cfg.UnsafeNoFsync = true
 	if e.opts.Change != nil {
 		e.opts.Change(cfg)
 	}
-	if e.etcd, err = embed.StartEtcd(cfg); err != nil {
-		return err
-	}
+	e.members[n], err = embed.StartEtcd(cfg)
+	return err
+}
+
+func memberName(n int) string { return fmt.Sprintf("e%d", n+1) }
+
+// ready waits until a member answers.
+func (e *Etcd) ready(n int) error {
 	select {
-	case <-e.etcd.Server.ReadyNotify():
+	case <-e.members[n].Server.ReadyNotify():
 		return nil
 	case <-time.After(time.Minute):
 		e.Stop()
 		return errors.New("the etcd for tests is not ready after a minute")
 	}
+}
+
+// freePorts are ports that nobody listens at.
+func freePorts(host string, n int) (ports []int, err error) {
+	for range n {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // when all are known, so that they differ
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
 }
 
 // protect enables authentication.
@@ -176,19 +218,48 @@ func (e *Etcd) client(user, pass string) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return clientv3.New(clientv3.Config{Endpoints: []string{e.Endpoint}, TLS: t, Username: user, Password: pass, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
+	return clientv3.New(clientv3.Config{Endpoints: e.Endpoints, TLS: t, Username: user, Password: pass, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
 }
 
-// Stop ends it; what it holds stays.
+// Stop ends all members; what they hold stays.
 func (e *Etcd) Stop() {
-	if e.etcd != nil {
-		e.etcd.Close()
-		e.etcd = nil
+	for n := range e.members {
+		e.StopMember(n)
 	}
 }
 
-// Again runs one that was stopped.
-func (e *Etcd) Again() error { return e.run() }
+// StopMember ends one.
+func (e *Etcd) StopMember(n int) {
+	if e.members[n] != nil {
+		e.members[n].Close()
+		e.members[n] = nil
+	}
+}
+
+// Again runs those that were stopped.
+func (e *Etcd) Again() error {
+	var again []int
+	for n, m := range e.members {
+		if m != nil {
+			continue
+		}
+		if err := e.run(n); err != nil {
+			return err
+		}
+		again = append(again, n)
+	}
+	for _, n := range again {
+		if err := e.ready(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Leader is the member that leads, -1 when none does.
+func (e *Etcd) Leader() int {
+	return slices.IndexFunc(e.members, func(m *embed.Etcd) bool { return m != nil && m.Server.Leader() == m.Server.MemberID() })
+}
 
 // certify makes an authority, certificates of it for both sides, another authority, and the password's file.
 func (e *Etcd) certify() error {
