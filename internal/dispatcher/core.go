@@ -19,10 +19,12 @@ type Source interface {
 	Assignment(machine string, k state.Key) *argosyv1.Assignment
 }
 
-// Incarnation names an incarnation of a replica.
+// Incarnation names an incarnation of a replica. An app that is applied again after it was deleted has another id, and counts
+// its incarnations anew.
 type Incarnation struct {
 	state.Key
-	N uint64
+	AppUID string
+	N      uint64
 }
 
 // Observation is what a machine said of an incarnation.
@@ -274,12 +276,12 @@ func (c *Core) Hello(id string) *argosyv1.Hello {
 
 // Seen is what a machine last said of an incarnation and when that was last confirmed; ok is false when it never said
 // anything, or that nothing is left.
-func (c *Core) Seen(id string, k state.Key, n uint64) (o *argosyv1.ReplicaObservation, at time.Time, ok bool) {
+func (c *Core) Seen(id string, i Incarnation) (o *argosyv1.ReplicaObservation, at time.Time, ok bool) {
 	m := c.machines[id]
 	if m == nil {
 		return nil, time.Time{}, false
 	}
-	obs, ok := m.seen[Incarnation{k, n}]
+	obs, ok := m.seen[i]
 	if !ok {
 		return nil, time.Time{}, false
 	}
@@ -291,29 +293,29 @@ func (c *Core) Seen(id string, k state.Key, n uint64) (o *argosyv1.ReplicaObserv
 }
 
 // Gone reports whether a machine said in so many words that nothing is left of an incarnation.
-func (c *Core) Gone(id string, k state.Key, n uint64) bool {
+func (c *Core) Gone(id string, i Incarnation) bool {
 	m := c.machines[id]
 	if m == nil {
 		return false
 	}
-	_, gone := m.gone[Incarnation{k, n}]
+	_, gone := m.gone[i]
 	return gone
 }
 
 // Absent reports whether a machine's live session reported in full and does not name an incarnation.
-func (c *Core) Absent(id string, k state.Key, n uint64) bool {
+func (c *Core) Absent(id string, i Incarnation) bool {
 	m := c.machines[id]
 	if m == nil || !m.reported {
 		return false
 	}
-	_, seen := m.seen[Incarnation{k, n}]
+	_, seen := m.seen[i]
 	return !seen
 }
 
 // ForgetGone drops what a machine said of incarnations that nobody asks about any more.
-func (c *Core) ForgetGone(id string, k state.Key, n uint64) {
+func (c *Core) ForgetGone(id string, i Incarnation) {
 	if m := c.machines[id]; m != nil {
-		delete(m.gone, Incarnation{k, n})
+		delete(m.gone, i)
 	}
 }
 

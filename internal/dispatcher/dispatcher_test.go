@@ -181,7 +181,7 @@ func TestMachinesLearnEverything(t *testing.T) {
 }
 
 func observation(n uint64, s argosyv1.ReplicaState) *argosyv1.ReplicaObservation {
-	return &argosyv1.ReplicaObservation{Key: &argosyv1.ReplicaKey{Tenant: "t", App: "a", Stack: "s", Number: 1}, Incarnation: n, State: s}
+	return &argosyv1.ReplicaObservation{Key: &argosyv1.ReplicaKey{Tenant: "t", App: "a", Stack: "s", Number: 1}, AppUid: "u", Incarnation: n, State: s}
 }
 
 func report(full bool, list ...*argosyv1.ReplicaObservation) *argosyv1.SessionRequest {
@@ -194,10 +194,10 @@ var beat = &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat:
 func TestWhatBeatsConfirm(t *testing.T) {
 	c := dispatcher.New(table{"m1": {}})
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
-	k := state.Key{Tenant: "t", App: "a", Stack: "s", Number: 1}
+	i := dispatcher.Incarnation{Key: state.Key{Tenant: "t", App: "a", Stack: "s", Number: 1}, AppUID: "u", N: 1}
 	confirmed := func(want int) {
 		t.Helper()
-		if _, got, ok := c.Seen("m1", k, 1); !ok || !got.Equal(at(want)) {
+		if _, got, ok := c.Seen("m1", i); !ok || !got.Equal(at(want)) {
 			t.Errorf("seen %v at %v, want %v", ok, got, at(want))
 		}
 	}
@@ -221,12 +221,32 @@ func TestWhatBeatsConfirm(t *testing.T) {
 		t.Error("a session that was replaced is still heard")
 	}
 	receive(6, second, report(true))
-	if _, _, ok := c.Seen("m1", k, 1); ok || !c.Absent("m1", k, 1) {
+	if _, _, ok := c.Seen("m1", i); ok || !c.Absent("m1", i) {
 		t.Error("what a full report does not name is still seen")
 	}
 	receive(7, second, report(false, observation(1, argosyv1.ReplicaState_REPLICA_STATE_GONE)))
-	if !c.Gone("m1", k, 1) {
+	if !c.Gone("m1", i) {
 		t.Error("GONE is not noted")
+	}
+}
+
+// TestAppsOfOneName: what is said of an app's replicas is not said of those of a later app of the same name, which counts its
+// incarnations from 1 again.
+func TestAppsOfOneName(t *testing.T) {
+	c := dispatcher.New(table{"m1": {}})
+	s, _ := c.Open(time.Unix(0, 0), "m1", &argosyv1.Hello{}, time.Second)
+	earlier := dispatcher.Incarnation{Key: state.Key{Tenant: "t", App: "a", Stack: "s", Number: 1}, AppUID: "u", N: 1}
+	later := earlier
+	later.AppUID = "v"
+	running := observation(1, argosyv1.ReplicaState_REPLICA_STATE_READY)
+	running.AppUid = "v"
+	for _, m := range []*argosyv1.SessionRequest{report(true, running), report(false, observation(1, argosyv1.ReplicaState_REPLICA_STATE_GONE))} {
+		if err := c.Receive(time.Unix(0, 0), s, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, ok := c.Seen("m1", later); !ok || c.Gone("m1", later) || !c.Gone("m1", earlier) {
+		t.Errorf("that the earlier one is gone is said of the later one: seen %v, gone %v", ok, c.Gone("m1", later))
 	}
 }
 
@@ -239,7 +259,7 @@ func TestHostileMachine(t *testing.T) {
 	if err := c.Receive(time.Unix(0, 0), s, report(true, long, nil, &argosyv1.ReplicaObservation{})); err != nil {
 		t.Fatal(err)
 	}
-	o, _, _ := c.Seen("m1", state.KeyOf(long.Key), 1)
+	o, _, _ := c.Seen("m1", dispatcher.Incarnation{Key: state.KeyOf(long.Key), AppUID: long.AppUid, N: 1})
 	if len(o.GetMessage()) > 4096 || !strings.HasPrefix(o.GetMessage(), "éé") {
 		t.Errorf("a message of %d bytes is kept", len(o.GetMessage()))
 	}

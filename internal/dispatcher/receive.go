@@ -90,7 +90,7 @@ func (c *Core) report(now time.Time, m *machine, r *argosyv1.Report) error {
 }
 
 func incarnationOf(o *argosyv1.ReplicaObservation) Incarnation {
-	return Incarnation{state.KeyOf(o.GetKey()), o.GetIncarnation()}
+	return Incarnation{state.KeyOf(o.GetKey()), o.GetAppUid(), o.GetIncarnation()}
 }
 
 func (c *Core) markGone(m *machine, i Incarnation) {

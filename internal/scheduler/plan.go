@@ -26,16 +26,26 @@ func (s *Scheduler) WhatIf(now time.Time, gone []Placed, batch []Request) []Deci
 			s.Remove(p)
 		}
 	}
-	decisions := s.Decide(now, batch)
+	decisions, replaced := s.decideAside(now, batch)
 	for i := range decisions {
 		if decisions[i].Placed() {
 			s.Remove(decisions[i].Placement())
 		}
 	}
-	for _, p := range back {
+	for _, p := range append(back, replaced...) {
 		s.Add(p)
 	}
 	return decisions
+}
+
+// decideAside is Decide, and says which placements had to make room for
+// another one of the same incarnation on the same machine: it may be asked for
+// what is decided already, and not yet written down.
+func (s *Scheduler) decideAside(now time.Time, batch []Request) (decisions []Decision, replaced []Placed) {
+	s.noting, s.replaced = true, nil
+	decisions = s.Decide(now, batch)
+	s.noting = false
+	return decisions, s.replaced
 }
 
 // lookup finds a placement as it was added.

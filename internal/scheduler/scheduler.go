@@ -27,6 +27,10 @@ type Scheduler struct {
 	lastDemand  *demand // answer of demandOf for lastShape and the same stack
 	lastShape   *Shape
 
+	// replaced are the bookings in whose place others came, while decideAside is noting them.
+	noting   bool
+	replaced []Placed
+
 	// changes lists slots in the order in which they changed; its first entry
 	// has number changesFrom. A class knows up to which number it is current.
 	changes     []int32
@@ -152,6 +156,10 @@ func (s *Scheduler) Remove(p Placed) {
 func (s *Scheduler) book(d *demand, b booking) {
 	st := d.stack
 	if i := st.booked.find(b); i >= 0 {
+		if was := st.booked.list[i]; s.noting {
+			s.replaced = append(s.replaced, Placed{Replica: Replica{st.name, b.number}, Incarnation: b.incarnation,
+				Shape: s.demands[was.demand].shape, Machine: s.machines[b.slot].spec.ID})
+		}
 		if st.booked.list[i] == b {
 			return
 		}

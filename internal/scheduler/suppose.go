@@ -106,8 +106,11 @@ func (t *Trial) SetMachine(m Machine) {
 
 // Decide is Scheduler.Decide.
 func (t *Trial) Decide(now time.Time, batch []Request) []Decision {
-	decisions := t.s.Decide(now, batch)
-	t.undo = slices.Grow(t.undo, len(decisions))
+	decisions, replaced := t.s.decideAside(now, batch)
+	t.undo = slices.Grow(t.undo, len(decisions)+len(replaced))
+	for _, p := range replaced {
+		t.undo = append(t.undo, undo{what: undoRemove, p: p})
+	}
 	for i := range decisions {
 		if decisions[i].Placed() {
 			t.undo = append(t.undo, undo{what: undoAdd, p: decisions[i].Placement()})

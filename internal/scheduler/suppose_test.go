@@ -58,7 +58,22 @@ func TestSupposeLeavesNothing(t *testing.T) {
 					trial.Remove(w.n.placed[name])
 				}
 			default:
-				trial.Decide(time.Time{}, w.batch(t))
+				batch := w.batch(t)
+				for _, name := range w.names() { // some of what is there is asked for once more, with the same shape or another
+					if p := w.n.placed[name]; rapid.IntRange(0, 3).Draw(t, "once more") == 0 {
+						shape := p.Shape
+						if rapid.Bool().Draw(t, "changed") {
+							shape = drawShape(t, true)
+						}
+						batch = append(batch, Request{Replica: p.Replica, Incarnation: p.Incarnation, Shape: shape,
+							Pin: Pin{Machine: p.Machine, Why: "it is there"}})
+					}
+				}
+				if rapid.Bool().Draw(t, "what if") {
+					w.s.WhatIf(time.Time{}, nil, batch)
+				} else {
+					trial.Decide(time.Time{}, batch)
+				}
 			}
 			if rapid.Bool().Draw(t, "back") {
 				trial.Back(mark)

@@ -323,7 +323,10 @@ func (l *leaderProcess) receive(c *conn, msg *argosyv1.SessionRequest, late time
 	if c.session == nil {
 		return
 	}
-	if !c.session.Closed() {
+	// Only a report, and a beat after one, say how old the picture of the machine is: until a new session has reported, it is that
+	// of the last one.
+	c.heard = c.heard || msg.GetReport() != nil
+	if c.heard && !c.session.Closed() && (msg.GetReport() != nil || msg.GetBeat() != nil) {
 		l.late[c.m.ID] = late
 	}
 	if err := l.core.Receive(now, c.session, msg); err != nil {

@@ -25,6 +25,8 @@ type conn struct {
 	// dry: something was lost on the way up, so nothing later arrives.
 	dry      bool
 	up, down lane
+	// heard: the leader has a report of this session.
+	heard bool
 
 	// What the agent knows of this session.
 	leads    bool   // the server said that it leads

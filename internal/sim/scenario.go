@@ -290,7 +290,7 @@ func (s *Scenario) plan() {
 	}
 	after, err := v.Plan(state.DefaultTenant, spec)
 	if err != nil || !proto.Equal(before, after) {
-		s.violate("planning twice gives two plans: %v", err)
+		s.violate("planning twice gives two plans: %v, then %v: %v", before, after, err)
 	}
 	for _, c := range before.GetChanges() {
 		if c.GetReason().GetSummary() == "" {

@@ -171,9 +171,10 @@ func (m *member) grace() time.Duration {
 	return -1
 }
 
-// alive says whether any process of the member may exist.
+// alive says whether any process of the member may exist. A start that is under way may make one at any time, however long ago
+// it was asked for.
 func (m *member) alive() bool {
-	if m.c != nil && m.c.Alive() {
+	if m.c != nil && m.c.Alive() || m.mem.Doing == Start {
 		return true
 	}
 	return slices.ContainsFunc(m.extra, func(c *Container) bool { return c.Alive() })

@@ -30,7 +30,8 @@ import (
 //	tick D                  time passes
 //	exit stack.N/member CODE; health stack.N/member STATE; vanish stack.N/member
 //	becomes stack.N/member activating|active|deactivating|auto-restart|forgotten|unmet   as systemd says of a unit
-//	hangs stack.N/member    its start is under way and does not end; breaks: it is broken off, if nobody wants it
+//	hangs stack.N/member    its start is under way and does not end; breaks: it is broken off, if nobody wants it;
+//	                        ends: it does what it should
 //	fail KIND MEMBER MESSAGE  steps of a kind fail for a member from now on (kind none: no more)
 //	engine lost|back; systemd lost|back; complete yes|no; agent restarts
 func TestTranscripts(t *testing.T) {
@@ -98,7 +99,9 @@ func (p *player) play(d *datadriven.TestData) (string, error) {
 			if s.Kind == core.Start && fmt.Sprintf("%s.%d/%s", s.Stack, s.Number, s.Member) == args[0] {
 				p.hanging = s
 				p.memory.Begin(p.now, s)
-				becomes(p.containers[s.ContainerID], "activating", p.now)
+				if s.Unit != nil {
+					becomes(p.containers[s.ContainerID], "activating", p.now)
+				}
 				return "", nil
 			}
 		}
@@ -110,6 +113,8 @@ func (p *player) play(d *datadriven.TestData) (string, error) {
 		c := p.containers[p.hanging.ContainerID]
 		p.memory.Break(p.hanging, c != nil && c.Alive())
 		return "broken off\n", nil
+	case "ends":
+		p.memory.Done(p.now, p.hanging, p.act(p.hanging))
 	case "complete":
 		p.memory.Complete = args[0] == "yes"
 	case "agent":

@@ -247,6 +247,7 @@ func (c *Core) syncPlaced(k state.Key, r *argosyv1.Replica) {
 			c.capacity = c.capacity || len(c.pending)+len(c.stuck) > 0
 		}
 	}
+	delete(c.ahead, k)
 	if len(want) == 0 {
 		delete(c.placed, k)
 	} else {

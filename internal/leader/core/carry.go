@@ -119,7 +119,7 @@ func (s *stepping) forget(ch orchestrator.Change) {
 	}
 	u.noteReplica(ch.Key, ch.Replica.GetIncarnation(), ch.Replica.GetMachine(), "to be removed", "gone", ch.Why)
 	s.lower(ch.Replica)
-	s.c.disp.ForgetGone(ch.Replica.GetMachine(), ch.Key, ch.Replica.GetIncarnation())
+	s.c.disp.ForgetGone(ch.Replica.GetMachine(), incarnationOf(ch.Replica, ch.Replica.GetIncarnation()))
 	s.units = append(s.units, u.seal(s.now))
 }
 

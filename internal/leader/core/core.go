@@ -72,6 +72,8 @@ type Core struct {
 	placed map[state.Key][]scheduler.Placed
 	// held are replicas of which their machine, by its id, is told later: see heldBy.
 	held map[string]state.Set[state.Key]
+	// ahead is what the scheduler knows before the state does: where replicas were put by decisions that are being committed.
+	ahead map[state.Key][]scheduler.Placed
 	// derived holds what follows from an app's revisions; it is dropped whenever the app's record or revisions change, so
 	// that nothing outlives an app and is taken for part of another of the same name.
 	derived map[state.AppKey]*derived
@@ -125,7 +127,7 @@ func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 		stacks: state.Set[state.StackKey]{}, apps: state.Set[state.AppKey]{},
 		pending: state.Set[state.Key]{}, stuck: state.Set[state.StackKey]{}, rolling: state.Set[state.StackKey]{},
 		each:   state.Set[state.StackKey]{},
-		placed: map[state.Key][]scheduler.Placed{}, held: map[string]state.Set[state.Key]{}, derived: map[state.AppKey]*derived{},
+		placed: map[state.Key][]scheduler.Placed{}, ahead: map[state.Key][]scheduler.Placed{}, held: map[string]state.Set[state.Key]{}, derived: map[state.AppKey]*derived{},
 		seals: map[sealKey]sealed{},
 		given: map[string]scheduler.Machine{}, waits: map[state.StackKey]map[state.Key]wait{},
 		endpoints: state.Set[state.Key]{}, change: NewChange(),

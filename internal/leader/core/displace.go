@@ -158,7 +158,7 @@ func (c *Core) heldBy(k state.Key, r *argosyv1.Replica) string {
 	}
 	sh := c.shapeAt(k.StackKey(), r.GetRevision())
 	if shape := sh.of(k); replacesSome(shape) {
-		if _, _, seen := c.disp.Seen(r.GetMachine(), k, r.GetIncarnation()); seen {
+		if _, _, seen := c.disp.Seen(r.GetMachine(), incarnationOf(r, r.GetIncarnation())); seen {
 			return ""
 		}
 		for _, p := range c.sched.Displaced(schedulerReplica(k), shape, r.GetMachine()) {

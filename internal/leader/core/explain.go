@@ -36,7 +36,7 @@ func (v *View) Explain(k state.Key, rules bool) (*argosyv1.ExplainResponse, erro
 	}
 	t := v.core.sched.Suppose()
 	defer t.End()
-	for _, p := range v.core.placed[k] {
+	for _, p := range slices.Concat(v.core.placed[k], v.core.ahead[k]) {
 		t.Remove(p)
 	}
 	out.Now = verdicts(t, scheduler.Request{Replica: schedulerReplica(k), Incarnation: r.GetIncarnation(), Shape: sh.of(k),
@@ -273,7 +273,7 @@ func (l *planLine) verdicts(p *planning, rules bool) []*argosyv1.MachineVerdict 
 	r := scheduler.Request{Replica: schedulerReplica(k), Shape: l.stack.sh.of(k), Pin: p.v.core.pinOf(k)}
 	mark := p.trial.Mark()
 	defer p.trial.Back(mark)
-	for _, own := range p.v.core.placed[k] {
+	for _, own := range slices.Concat(p.v.core.placed[k], p.v.core.ahead[k]) {
 		p.trial.Remove(own)
 	}
 	if l.request != nil && l.machine != "" {

@@ -48,6 +48,7 @@ func (s *stepping) place() {
 // assign gives a replica to the machine that was found.
 func (s *stepping) assign(j job, d *scheduler.Decision) {
 	next := j.next
+	s.c.ahead[j.key] = append(s.c.ahead[j.key], d.Placement())
 	next.Machine = d.MachineID
 	next.Reason = s.c.reasonOf(j.why, d)
 	next.Reason.At = timestamppb.New(s.now)

@@ -334,7 +334,7 @@ func (p *planning) decide() map[*planLine]scheduler.Decision {
 		if l.request != nil {
 			batch = append(batch, *l.request)
 			asked = append(asked, l)
-			for _, own := range l.own {
+			for _, own := range slices.Concat(l.own, p.v.core.ahead[state.KeyOf(l.change.Key)]) {
 				p.trial.Remove(own)
 			}
 		}

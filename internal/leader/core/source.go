@@ -118,8 +118,8 @@ func standsIn(r *argosyv1.Replica) *argosyv1.PastIncarnation {
 // that is ready, and is ready itself.
 func (c *Core) serving(k state.Key, r *argosyv1.Replica) (machine string, incarnation, revision uint64) {
 	ready := func(machine string, incarnation uint64) bool {
-		o, _, ok := c.disp.Seen(machine, k, incarnation)
-		return ok && o.GetAppUid() == r.GetAppUid() && o.GetState() == argosyv1.ReplicaState_REPLICA_STATE_READY
+		o, _, ok := c.disp.Seen(machine, incarnationOf(r, incarnation))
+		return ok && o.GetState() == argosyv1.ReplicaState_REPLICA_STATE_READY
 	}
 	if p := standsIn(r); p != nil && !ready(r.GetMachine(), r.GetIncarnation()) && ready(p.GetMachine(), p.GetIncarnation()) {
 		return p.GetMachine(), p.GetIncarnation(), p.GetRevision()
@@ -202,8 +202,8 @@ func (c *Core) endpointsOf(k state.Key) []*argosyv1.Endpoint {
 	if r == nil || machine == "" {
 		return nil
 	}
-	o, _, ok := c.disp.Seen(machine, k, incarnation)
-	if !ok || o.GetAppUid() != r.GetAppUid() {
+	o, _, ok := c.disp.Seen(machine, incarnationOf(r, incarnation))
+	if !ok {
 		return nil
 	}
 	_, containers := c.st.StackOf(k.StackKey(), revision)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/dispatcher"
 	"github.com/argosy-cluster/argosy/internal/orchestrator"
 	"github.com/argosy-cluster/argosy/internal/placement"
 	"github.com/argosy-cluster/argosy/internal/state"
@@ -239,8 +240,8 @@ func (c *Core) unmetBy(sh shape) func(machine string) string {
 
 // seen is what was seen lately of a replica's current incarnation.
 func (c *Core) seen(now time.Time, r *argosyv1.Replica) orchestrator.Seen {
-	o, at, ok := c.disp.Seen(r.GetMachine(), state.KeyOf(r.GetKey()), r.GetIncarnation())
-	if !ok || o.GetAppUid() != r.GetAppUid() || now.Sub(at) >= c.timing.Unreachable {
+	o, at, ok := c.disp.Seen(r.GetMachine(), incarnationOf(r, r.GetIncarnation()))
+	if !ok || now.Sub(at) >= c.timing.Unreachable {
 		return orchestrator.Seen{}
 	}
 	return orchestrator.Seen{State: o.GetState(), Revision: o.GetRevision(), Restart: o.GetRestart(), Message: o.GetMessage()}
@@ -249,14 +250,20 @@ func (c *Core) seen(now time.Time, r *argosyv1.Replica) orchestrator.Seen {
 // gone reports whether nothing is left of an incarnation on a machine. Of the one that the machine should run, or is just
 // removing, only its own word counts; an earlier one is gone when a full report does not name it.
 func (c *Core) gone(k state.Key, incarnation uint64, machine string) bool {
-	if c.disp.Gone(machine, k, incarnation) {
+	r := c.st.Replica(k)
+	i := incarnationOf(r, incarnation)
+	if c.disp.Gone(machine, i) {
 		return true
 	}
-	r := c.st.Replica(k)
 	if r.GetMachine() == machine && r.GetIncarnation() == incarnation {
 		return false
 	}
-	return c.disp.Absent(machine, k, incarnation)
+	return c.disp.Absent(machine, i)
+}
+
+// incarnationOf names an incarnation of a replica, as machines do.
+func incarnationOf(r *argosyv1.Replica, n uint64) dispatcher.Incarnation {
+	return dispatcher.Incarnation{Key: state.KeyOf(r.GetKey()), AppUID: r.GetAppUid(), N: n}
 }
 
 // retry tries replicas again that are on no machine.

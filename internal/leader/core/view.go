@@ -46,8 +46,8 @@ func (v *View) Endpoints(k state.Key) []*argosyv1.Endpoint { return v.core.disp.
 // Observation is what a replica's machine last said of its current incarnation and how long ago that was last confirmed;
 // nil when nothing.
 func (v *View) Observation(r *argosyv1.Replica) (*argosyv1.ReplicaObservation, time.Duration) {
-	o, at, ok := v.core.disp.Seen(r.GetMachine(), state.KeyOf(r.GetKey()), r.GetIncarnation())
-	if !ok || o.GetAppUid() != r.GetAppUid() {
+	o, at, ok := v.core.disp.Seen(r.GetMachine(), incarnationOf(r, r.GetIncarnation()))
+	if !ok {
 		return nil, 0
 	}
 	return o, max(v.now.Sub(at), 0)
