@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -237,6 +238,51 @@ func TestExternalStoreAway(t *testing.T) {
 		_, err := c.local.apps.Scale(ctx, connect.NewRequest(&argosyv1.ScaleRequest{App: "kept", Counts: map[string]uint32{"web": 3}, IdempotencyKey: "k"}))
 		return err
 	})
+}
+
+// Of an etcd with three members one may be lost, the one that leads as well: servers go on with the others, and one that starts
+// meanwhile does too. Without two nobody leads, and with them again all goes on.
+func TestExternalStoreOfThree(t *testing.T) {
+	etcd, to := etcdOf(t, etcdserver.Options{Members: 3})
+	one := own(t, shortDir(t), externally("s1", to))
+	one.apply(t, spec("kept", 1))
+	replicas := uint32(1)
+	decides := func(what string, c *cluster) {
+		t.Helper()
+		replicas++
+		begun := time.Now()
+		until(t, what, func(ctx context.Context) error {
+			_, err := c.local.apps.Scale(ctx, connect.NewRequest(&argosyv1.ScaleRequest{App: "kept", Counts: map[string]uint32{"web": replicas}, IdempotencyKey: fmt.Sprint("k", replicas)}))
+			return err
+		})
+		t.Logf("%s: after %v", what, time.Since(begun).Round(time.Millisecond))
+	}
+	lost := etcd.Leader()
+	etcd.StopMember(lost)
+	decides("the member that led is lost", one)
+
+	// The endpoints are tried in their order, so that the lost one comes first.
+	first := to
+	first.Endpoints = append([]string{etcd.Endpoints[lost]}, append(slices.Clone(etcd.Endpoints[:lost]), etcd.Endpoints[lost+1:]...)...)
+	two := joinExternally(t, one, "s2", first)
+	if !strings.Contains(two.log.String(), "cannot be reached; the others do") {
+		t.Error("nobody is told that an endpoint is away")
+	}
+	one.stop()
+	decides("the server that led ended, and a member is away", two)
+
+	etcd.StopMember((lost + 1) % 3)
+	until(t, "nobody leads without a majority", func(ctx context.Context) error {
+		res, err := two.local.cluster.GetCluster(ctx, connect.NewRequest(&argosyv1.GetClusterRequest{}))
+		if err == nil && res.Msg.Leader != "" {
+			return errors.New("it leads")
+		}
+		return err
+	})
+	if err := etcd.Again(); err != nil {
+		t.Fatal(err)
+	}
+	decides("all members are back", two)
 }
 
 // An etcd that is full takes no changes: who asks for one is told so and what to do, so is who asks how the cluster is; the server
