@@ -89,8 +89,9 @@ type Leader struct {
 	reign *reign
 	subs  map[*Subscription]struct{}
 	// begun is closed when a reign begins, and replaced.
-	begun chan struct{}
-	heard heard
+	begun     chan struct{}
+	heard     heard
+	confirmed confirmed
 	// watchers is how many watch what machines use. Some outlast a term.
 	watchers int
 }
@@ -218,6 +219,43 @@ func (l *Leader) Confirm(ctx context.Context) error {
 		return fmt.Errorf("%w: its term is over", ErrNotLeading)
 	}
 	return nil
+}
+
+// confirmed is when it was made sure last that a term was on. Its lock is held by who asks the store, so that others wait for
+// that answer.
+type confirmed struct {
+	sync.Mutex
+	term int64
+	at   time.Time
+	// failed is why it could not be made sure of last, and until when that was tried.
+	failed error
+	tried  time.Time
+}
+
+// Confirmed is Confirm for those who tell the same tale on and on: that the term was on within age before the call is enough.
+// However many ask, the store is asked once in that time.
+func (l *Leader) Confirmed(ctx context.Context, age time.Duration) error {
+	called := l.cfg.Now()
+	l.confirmed.Lock()
+	defer l.confirmed.Unlock()
+	if l.confirmed.failed != nil && l.confirmed.tried.After(called) {
+		return l.confirmed.failed // it was asked while this one waited
+	}
+	l.mu.Lock()
+	r := l.reign
+	l.mu.Unlock()
+	if r == nil {
+		return ErrNotLeading
+	}
+	now := l.cfg.Now()
+	if since := now.Sub(l.confirmed.at); l.confirmed.term == r.term && since >= 0 && since < age {
+		return nil
+	}
+	err := l.Confirm(context.WithoutCancel(ctx)) // others wait for it, too
+	if l.confirmed.failed, l.confirmed.tried = err, l.cfg.Now(); err == nil {
+		l.confirmed.term, l.confirmed.at = r.term, now
+	}
+	return err
 }
 
 // SendWork hands work to a machine's agent. It fails when the machine has no session.

@@ -166,6 +166,19 @@ func (s *Server) read(f func(now time.Time, v *leader.View) error) error {
 // watchPause is the least time between two messages of a watch: what changes meanwhile goes into one.
 const watchPause = 50 * time.Millisecond
 
+// A server that does not know yet that another leads would tell those who watch of what it remembers, as if it were seen. So what is
+// told is sure to have been so within confirmAge, and while there is nothing to tell it is made sure of every confirmEvery: then a
+// watch ends, and whoever watches asks again.
+const (
+	confirmAge   = time.Second
+	confirmEvery = 3 * time.Second
+)
+
+// stillLeads is nil when this server led a moment ago.
+func (s *Server) stillLeads(ctx context.Context) error {
+	return rpcError(s.leader.Confirmed(ctx, confirmAge))
+}
+
 func (s appService) WatchReplicas(ctx context.Context, r *connect.Request[argosyv1.ListReplicasRequest], out *connect.ServerStream[argosyv1.WatchReplicasResponse]) error {
 	sel, err := s.selector(ctx, r.Msg)
 	if err != nil {
@@ -174,8 +187,13 @@ func (s appService) WatchReplicas(ctx context.Context, r *connect.Request[argosy
 	sub := s.leader.Subscribe()
 	defer sub.Close()
 	sent := map[state.Key]bool{}
+	quiet := time.NewTicker(confirmEvery)
+	defer quiet.Stop()
 	for {
 		res, err := s.replicaChanges(&sel, sub.Take(), sent)
+		if err == nil {
+			err = s.stillLeads(ctx)
+		}
 		if err != nil {
 			return err
 		}
@@ -187,6 +205,8 @@ func (s appService) WatchReplicas(ctx context.Context, r *connect.Request[argosy
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-quiet.C:
+			continue
 		case <-sub.C:
 		}
 		select {

@@ -37,6 +37,9 @@ func (s clusterService) WatchUsage(ctx context.Context, r *connect.Request[argos
 	defer tick.Stop()
 	for {
 		res, err := w.next()
+		if err == nil {
+			err = s.stillLeads(ctx)
+		}
 		if err != nil {
 			return err
 		}
