@@ -37,6 +37,7 @@ func (d *draft) check(r *reader) {
 	}
 	d.checkTogether(r)
 	d.checkCluster(r)
+	d.checkShared(r)
 	d.checkMachinePorts(r)
 	d.checkMachineUnits(r)
 	for _, c := range d.configs.list {

@@ -271,7 +271,7 @@ func renderStack(s *argosyv1.StackSpec) *tree {
 	if len(s.GetVolumes()) > 0 {
 		volumes := newTree()
 		for _, v := range s.GetVolumes() {
-			volumes.tree(v.GetName(), newTree().size("size", v.GetSize()).flow())
+			volumes.tree(v.GetName(), renderVolume(v))
 		}
 		t.tree("volumes", volumes)
 	}

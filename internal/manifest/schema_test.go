@@ -40,12 +40,21 @@ func TestExamplesParse(t *testing.T) {
 // withRequired is an entry of a map together with the examples of the keys that the map must have, and of those without
 // which an example makes no sense.
 func withRequired(name, entry string, keys []keyDoc) string {
+	if slices.ContainsFunc(keys, func(k keyDoc) bool { return k.name == "filesystem" }) {
+		return entry + besideDriver[name]
+	}
 	for _, k := range keys {
 		if k.name != name && (k.required || k.name == "app" || k.name == "source") {
 			entry += "\n" + k.example
 		}
 	}
 	return entry
+}
+
+// besideDriver is what keys of a volume need, each its driver's.
+var besideDriver = map[string]string{
+	"driver": "\ndevice: LABEL=x", "device": "\ndriver: device", "filesystem": "\ndriver: device\ndevice: LABEL=x", "create": "\ndriver: device\ndevice: /dev/sdb",
+	"options": "\ndriver: device\ndevice: LABEL=x", "type": "\ndriver: mount\nsource: s:/x", "source": "\ndriver: mount\ntype: nfs",
 }
 
 // heldBy is the value of a key that holds maps in a list, or by name, made from the entries of one of them.

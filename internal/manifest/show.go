@@ -89,7 +89,7 @@ func showMessage(m proto.Message) string {
 	case *argosyv1.Dependency:
 		return m.Container + " " + showEnum(m.Condition.Descriptor(), m.Condition.Number()) + showRest(m, "container", "condition", "required")
 	case *argosyv1.VolumeSpec:
-		return m.Name + showRest(m, "name")
+		return showVolume(m)
 	}
 	return "{" + strings.TrimSpace(showRest(m)) + "}"
 }

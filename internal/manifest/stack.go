@@ -26,12 +26,6 @@ func (s *stack) named(name string, at value) { s.spec.Name, s.at = name, at }
 
 func (s *stack) read(whole bool) { s.whole = whole }
 
-// volume is a volume of a stack while it is read.
-type volume struct {
-	spec *argosyv1.VolumeSpec
-	used bool
-}
-
 func stackTable() *object[*stack] {
 	volumes := volumeTable()
 	placing := section(placementTable(), func() *stack { return &stack{spec: &argosyv1.StackSpec{Placement: &argosyv1.Placement{}}} })
@@ -58,7 +52,7 @@ func stackTable() *object[*stack] {
 			schema: jsonSchema{"type": "object", "propertyNames": nameSchema(),
 				"additionalProperties": jsonSchema{"anyOf": []any{jsonSchema{"type": "null"}, volumes.schema()}}},
 			read: func(r *reader, v value) ([]value, bool) { return []value{v}, true }},
-			"The volumes of the stack. Each replica has its own, and its data stays with it.",
+			"The volumes of the stack. Each replica has its own.",
 			func(r *reader, s *stack, _ []value, at value) { s.readVolumes(r, volumes, at) }).ours().like("volumes:\n  data: {size: 1GiB}"),
 		field("placement", placing, "On which machines replicas may and should run.",
 			func(_ *reader, s *stack, v *stack, _ value) {
@@ -68,44 +62,6 @@ func stackTable() *object[*stack] {
 		refuse[*stack]("count", "how many there are is not said here", "say it below cluster: STACK: NUMBER"),
 		refuse[*stack]("replicas", "how many there are is not said here", "say it below cluster: STACK: NUMBER"),
 	)
-}
-
-func volumeTable() *object[*volume] {
-	return newObject("volume",
-		field("size", bytesSize(), "How much room the data is expected to need.", func(_ *reader, v *volume, n int64, _ value) { v.spec.Size = n }).ours().like("size: 1GiB"),
-		field("class", parsed("word", variable(jsonSchema{"enum": []string{"local"}}), func(s string) (argosyv1.VolumeClass, error) {
-			switch s {
-			case "local":
-				return argosyv1.VolumeClass_VOLUME_CLASS_LOCAL, nil
-			case "shared":
-				return 0, &betterError{message: "shared volumes are not honoured yet", suggestion: "local"}
-			}
-			return 0, &betterError{message: fmt.Sprintf("%s is not a class of volumes", quoted(s)), suggestion: "local"}
-		}), "`local`: the data lives on one machine, and the replica stays with it.",
-			func(_ *reader, v *volume, c argosyv1.VolumeClass, _ value) { v.spec.Class = c }).ours().like("class: local").unsaid("local"),
-		refuse[*volume]("driver", "machines keep volumes themselves", "leave it out; class says what kind it is"),
-		refuse[*volume]("driver_opts", "machines keep volumes themselves", "leave it out"),
-		refuse[*volume]("external", "a volume belongs to the replicas of its stack", "leave it out"),
-		refuse[*volume]("name", "a volume is called APP/STACK.NUMBER/NAME", "change the key"),
-		refuse[*volume]("labels", "volumes are known by their replica and name", "leave them out"),
-	)
-}
-
-func (s *stack) readVolumes(r *reader, table *object[*volume], at value) {
-	entries, _ := r.entries(at)
-	for _, e := range entries {
-		name := e.key.Value
-		if err := checkName(name); err != nil {
-			_, _ = parsedText(r, e.name(), name, func(string) (string, error) { return "", err })
-		}
-		v := &volume{spec: &argosyv1.VolumeSpec{Name: name, Class: argosyv1.VolumeClass_VOLUME_CLASS_LOCAL}}
-		if !e.isNull() {
-			table.read(r, e.value, "volume "+name, v)
-		}
-		if s.volumes.add(r, "volume", name, e.name(), v) {
-			s.spec.Volumes = append(s.spec.Volumes, v.spec)
-		}
-	}
 }
 
 // expression is a text of the placement language.

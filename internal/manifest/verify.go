@@ -82,7 +82,7 @@ func (v *verifier) app() error {
 		}
 		seen[e.Stack] = true
 	}
-	return nil
+	return verifyShared(v.spec)
 }
 
 // eachNamed checks the names of a list, that they are unique, and its elements.
@@ -389,10 +389,7 @@ func (v *verifier) stack(s *argosyv1.StackSpec) error {
 	}
 	err := eachNamed(s.Volumes, "volume", MaxContainers, func(vol *argosyv1.VolumeSpec) error {
 		volumes[vol.Name] = true
-		if vol.Size < 0 || vol.Size > maxMemory {
-			return fmt.Errorf("%d bytes cannot be had", vol.Size)
-		}
-		return nil
+		return verifyVolume(vol)
 	})
 	if err != nil {
 		return err

@@ -337,11 +337,17 @@ func (RestartMode) EnumDescriptor() ([]byte, []int) {
 	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{5}
 }
 
+// VolumeClass says what keeps a second writer away from a volume, and so what becomes of the first one when servers are lost.
 type VolumeClass int32
 
 const (
 	VolumeClass_VOLUME_CLASS_UNSPECIFIED VolumeClass = 0
-	VolumeClass_VOLUME_CLASS_LOCAL       VolumeClass = 1
+	// The data is on one machine, and no other can reach it.
+	VolumeClass_VOLUME_CLASS_LOCAL VolumeClass = 1
+	// Several machines reach it. Whoever writes it has a lease, and is stopped when that runs out.
+	VolumeClass_VOLUME_CLASS_TIMED VolumeClass = 2
+	// The same, and the file system notices by itself when it is mounted twice.
+	VolumeClass_VOLUME_CLASS_TIMED_DETECTED VolumeClass = 3
 )
 
 // Enum value maps for VolumeClass.
@@ -349,10 +355,14 @@ var (
 	VolumeClass_name = map[int32]string{
 		0: "VOLUME_CLASS_UNSPECIFIED",
 		1: "VOLUME_CLASS_LOCAL",
+		2: "VOLUME_CLASS_TIMED",
+		3: "VOLUME_CLASS_TIMED_DETECTED",
 	}
 	VolumeClass_value = map[string]int32{
-		"VOLUME_CLASS_UNSPECIFIED": 0,
-		"VOLUME_CLASS_LOCAL":       1,
+		"VOLUME_CLASS_UNSPECIFIED":    0,
+		"VOLUME_CLASS_LOCAL":          1,
+		"VOLUME_CLASS_TIMED":          2,
+		"VOLUME_CLASS_TIMED_DETECTED": 3,
 	}
 )
 
@@ -1879,7 +1889,10 @@ type VolumeSpec struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
 	Class VolumeClass            `protobuf:"varint,2,opt,name=class,enum=argosy.v1.VolumeClass" json:"class,omitempty"`
 	// Wanted size in bytes, 0 when not said.
-	Size          int64 `protobuf:"varint,3,opt,name=size" json:"size,omitempty"`
+	Size int64 `protobuf:"varint,3,opt,name=size" json:"size,omitempty"`
+	// Where the data of a shared volume is: one of these two. Neither for a local one.
+	Device        *DeviceSource `protobuf:"bytes,4,opt,name=device" json:"device,omitempty"`
+	Mount         *MountSource  `protobuf:"bytes,5,opt,name=mount" json:"mount,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1935,6 +1948,155 @@ func (x *VolumeSpec) GetSize() int64 {
 	return 0
 }
 
+func (x *VolumeSpec) GetDevice() *DeviceSource {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+func (x *VolumeSpec) GetMount() *MountSource {
+	if x != nil {
+		return x.Mount
+	}
+	return nil
+}
+
+// DeviceSource is a block device that several machines reach.
+type DeviceSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `UUID=…`, `LABEL=…` or a path below /dev. `{replica}` in it is the number of the replica.
+	Device string `protobuf:"bytes,1,opt,name=device" json:"device,omitempty"`
+	// `ext4`.
+	Filesystem string `protobuf:"bytes,2,opt,name=filesystem" json:"filesystem,omitempty"`
+	// A device that is empty gets its file system. Otherwise it has to have one.
+	CreateIfEmpty bool     `protobuf:"varint,3,opt,name=create_if_empty,json=createIfEmpty" json:"create_if_empty,omitempty"`
+	Options       []string `protobuf:"bytes,4,rep,name=options" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceSource) Reset() {
+	*x = DeviceSource{}
+	mi := &file_argosy_v1_spec_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceSource) ProtoMessage() {}
+
+func (x *DeviceSource) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_spec_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceSource.ProtoReflect.Descriptor instead.
+func (*DeviceSource) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DeviceSource) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *DeviceSource) GetFilesystem() string {
+	if x != nil {
+		return x.Filesystem
+	}
+	return ""
+}
+
+func (x *DeviceSource) GetCreateIfEmpty() bool {
+	if x != nil {
+		return x.CreateIfEmpty
+	}
+	return false
+}
+
+func (x *DeviceSource) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// MountSource is what mount(8) mounts from elsewhere.
+type MountSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as `nfs`.
+	Type string `protobuf:"bytes,1,opt,name=type" json:"type,omitempty"`
+	// Such as `server:/export`. `{replica}` in it is the number of the replica.
+	Source        string   `protobuf:"bytes,2,opt,name=source" json:"source,omitempty"`
+	Options       []string `protobuf:"bytes,3,rep,name=options" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MountSource) Reset() {
+	*x = MountSource{}
+	mi := &file_argosy_v1_spec_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MountSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MountSource) ProtoMessage() {}
+
+func (x *MountSource) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_spec_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MountSource.ProtoReflect.Descriptor instead.
+func (*MountSource) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *MountSource) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *MountSource) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *MountSource) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
 // Placement: where replicas of a stack may and should go.
 type Placement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1955,7 +2117,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[17]
+	mi := &file_argosy_v1_spec_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2129,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[17]
+	mi := &file_argosy_v1_spec_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2142,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Placement) GetRequire() []string {
@@ -2036,7 +2198,7 @@ type Preference struct {
 
 func (x *Preference) Reset() {
 	*x = Preference{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[18]
+	mi := &file_argosy_v1_spec_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2210,7 @@ func (x *Preference) String() string {
 func (*Preference) ProtoMessage() {}
 
 func (x *Preference) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[18]
+	mi := &file_argosy_v1_spec_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2223,7 @@ func (x *Preference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preference.ProtoReflect.Descriptor instead.
 func (*Preference) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Preference) GetExpression() string {
@@ -2091,7 +2253,7 @@ type ClusterEntry struct {
 
 func (x *ClusterEntry) Reset() {
 	*x = ClusterEntry{}
-	mi := &file_argosy_v1_spec_proto_msgTypes[19]
+	mi := &file_argosy_v1_spec_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2103,7 +2265,7 @@ func (x *ClusterEntry) String() string {
 func (*ClusterEntry) ProtoMessage() {}
 
 func (x *ClusterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_spec_proto_msgTypes[19]
+	mi := &file_argosy_v1_spec_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2116,7 +2278,7 @@ func (x *ClusterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterEntry.ProtoReflect.Descriptor instead.
 func (*ClusterEntry) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_spec_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClusterEntry) GetStack() string {
@@ -2308,12 +2470,25 @@ const file_argosy_v1_spec_proto_rawDesc = "" +
 	"containers\x12/\n" +
 	"\avolumes\x18\x03 \x03(\v2\x15.argosy.v1.VolumeSpecR\avolumes\x122\n" +
 	"\tplacement\x18\x04 \x01(\v2\x14.argosy.v1.PlacementR\tplacement\x12\x14\n" +
-	"\x05units\x18\x05 \x03(\tR\x05units\"b\n" +
+	"\x05units\x18\x05 \x03(\tR\x05units\"\xc1\x01\n" +
 	"\n" +
 	"VolumeSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05class\x18\x02 \x01(\x0e2\x16.argosy.v1.VolumeClassR\x05class\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x03R\x04size\"\xd8\x01\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12/\n" +
+	"\x06device\x18\x04 \x01(\v2\x17.argosy.v1.DeviceSourceR\x06device\x12,\n" +
+	"\x05mount\x18\x05 \x01(\v2\x16.argosy.v1.MountSourceR\x05mount\"\x88\x01\n" +
+	"\fDeviceSource\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1e\n" +
+	"\n" +
+	"filesystem\x18\x02 \x01(\tR\n" +
+	"filesystem\x12&\n" +
+	"\x0fcreate_if_empty\x18\x03 \x01(\bR\rcreateIfEmpty\x12\x18\n" +
+	"\aoptions\x18\x04 \x03(\tR\aoptions\"S\n" +
+	"\vMountSource\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x12\x18\n" +
+	"\aoptions\x18\x03 \x03(\tR\aoptions\"\xd8\x01\n" +
 	"\tPlacement\x12\x18\n" +
 	"\arequire\x18\x01 \x03(\tR\arequire\x12-\n" +
 	"\x06prefer\x18\x02 \x03(\v2\x15.argosy.v1.PreferenceR\x06prefer\x12\x16\n" +
@@ -2361,10 +2536,12 @@ const file_argosy_v1_spec_proto_rawDesc = "" +
 	"\x0fRESTART_MODE_NO\x10\x01\x12\x17\n" +
 	"\x13RESTART_MODE_ALWAYS\x10\x02\x12\x1b\n" +
 	"\x17RESTART_MODE_ON_FAILURE\x10\x03\x12\x1f\n" +
-	"\x1bRESTART_MODE_UNLESS_STOPPED\x10\x04*C\n" +
+	"\x1bRESTART_MODE_UNLESS_STOPPED\x10\x04*|\n" +
 	"\vVolumeClass\x12\x1c\n" +
 	"\x18VOLUME_CLASS_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12VOLUME_CLASS_LOCAL\x10\x01B>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\x12VOLUME_CLASS_LOCAL\x10\x01\x12\x16\n" +
+	"\x12VOLUME_CLASS_TIMED\x10\x02\x12\x1f\n" +
+	"\x1bVOLUME_CLASS_TIMED_DETECTED\x10\x03B>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_argosy_v1_spec_proto_rawDescOnce sync.Once
@@ -2379,7 +2556,7 @@ func file_argosy_v1_spec_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_spec_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_argosy_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_argosy_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_argosy_v1_spec_proto_goTypes = []any{
 	(ImageOrigin)(0),            // 0: argosy.v1.ImageOrigin
 	(PullPolicy)(0),             // 1: argosy.v1.PullPolicy
@@ -2405,21 +2582,23 @@ var file_argosy_v1_spec_proto_goTypes = []any{
 	(*LogOptions)(nil),          // 21: argosy.v1.LogOptions
 	(*StackSpec)(nil),           // 22: argosy.v1.StackSpec
 	(*VolumeSpec)(nil),          // 23: argosy.v1.VolumeSpec
-	(*Placement)(nil),           // 24: argosy.v1.Placement
-	(*Preference)(nil),          // 25: argosy.v1.Preference
-	(*ClusterEntry)(nil),        // 26: argosy.v1.ClusterEntry
-	nil,                         // 27: argosy.v1.AppSpec.ConfigsEntry
-	nil,                         // 28: argosy.v1.ContainerSpec.EnvironmentEntry
-	nil,                         // 29: argosy.v1.ContainerSpec.LabelsEntry
-	nil,                         // 30: argosy.v1.ContainerSpec.SysctlsEntry
-	nil,                         // 31: argosy.v1.ContainerSpec.AnnotationsEntry
-	(*durationpb.Duration)(nil), // 32: google.protobuf.Duration
+	(*DeviceSource)(nil),        // 24: argosy.v1.DeviceSource
+	(*MountSource)(nil),         // 25: argosy.v1.MountSource
+	(*Placement)(nil),           // 26: argosy.v1.Placement
+	(*Preference)(nil),          // 27: argosy.v1.Preference
+	(*ClusterEntry)(nil),        // 28: argosy.v1.ClusterEntry
+	nil,                         // 29: argosy.v1.AppSpec.ConfigsEntry
+	nil,                         // 30: argosy.v1.ContainerSpec.EnvironmentEntry
+	nil,                         // 31: argosy.v1.ContainerSpec.LabelsEntry
+	nil,                         // 32: argosy.v1.ContainerSpec.SysctlsEntry
+	nil,                         // 33: argosy.v1.ContainerSpec.AnnotationsEntry
+	(*durationpb.Duration)(nil), // 34: google.protobuf.Duration
 }
 var file_argosy_v1_spec_proto_depIdxs = []int32{
 	10, // 0: argosy.v1.AppSpec.containers:type_name -> argosy.v1.ContainerSpec
 	22, // 1: argosy.v1.AppSpec.stacks:type_name -> argosy.v1.StackSpec
-	26, // 2: argosy.v1.AppSpec.cluster:type_name -> argosy.v1.ClusterEntry
-	27, // 3: argosy.v1.AppSpec.configs:type_name -> argosy.v1.AppSpec.ConfigsEntry
+	28, // 2: argosy.v1.AppSpec.cluster:type_name -> argosy.v1.ClusterEntry
+	29, // 3: argosy.v1.AppSpec.configs:type_name -> argosy.v1.AppSpec.ConfigsEntry
 	8,  // 4: argosy.v1.AppSpec.units:type_name -> argosy.v1.Unit
 	15, // 5: argosy.v1.Unit.resources:type_name -> argosy.v1.Resources
 	9,  // 6: argosy.v1.Unit.options:type_name -> argosy.v1.UnitOption
@@ -2427,7 +2606,7 @@ var file_argosy_v1_spec_proto_depIdxs = []int32{
 	1,  // 8: argosy.v1.ContainerSpec.pull_policy:type_name -> argosy.v1.PullPolicy
 	11, // 9: argosy.v1.ContainerSpec.entrypoint:type_name -> argosy.v1.Command
 	11, // 10: argosy.v1.ContainerSpec.command:type_name -> argosy.v1.Command
-	28, // 11: argosy.v1.ContainerSpec.environment:type_name -> argosy.v1.ContainerSpec.EnvironmentEntry
+	30, // 11: argosy.v1.ContainerSpec.environment:type_name -> argosy.v1.ContainerSpec.EnvironmentEntry
 	12, // 12: argosy.v1.ContainerSpec.secrets:type_name -> argosy.v1.FileRef
 	12, // 13: argosy.v1.ContainerSpec.configs:type_name -> argosy.v1.FileRef
 	13, // 14: argosy.v1.ContainerSpec.mounts:type_name -> argosy.v1.Mount
@@ -2437,30 +2616,32 @@ var file_argosy_v1_spec_proto_depIdxs = []int32{
 	17, // 18: argosy.v1.ContainerSpec.expose:type_name -> argosy.v1.Port
 	18, // 19: argosy.v1.ContainerSpec.ports:type_name -> argosy.v1.PublishedPort
 	19, // 20: argosy.v1.ContainerSpec.restart:type_name -> argosy.v1.RestartPolicy
-	32, // 21: argosy.v1.ContainerSpec.stop_grace_period:type_name -> google.protobuf.Duration
-	29, // 22: argosy.v1.ContainerSpec.labels:type_name -> argosy.v1.ContainerSpec.LabelsEntry
+	34, // 21: argosy.v1.ContainerSpec.stop_grace_period:type_name -> google.protobuf.Duration
+	31, // 22: argosy.v1.ContainerSpec.labels:type_name -> argosy.v1.ContainerSpec.LabelsEntry
 	20, // 23: argosy.v1.ContainerSpec.ulimits:type_name -> argosy.v1.Ulimit
-	30, // 24: argosy.v1.ContainerSpec.sysctls:type_name -> argosy.v1.ContainerSpec.SysctlsEntry
+	32, // 24: argosy.v1.ContainerSpec.sysctls:type_name -> argosy.v1.ContainerSpec.SysctlsEntry
 	21, // 25: argosy.v1.ContainerSpec.logging:type_name -> argosy.v1.LogOptions
-	31, // 26: argosy.v1.ContainerSpec.annotations:type_name -> argosy.v1.ContainerSpec.AnnotationsEntry
+	33, // 26: argosy.v1.ContainerSpec.annotations:type_name -> argosy.v1.ContainerSpec.AnnotationsEntry
 	2,  // 27: argosy.v1.Mount.type:type_name -> argosy.v1.MountType
-	32, // 28: argosy.v1.Healthcheck.interval:type_name -> google.protobuf.Duration
-	32, // 29: argosy.v1.Healthcheck.timeout:type_name -> google.protobuf.Duration
-	32, // 30: argosy.v1.Healthcheck.start_period:type_name -> google.protobuf.Duration
-	32, // 31: argosy.v1.Healthcheck.start_interval:type_name -> google.protobuf.Duration
+	34, // 28: argosy.v1.Healthcheck.interval:type_name -> google.protobuf.Duration
+	34, // 29: argosy.v1.Healthcheck.timeout:type_name -> google.protobuf.Duration
+	34, // 30: argosy.v1.Healthcheck.start_period:type_name -> google.protobuf.Duration
+	34, // 31: argosy.v1.Healthcheck.start_interval:type_name -> google.protobuf.Duration
 	3,  // 32: argosy.v1.Dependency.condition:type_name -> argosy.v1.Condition
 	4,  // 33: argosy.v1.Port.protocol:type_name -> argosy.v1.Protocol
 	4,  // 34: argosy.v1.PublishedPort.protocol:type_name -> argosy.v1.Protocol
 	5,  // 35: argosy.v1.RestartPolicy.mode:type_name -> argosy.v1.RestartMode
 	23, // 36: argosy.v1.StackSpec.volumes:type_name -> argosy.v1.VolumeSpec
-	24, // 37: argosy.v1.StackSpec.placement:type_name -> argosy.v1.Placement
+	26, // 37: argosy.v1.StackSpec.placement:type_name -> argosy.v1.Placement
 	6,  // 38: argosy.v1.VolumeSpec.class:type_name -> argosy.v1.VolumeClass
-	25, // 39: argosy.v1.Placement.prefer:type_name -> argosy.v1.Preference
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	24, // 39: argosy.v1.VolumeSpec.device:type_name -> argosy.v1.DeviceSource
+	25, // 40: argosy.v1.VolumeSpec.mount:type_name -> argosy.v1.MountSource
+	27, // 41: argosy.v1.Placement.prefer:type_name -> argosy.v1.Preference
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_spec_proto_init() }
@@ -2474,7 +2655,7 @@ func file_argosy_v1_spec_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_spec_proto_rawDesc), len(file_argosy_v1_spec_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -86,6 +86,24 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
+// A volume that is elsewhere is never replaced by an empty one of this machine, whoever assigned it.
+func TestSharedVolumesAreNotMadeUpHere(t *testing.T) {
+	asked := false
+	e := evil(t, func(http.ResponseWriter, string) { asked = true })
+	for _, v := range []*argosyv1.VolumeSpec{
+		{Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED, Mount: &argosyv1.MountSource{Type: "nfs", Source: "s:/x"}},
+		{Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED, Device: &argosyv1.DeviceSource{Device: "LABEL=x"}},
+		{Device: &argosyv1.DeviceSource{Device: "LABEL=x"}}, {Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED}, {Class: 99},
+	} {
+		v.Name = "data"
+		a := &argosyv1.Assignment{Key: &argosyv1.ReplicaKey{Tenant: "t", App: "a", Stack: "s", Number: 1}, Stack: &argosyv1.StackSpec{Volumes: []*argosyv1.VolumeSpec{v}}}
+		err := e.EnsureVolumes(t.Context(), a, &argosyv1.ContainerSpec{Mounts: []*argosyv1.Mount{{Type: argosyv1.MountType_MOUNT_TYPE_VOLUME, Source: "data", Target: "/data"}}})
+		if !isKind(err, core.FaultRefused) || asked {
+			t.Errorf("%v: %v", v, err)
+		}
+	}
+}
+
 func TestEndlessAnswerIsCutOff(t *testing.T) {
 	e := evil(t, func(w http.ResponseWriter, _ string) {
 		chunk := bytes.Repeat([]byte(" "), 1<<20)
