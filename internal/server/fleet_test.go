@@ -22,7 +22,7 @@ import (
 
 // fleetClient speaks fleet's API as its documentation has it, knowing nothing of what answers.
 type fleetClient struct {
-	t    *testing.T
+	t    testing.TB
 	hc   *http.Client
 	base string
 }

@@ -255,6 +255,8 @@ type fakeAgent struct {
 	*clients
 	m    *join.Membership
 	work chan *argosyv1.Work
+	// capacity is what it says it has.
+	capacity *argosyv1.Capacity
 	// given are the assignments that it got, those beyond some hundred excepted.
 	given chan *argosyv1.Assignment
 	// pace is how often it is asked to report usage, each time it is told.
@@ -270,7 +272,7 @@ func (c *cluster) machine(t testing.TB, f join.Facts) *fakeAgent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fakeAgent{clients: c.as(t, dir), m: m, work: make(chan *argosyv1.Work, 64), given: make(chan *argosyv1.Assignment, 256), pace: make(chan time.Duration, 64)}
+	return &fakeAgent{clients: c.as(t, dir), m: m, capacity: &argosyv1.Capacity{CpuMilli: f.Declared.CPUMilli, Memory: f.Declared.MemoryBytes}, work: make(chan *argosyv1.Work, 64), given: make(chan *argosyv1.Assignment, 256), pace: make(chan time.Duration, 64)}
 }
 
 // connect opens the session and keeps it, with beats, until the test ends. It returns when the server has welcomed it.
@@ -286,7 +288,7 @@ func (f *fakeAgent) connect(t testing.TB) {
 	}
 	f.send = send
 	err := send(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Hello{Hello: &argosyv1.Hello{BootId: "boot", SessionId: f.m.MachineID,
-		Capacity: &argosyv1.Capacity{CpuMilli: 4000, Memory: 8 << 30}, Address: f.m.Address, ClusterId: f.m.Cluster, SystemdVersion: "252"}}})
+		Capacity: f.capacity, Address: f.m.Address, ClusterId: f.m.Cluster, SystemdVersion: "252"}}})
 	if err == nil {
 		err = send(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: &argosyv1.Report{Full: true}}})
 	}

@@ -108,6 +108,7 @@ type Server struct {
 	making      sync.Mutex   // held while they are made
 	storeTrusts []uint32     // the authorities that were there when the store was opened; nil when it listens for nobody
 	noting      sync.Map     // who is just being noted to have renewed
+	unitFacts   unitFacts
 	leader      *leader.Leader
 	history     *history.DB
 	images      *blobs.Store

@@ -235,7 +235,7 @@ func (s unitService) ListUnits(ctx context.Context, r *connect.Request[argosyv1.
 	}
 	res := &argosyv1.ListUnitsResponse{}
 	err = s.read(func(_ time.Time, v *leader.View) error {
-		l := unitLister{v: v, q: q}
+		l := unitLister{v: v, q: q, facts: &s.unitFacts}
 		if q.Machine != "" {
 			m, err := findMachine(v, q.Machine)
 			if err != nil {
@@ -254,6 +254,7 @@ type unitLister struct {
 	v       *leader.View
 	q       *argosyv1.ListUnitsRequest
 	machine string // id
+	facts   *unitFacts
 }
 
 func (l *unitLister) list(tenant string, res *argosyv1.ListUnitsResponse) {
@@ -271,41 +272,36 @@ func (l *unitLister) list(tenant string, res *argosyv1.ListUnitsResponse) {
 		if app == nil || app.Deleting || checkUnitName(k.App) != nil {
 			continue
 		}
-		if skip > 0 && !l.filters() {
-			skip--
-			continue
-		}
-		st := l.status(app)
-		if l.filters() && len(st.Copies) == 0 {
-			continue
-		}
-		switch {
+		switch { // a page costs what is on it: what is skipped is not looked into
+		case !l.listed(k):
 		case skip > 0:
 			skip--
 		case l.q.Limit > 0 && len(res.Units) == int(l.q.Limit):
 			res.More = true
 			return
 		default:
-			res.Units = append(res.Units, st)
+			res.Units = append(res.Units, l.status(app))
 		}
 	}
 }
 
-// filters says whether it depends on its copies whether a unit is listed.
-func (l *unitLister) filters() bool { return l.q.PlacedOnly || l.machine != "" }
+// listed says whether a unit is among those that were asked for, which may depend on where its copies are.
+func (l *unitLister) listed(k state.AppKey) bool {
+	if !l.q.PlacedOnly && l.machine == "" {
+		return true
+	}
+	return slices.ContainsFunc(l.v.AppReplicas(k), func(r *argosyv1.Replica) bool {
+		return r.Machine != "" && (l.machine == "" || r.Machine == l.machine)
+	})
+}
 
 func (l *unitLister) status(app *argosyv1.App) *argosyv1.UnitStatus {
 	spec := l.v.AppRevision(app.Tenant, app.Name, app.Revision).GetSpec()
 	unit := unitOf(spec)
 	st := &argosyv1.UnitStatus{Tenant: app.Tenant, Name: app.Name, Goal: goalOf(spec), Revision: app.Revision,
 		Current: argosyv1.UnitGoal_UNIT_GOAL_INACTIVE}
-	if file, faults := unitfile.Parse(app.Name, unit.GetContent()); len(faults) == 0 {
-		st.Hash = file.Hash()
-		if name, err := unitfile.ParseName(app.Name); err == nil {
-			f, _ := file.Fleet(name) // it was judged when it was submitted
-			st.Global = f.Global
-		}
-	}
+	f := l.facts.of(app.Name, unit.GetContent())
+	st.Hash, st.Global = f.hash, f.global
 	if !l.q.Brief {
 		st.Content, st.Options = unit.GetContent(), unit.GetOptions()
 	}

@@ -42,7 +42,8 @@ func (h *handler) listStates(w http.ResponseWriter, r *http.Request, _ string) e
 	if err != nil {
 		return err
 	}
-	q := &argosyv1.ListUnitsRequest{Machine: r.URL.Query().Get("machineID"), Brief: true, PlacedOnly: true}
+	q := &argosyv1.ListUnitsRequest{Machine: r.URL.Query().Get("machineID"), Brief: true, PlacedOnly: true,
+		Offset: uint32(n-1) * pageSize, Limit: pageSize}
 	if name := r.URL.Query().Get("unitName"); name != "" {
 		q.Names = []string{name}
 	}
@@ -50,14 +51,14 @@ func (h *handler) listStates(w http.ResponseWriter, r *http.Request, _ string) e
 	if err != nil {
 		return err
 	}
-	all := []unitState{}
+	// A page has the states of as many units; one of every machine has as many as it has copies.
+	out := statePage{States: make([]unitState, 0, len(list.Units)), NextPageToken: token(n, list.More)}
 	for _, s := range list.Units {
 		for _, c := range s.Copies {
-			all = append(all, stateOf(s, c))
+			out.States = append(out.States, stateOf(s, c))
 		}
 	}
-	states, next := part(all, n)
-	h.send(w, http.StatusOK, statePage{States: states, NextPageToken: next})
+	h.send(w, http.StatusOK, out)
 	return nil
 }
 
