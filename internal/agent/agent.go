@@ -49,6 +49,7 @@ type agent struct {
 	tracer *tracing.Tracer
 
 	hello     atomic.Pointer[argosyv1.Hello]
+	bus       *systemd.Connection // nil where there is no systemd
 	unmet     error // why the Engine was not met yet, by an agent that knows it from before
 	name      atomic.Pointer[string]
 	installed chan struct{} // a full set of assignments came from a leader
@@ -122,7 +123,10 @@ func (a *agent) prepare() error {
 		return err
 	}
 	a.diary = newJournal(a.db, a.cfg.MachineID, a.log, last)
-	units, systemdVersion := a.units()
+	units, systemdVersion, err := a.units()
+	if err != nil {
+		return err
+	}
 	a.x = executor.New(executor.Config{
 		Units:  units,
 		Engine: a.engine, Files: a.files, Changed: a.changed, Used: a.used, Trouble: a.engineTrouble, Log: a.log, Memory: core.Memory{Members: memory},
@@ -158,20 +162,6 @@ func (a *agent) prepare() error {
 	})
 	a.diary.recorded = a.sess.Recorded
 	return nil
-}
-
-// units is what runs this machine's units, and the version of its systemd; nil where there is none.
-func (a *agent) units() (executor.Units, string) {
-	if !systemd.AtHand() {
-		return nil, ""
-	}
-	bus := systemd.Connect()
-	version, err := bus.Version(context.Background())
-	if err != nil {
-		a.log.Error("units cannot be run on this machine", "error", err)
-		return nil, ""
-	}
-	return systemd.New(systemd.Config{ClusterID: a.cfg.ClusterID, Bus: bus, Log: a.log}), version
 }
 
 func (a *agent) prepareNetwork() error {
@@ -265,6 +255,9 @@ func (a *agent) run(ctx context.Context) error {
 				cancel(err)
 			}
 		})
+	}
+	if a.bus != nil {
+		run(func(ctx context.Context) { a.meetSystemdLater(ctx, a.bus, systemdEvery) })
 	}
 	run(a.x.Run)
 	run(a.diary.run)

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/docker"
 	"github.com/argosy-cluster/argosy/internal/image/relay"
@@ -97,10 +98,20 @@ func (a *agent) meetLater(ctx context.Context) error {
 	if err := a.metEngine(); err != nil {
 		return err
 	}
-	hello := proto.CloneOf(a.hello.Load())
-	hello.EngineVersion = a.engine.Info().Version
-	a.hello.Store(hello)
+	a.amendHello(func(h *argosyv1.Hello) { h.EngineVersion = a.engine.Info().Version })
 	return nil
+}
+
+// amendHello changes what the machine says of itself in sessions from now on.
+func (a *agent) amendHello(change func(*argosyv1.Hello)) {
+	for {
+		old := a.hello.Load()
+		next := proto.CloneOf(old)
+		change(next)
+		if a.hello.CompareAndSwap(old, next) {
+			return
+		}
+	}
 }
 
 // metEngine checks what the Engine said it is, and keeps it.

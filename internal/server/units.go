@@ -63,10 +63,29 @@ func unitSpec(u *unitfile.Unit, options []*argosyv1.UnitOption, goal argosyv1.Un
 	return &argosyv1.AppSpec{
 		Name: name,
 		Units: []*argosyv1.Unit{{Name: name, Content: content, NotStarted: goal == argosyv1.UnitGoal_UNIT_GOAL_LOADED,
-			Resources: manifest.UnitResources(name, content), Options: options}},
+			Resources: reserveAlone(name, content), Options: options}},
 		Stacks:  []*argosyv1.StackSpec{{Name: manifest.UnitStack, Units: []string{name}}},
 		Cluster: []*argosyv1.ClusterEntry{entry},
 	}, nil
+}
+
+// What a unit that is submitted by itself, and limits nothing, keeps free on its machine. Whoever comes from fleet has machines with
+// many units that say nothing of that, and fleet reserved nothing; it is so little that it only spreads them evenly.
+const (
+	reserveAloneCPU    = 1 // thousandths of one
+	reserveAloneMemory = 1 << 20
+)
+
+// reserveAlone is what is kept free for a unit that is submitted by itself: what its file limits, else next to nothing.
+func reserveAlone(name, content string) *argosyv1.Resources {
+	r := manifest.UnitResources(name, content)
+	if r.DefaultCpu {
+		r.ReserveCpuMilli = reserveAloneCPU
+	}
+	if r.DefaultMemory {
+		r.ReserveMemory = reserveAloneMemory
+	}
+	return r
 }
 
 // goalOf is what the unit of such an app is to be.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -28,6 +29,7 @@ type machine struct {
 	server string // unix:///path
 	image  string // the cluster has it
 	apps   argosyv1connect.AppServiceClient
+	at     string // the machine, where it is not the only one
 }
 
 const machineName = "m1"
@@ -78,7 +80,7 @@ func (m *machine) down(ctx context.Context) error {
 
 // on runs a command in the machine and returns what it wrote.
 func (m *machine) on(ctx context.Context, cmd ...string) (string, error) {
-	out, err := m.local.Exec(ctx, machineName, cmd...)
+	out, err := m.local.Exec(ctx, cmp.Or(m.at, machineName), cmd...)
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}

@@ -27,7 +27,7 @@ type measurement struct {
 }
 
 func measurements() []measurement {
-	return []measurement{helping, parsing, placing, starting, serverIdle, losingLeader, restoring, asking, applying, fiftyContainers, agentIdle, comparing}
+	return []measurement{helping, parsing, placing, starting, serverIdle, losingLeader, restoring, asking, applying, fiftyContainers, agentIdle, startingUnits, comparing}
 }
 
 // bench is what measurements share.
@@ -41,6 +41,7 @@ type bench struct {
 	sizes   []int
 	rounds  int
 	against *regexp.Regexp
+	units   int      // how many systemd units are started
 	m       *machine // nil until one is needed; release removes it
 }
 
@@ -52,6 +53,7 @@ func main() {
 	flag.StringVar(&b.name, "cluster", "bench", "name of the local cluster to make and remove")
 	sizes := flag.String("sizes", "1,10,50,200", "compare with these numbers of containers")
 	flag.IntVar(&b.rounds, "rounds", 3, "compare this often")
+	flag.IntVar(&b.units, "units", 2250, "start this many systemd units")
 	against := flag.String("against", "", "compare Argosy only with what matches this regular expression")
 	render := flag.String("render", "", "measure nothing; write the page and the tables of this results.json beside it")
 	insideJob := flag.String("inside", "", "what this program does in a machine, where it copies itself to")
@@ -89,6 +91,9 @@ func (b *bench) options(binary, sizes, against string) (err error) {
 	}
 	if b.rounds < 1 || b.rounds > 100 {
 		return fmt.Errorf("-rounds is %d and must be from 1 to 100", b.rounds)
+	}
+	if b.units < 1 || b.units > 10_000 {
+		return fmt.Errorf("-units is %d and must be from 1 to 10000", b.units)
 	}
 	for field := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(field))
