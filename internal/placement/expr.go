@@ -113,6 +113,8 @@ func (m Mismatch) String() string {
 	switch {
 	case m.Key == "":
 		return "needs " + m.Needs
+	case Own(m.Key):
+		return m.own()
 	case m.Key == Machine:
 		return fmt.Sprintf("machine is %s, needs %s", m.Value, m.Needs)
 	case !m.Has:

@@ -357,7 +357,7 @@ func (r *Rejections) texts() []string {
 // summary words a cause; a requirement is named when it is the only one.
 func (r *Rejections) summary(c Cause) string {
 	if c == CauseRequire && len(r.Require) == 1 {
-		return "without " + r.Require[0].Require.String()
+		return "without " + r.Require[0].Require.Words()
 	}
 	return summary[c]
 }

@@ -3,6 +3,8 @@ package scheduler
 import (
 	"fmt"
 	"strings"
+
+	"github.com/argosy-cluster/argosy/internal/placement"
 )
 
 // RuleVerdict is what one rule says of one machine, in words.
@@ -42,10 +44,12 @@ func (s *Scheduler) rulesOn(d *demand, pin Pin, slot int32) []RuleVerdict {
 			Need: s.elsewhere(pin).String()})
 	}
 	for _, e := range d.shape.Require {
-		v := RuleVerdict{Cause: CauseRequire, Rule: "require " + e.String(), Holds: e.Eval(m.label), Need: e.String()}
+		v := RuleVerdict{Cause: CauseRequire, Rule: "require " + e.Words(), Holds: e.Eval(m.label), Need: e.Words()}
 		var have []string
 		for _, key := range e.Keys() {
-			if value, ok := m.label(key); ok {
+			if detail, bad := e.Mismatch(m.label); bad && placement.Own(key) {
+				have = append(have, detail.String())
+			} else if value, ok := m.label(key); ok {
 				have = append(have, key+"="+value)
 			} else {
 				have = append(have, "no "+key)

@@ -2,13 +2,13 @@ package core
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/dispatcher"
+	"github.com/argosy-cluster/argosy/internal/placement"
 	"github.com/argosy-cluster/argosy/internal/scheduler"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/unitfile"
@@ -129,13 +129,22 @@ func schedulerLabels(m *argosyv1.Machine) map[string]string {
 	if m.GetSystemdVersion() == "" {
 		return m.GetLabels()
 	}
-	id := m.GetId()
-	out := maps.Clone(m.GetLabels())
-	if out == nil {
-		out = map[string]string{}
+	out := ownLabels(m)
+	for k, v := range m.GetLabels() {
+		if !placement.Own(k) {
+			out[k] = v
+		}
 	}
-	out[systemdLabel], out[idLabel], out[shortIDLabel] = m.GetSystemdVersion(), id, id[:min(len(id), unitfile.ShortID)]
 	return out
+}
+
+// ownLabels are those that nobody can set, of a machine that runs units.
+func ownLabels(m *argosyv1.Machine) map[string]string {
+	if m.GetSystemdVersion() == "" {
+		return nil
+	}
+	id := m.GetId()
+	return map[string]string{placement.Systemd: m.GetSystemdVersion(), placement.ID: id, placement.ShortID: id[:min(len(id), unitfile.ShortID)]}
 }
 
 func sameMachine(a, b scheduler.Machine) bool {

@@ -123,7 +123,7 @@ func labelsOf(m *scheduler.Machine) func(string) (string, bool) {
 // settable reports whether labels can have these values: an expression may ask for others.
 func settable(change placement.Labels) bool {
 	for key, v := range change.Set {
-		if key == systemdLabel || key == idLabel || key == shortIDLabel || len(v) > 63 || strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:/@-") != "" {
+		if placement.Own(key) || len(v) > 63 || strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:/@-") != "" {
 			return false
 		}
 	}
@@ -234,12 +234,14 @@ func (s *shortfall) newMachine() {
 	if s.stack.entry.GetEachMachine() || slices.ContainsFunc(s.lines, func(l *planLine) bool { return l.refused.Request.Pin.Machine != "" }) {
 		return
 	}
-	m := scheduler.Machine{Name: "a new machine"}
+	// One that joins is taken for one that runs units, as nearly all do.
+	own := map[string]string{placement.Systemd: "any"}
+	m := scheduler.Machine{Name: "a new machine", Labels: own}
 	labels, ok := placement.Meet(r.Shape.Require, labelsOf(&m))
 	if !ok || !settable(labels) {
 		return
 	}
-	m.Labels = labels.Set
+	m.Labels = changed(own, labels)
 	residents, theirs := s.residents(&m)
 	n := len(s.lines)
 	for _, machines := range slices.Compact([]int{1, n}) {
@@ -265,11 +267,11 @@ func (s *shortfall) newMachine() {
 		if machines > 1 {
 			text = fmt.Sprintf("%d more machines with %s free each", machines, amounts(free))
 		}
-		if len(m.Labels) > 0 {
+		if len(labels.Set) > 0 {
 			text += " and the labels " + strings.Join(labelArgs(labels), " ")
 		}
 		s.add(&argosyv1.Remedy{Kind: argosyv1.RemedyKind_REMEDY_KIND_NEW_MACHINE, Machines: uint32(machines), CpuMilli: free.CPU,
-			Memory: free.Memory, SetLabels: m.Labels, Text: text})
+			Memory: free.Memory, SetLabels: labels.Set, Text: text})
 		return
 	}
 }
@@ -278,9 +280,9 @@ func (s *shortfall) newMachine() {
 // need together.
 func (s *shortfall) residents(m *scheduler.Machine) (list []scheduler.Placed, need scheduler.Resources) {
 	p := s.f.p
-	joined, own := &argosyv1.Machine{Name: m.Name, Labels: m.Labels}, state.AppKey{Tenant: p.app.GetTenant(), App: p.app.GetName()}
+	joined, own := &argosyv1.Machine{Name: m.Name, Labels: m.Labels, SystemdVersion: m.Labels[placement.Systemd]}, state.AppKey{Tenant: p.app.GetTenant(), App: p.app.GetName()}
 	add := func(k state.StackKey, sh shape) {
-		if sh.fault == "" && meets(joined, sh.Require) {
+		if sh.fault == "" && meets(joined, sh.anyone().Require) {
 			list = append(list, scheduler.Placed{Replica: scheduler.Replica{Stack: schedulerStack(k)}, Shape: sh.Shape})
 			need = plus(need, sh.Need)
 		}

@@ -15,8 +15,8 @@ import (
 
 // Each file in testdata/units is a conversation with one cluster whose machines run units:
 //
-//	machines          as in testdata/forecast
-//	apply, plan       the input is a manifest
+//	machines          as in testdata/forecast; systemd=no is one that cannot run units
+//	apply, plan       the input is a manifest; remedies is the plan's forecast
 //	slow, quick NAME  the machine removes nothing, or removes again
 //	lose, back NAME   the machine is silent until it is lost, or is heard of again
 //	delete APP
@@ -30,7 +30,9 @@ func TestUnitTranscripts(t *testing.T) {
 			case "machines":
 				for line := range strings.SplitSeq(d.Input, "\n") {
 					m := machineFrom(t, line)
-					m.SystemdVersion = "252"
+					if m.SystemdVersion = "252"; m.Labels["systemd"] == "no" {
+						m.SystemdVersion = ""
+					}
 					w.join(m)
 				}
 			case "apply":
@@ -41,6 +43,8 @@ func TestUnitTranscripts(t *testing.T) {
 					fmt.Fprintf(&b, "%s %s>%s: %s\n", state.KeyOf(c.Key), c.FromMachine, c.ToMachine, c.GetReason().GetSummary())
 				}
 				return b.String()
+			case "remedies":
+				return forecastText(w.ahead(specFrom(t, d.Input)))
 			case "slow":
 				w.slow[d.CmdArgs[0].Key] = true
 			case "quick":

@@ -70,7 +70,7 @@ func (f *forecaster) headroom() {
 		if st.spec == nil || st.entry.GetEachMachine() {
 			continue
 		}
-		room := f.p.trial.Room(schedulerStack(st.key), st.sh.Shape, maxHeadroom)
+		room := f.p.trial.Room(schedulerStack(st.key), st.sh.anyone(), maxHeadroom)
 		h := &argosyv1.Headroom{Stack: st.key.Stack, More: uint32(room.Count), AtLeast: room.More}
 		if !room.More {
 			if end := room.Ends(); end != scheduler.CauseNone {
@@ -90,7 +90,7 @@ func ruleCounts(r *scheduler.Rejections) []*argosyv1.RuleCount {
 		n := r.Count(cause)
 		if cause == scheduler.CauseRequire {
 			for _, req := range r.Require {
-				out = append(out, &argosyv1.RuleCount{Rule: "require " + req.Require.String(), Machines: uint32(req.Machines)})
+				out = append(out, &argosyv1.RuleCount{Rule: "require " + req.Require.Words(), Machines: uint32(req.Machines)})
 				n -= req.Machines
 			}
 		}

@@ -24,6 +24,16 @@ type shape struct {
 	// shape itself does not have them.
 	templates []unitFile
 	numbered  map[uint32]*scheduler.Shape
+	// common is what all replicas ask for alike, where the stack has templates: of any number, so that no unit has a name.
+	common *scheduler.Shape
+}
+
+// anyone is what any replica asks for, whatever its number.
+func (sh shape) anyone() *scheduler.Shape {
+	if sh.common != nil {
+		return sh.common
+	}
+	return sh.Shape
 }
 
 // derived is what follows from the revisions of one app.
@@ -89,11 +99,7 @@ func shapeOf(k state.StackKey, spec *argosyv1.StackSpec, containers []*argosyv1.
 		}
 	}
 	if len(units) > 0 {
-		runsUnits, err := placement.Parse("has(" + systemdLabel + ")")
-		if err != nil {
-			return shape{fault: fmt.Sprintf("what its units need cannot be said: %v", err)}
-		}
-		out.Require = append(out.Require, runsUnits)
+		out.Require = append(out.Require, placement.RunsUnits())
 	}
 	pl := spec.GetPlacement()
 	for _, text := range pl.GetRequire() {
@@ -134,6 +140,7 @@ func shapeOf(k state.StackKey, spec *argosyv1.StackSpec, containers []*argosyv1.
 	}
 	if len(sh.templates) > 0 {
 		sh.numbered = map[uint32]*scheduler.Shape{}
+		sh.common = sh.alike(k)
 	}
 	return sh
 }

@@ -197,7 +197,7 @@ func (c *Core) allowed(k state.StackKey, revision uint64) []string {
 func (c *Core) allowedBy(sh shape) []string {
 	var out []string
 	for _, m := range c.st.Machines() {
-		if m.GetDrain() == nil && meets(m, sh.Require) {
+		if m.GetDrain() == nil && meets(m, sh.anyone().Require) {
 			out = append(out, m.GetId())
 		}
 	}
@@ -212,8 +212,9 @@ func unmet(m *argosyv1.Machine, require []placement.Expr) *placement.Expr {
 		if key == placement.Machine {
 			return m.GetName(), true
 		}
-		if key == systemdLabel {
-			return m.GetSystemdVersion(), m.GetSystemdVersion() != ""
+		if placement.Own(key) {
+			v := ownLabels(m)[key]
+			return v, v != ""
 		}
 		v, ok := m.GetLabels()[key]
 		return v, ok
@@ -231,8 +232,8 @@ func (c *Core) unmetBy(sh shape) func(machine string) string {
 		if m == nil || sh.fault != "" {
 			return ""
 		}
-		if e := unmet(m, sh.Require); e != nil {
-			return fmt.Sprintf("require %s", e)
+		if e := unmet(m, sh.anyone().Require); e != nil {
+			return "require " + e.Words()
 		}
 		return ""
 	}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
@@ -9,14 +10,6 @@ import (
 	"github.com/argosy-cluster/argosy/internal/scheduler"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/unitfile"
-)
-
-// What a machine is known by, as labels that nobody can set: systemd's version, where its agent can run units, and its id, in
-// full and as fleet shortens it.
-const (
-	systemdLabel = "argosy/systemd"
-	idLabel      = "argosy/id"
-	shortIDLabel = "argosy/short-id"
 )
 
 // unitFile is a unit of a stack, read.
@@ -57,9 +50,9 @@ func (u unitFile) ask(name unitfile.Name, out *scheduler.Shape) {
 	out.Units = append(out.Units, unit)
 	out.Require = append(out.Require, fleet.Require()...)
 	if id := fleet.MachineID.Is; id != "" {
-		key := idLabel
+		key := placement.ID
 		if len(id) == unitfile.ShortID {
-			key = shortIDLabel
+			key = placement.ShortID
 		}
 		if e, err := placement.OneOf(key, []string{id}); err == nil { // an id is fit for a label
 			out.Require = append(out.Require, e)
@@ -84,6 +77,30 @@ func (sh shape) of(k state.Key) *scheduler.Shape {
 	}
 	sh.numbered[k.Number] = &own
 	return &own
+}
+
+// alike is what two replicas of a stack with templates ask for both. Where the units of one keep those of the other away, that is
+// that the stack wants to be apart from itself.
+func (sh shape) alike(k state.StackKey) *scheduler.Shape {
+	one, two := sh.of(k.Replica(1)), sh.of(k.Replica(2))
+	out := *sh.Shape
+	out.Require = nil
+	for _, e := range one.Require {
+		if slices.ContainsFunc(two.Require, func(o placement.Expr) bool { return o.String() == e.String() }) {
+			out.Require = append(out.Require, e)
+		}
+	}
+	for _, u := range one.Units {
+		for _, o := range two.Units {
+			rules := func(u scheduler.Unit) unitfile.Rules {
+				return unitfile.Rules{Name: u.Name, Conflicts: slices.Concat(u.Conflicts, u.Replaces)}
+			}
+			if _, ok := unitfile.Compatible(rules(u), rules(o)); !ok && !slices.Contains(out.Apart, schedulerStack(k)) {
+				out.Apart = append(slices.Clip(out.Apart), schedulerStack(k))
+			}
+		}
+	}
+	return &out
 }
 
 // rulesText is what units ask for, as they wrote it: equal texts ask for the same.
