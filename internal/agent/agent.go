@@ -50,7 +50,7 @@ type agent struct {
 
 	hello     atomic.Pointer[argosyv1.Hello]
 	bus       *systemd.Connection // nil where there is no systemd
-	unmet     error // why the Engine was not met yet, by an agent that knows it from before
+	unmet     error               // why the Engine was not met yet, by an agent that knows it from before
 	name      atomic.Pointer[string]
 	installed chan struct{} // a full set of assignments came from a leader
 	once      sync.Once

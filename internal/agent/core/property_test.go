@@ -412,7 +412,7 @@ func TestProperties(t *testing.T) {
 				w.seen.Known = rapid.IntRange(0, 2).Draw(t, "known") > 0
 				w.seen.UnitsUnknown = !w.seen.Known
 			},
-			"known":  func(t *rapid.T) { w.memory.Complete = rapid.Bool().Draw(t, "complete") },
+			"known": func(t *rapid.T) { w.memory.Complete = rapid.Bool().Draw(t, "complete") },
 			"": func(*rapid.T) {
 				w.honest()
 				w.apart()

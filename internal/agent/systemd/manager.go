@@ -22,6 +22,11 @@ type Bus interface {
 	Version(ctx context.Context) (string, error)
 	// Properties has systemd load a unit, if it can, and shows it.
 	Properties(ctx context.Context, name string) (Properties, error)
+	// Paths are the directories that systemd reads units from.
+	Paths(ctx context.Context) ([]string, error)
+	// Knows says whether systemd has a unit of that name at present. It loads none: for a file that is new systemd looks through
+	// all directories again.
+	Knows(ctx context.Context, name string) (bool, error)
 	// States shows the active states of units by name; those that are not loaded may be missing.
 	States(ctx context.Context, names []string) (map[string]string, error)
 	// Start and Stop wait for their job and return systemd's word on how it ended: done, failed, dependency, …
@@ -51,6 +56,7 @@ type Manager struct {
 
 	mu    sync.Mutex
 	marks map[string]mark // by name: files of this cluster
+	paths []string        // Bus.Paths, once they were asked for
 }
 
 // New makes a Manager.
@@ -201,6 +207,14 @@ func (m *Manager) free(ctx context.Context, name string, owner core.ID) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return taken("this machine has a unit %s of its own (%s), which is left alone", name, filepath.Join(m.cfg.Dir, name))
 	}
+	if path, err := m.foreign(ctx, name); err != nil {
+		return err
+	} else if path != "" {
+		return taken("this machine has a unit %s of its own (%s), which is left alone", name, path)
+	}
+	if known, err := m.cfg.Bus.Knows(ctx, name); err != nil || !known {
+		return err
+	}
 	p, err := m.cfg.Bus.Properties(ctx, name)
 	if err != nil {
 		return err
@@ -213,6 +227,36 @@ func (m *Manager) free(ctx context.Context, name string, owner core.ID) error {
 		return taken("this machine has a unit %s of its own (%s), which is left alone", name, from)
 	}
 	return taken("this machine has a unit %s of its own (%s), which is left alone", name, p.text("LoadState")+", "+p.text("ActiveState"))
+}
+
+// foreign is the file from which systemd would have a unit that has none of ours: its own, or its template's. It is empty when there
+// is none.
+func (m *Manager) foreign(ctx context.Context, name string) (string, error) {
+	m.mu.Lock()
+	paths := m.paths
+	m.mu.Unlock()
+	if paths == nil {
+		var err error
+		if paths, err = m.cfg.Bus.Paths(ctx); err != nil {
+			return "", err
+		}
+		m.mu.Lock()
+		m.paths = paths
+		m.mu.Unlock()
+	}
+	files := []string{name}
+	if n, err := unitfile.ParseName(name); err == nil && n.IsInstance() {
+		files = append(files, n.Template())
+	}
+	for _, dir := range paths {
+		for _, file := range files {
+			path := filepath.Join(dir, file)
+			if _, err := os.Lstat(path); err == nil && path != filepath.Join(m.cfg.Dir, name) {
+				return path, nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // ready has systemd know the unit's file as it is.

@@ -39,6 +39,16 @@ func newTwin(dir string) *twin {
 
 func (b *twin) Version(context.Context) (string, error) { return "252", nil }
 
+func (b *twin) Paths(context.Context) ([]string, error) {
+	return []string{"/lib/systemd/system", b.dir}, nil
+}
+
+func (b *twin) Knows(_ context.Context, name string) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.foreign[name] != "" || b.units[name] != nil, nil
+}
+
 // load is the unit as it was first read, nil when there is no file.
 func (b *twin) load(name string) *twinUnit {
 	if u := b.units[name]; u != nil {
@@ -274,6 +284,13 @@ func suite(t *testing.T, m *Manager, dir string) {
 		}
 		_, err := m.Create(ctx, Creation{Assignment: assignment(1), Unit: &argosyv1.Unit{Name: "systemd-journald.service", Content: "[Service]\n"}})
 		refused("a unit of the machine's own", err)
+		if path, err := m.foreign(ctx, "argosy-suite.service"); err != nil || path != "" {
+			t.Errorf("a name that nobody has: %s, %v", path, err)
+		}
+		must(t, os.WriteFile(filepath.Join(dir, "argosy-theirs@.service"), []byte("[Service]\nExecStart=/bin/true\n"), 0o644))
+		defer os.Remove(filepath.Join(dir, "argosy-theirs@.service"))
+		_, err = m.Create(ctx, Creation{Assignment: assignment(1), Unit: &argosyv1.Unit{Name: "argosy-theirs@.service", Content: "[Service]\n"}})
+		refused("an instance of a template of the machine's own", err)
 		_, err = m.Create(ctx, Creation{Assignment: assignment(1), Unit: &argosyv1.Unit{Name: "../x.service"}})
 		refused("a name that climbs", err)
 		id := create(t, "argosy-suite.service", "[Service]\nExecStart=/bin/sleep infinity\n")
