@@ -171,6 +171,11 @@ func (w *World) checkStep(m *Machine, a *agentProcess, s agent.Step) {
 			w.violate("nothing stops that need not: %s: %s, and it is as wanted", m.Name, s)
 		}
 	}
+	for _, u := range as.GetUnits() {
+		if u.GetName() == b.Member && definition.OfUnit(u) == b.Definition && as.GetRestart() == b.Restart {
+			w.violate("nothing stops that need not: %s: %s, and it is as wanted", m.Name, s)
+		}
+	}
 }
 
 // checkRoll: a decision changes at most one replica of a stack so that its containers notice, and none while another that

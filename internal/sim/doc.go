@@ -1,6 +1,6 @@
 // Package sim runs a whole cluster in virtual time, with faults: the leader's own core with its orchestrator, scheduler and
 // dispatcher, the agent's own core on every machine, the in-memory store. What it models is only what they act on: the
-// network between them, container engines, disks, clocks, three servers' majority, and the moments at which processes die or
+// network between them, container engines, systemd, disks, clocks, three servers' majority, and the moments at which processes die or
 // stand still.
 //
 //	w := sim.New(sim.Config{Seed: 7, Trace: os.Stdout})

@@ -10,6 +10,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	agent "github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // engine is a model of a machine's container engine. It outlives the agent; a crash of the machine stops its containers.
@@ -72,7 +73,7 @@ func (e *engine) forget(had map[string]bool) {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(had)) {
-		if b := e.past[id]; b != nil && e.containers[id] == nil {
+		if b := e.past[id]; b != nil && e.containers[id] == nil && b.Unit == nil {
 			delete(e.past, id)
 			e.add(b)
 		}
@@ -126,6 +127,10 @@ func (e *engine) do(s agent.Step) error {
 			return &agent.Fault{Kind: agent.FaultGone, Message: "no such container"}
 		}
 		e.stops++
+		if b.Unit != nil {
+			e.exit(b, 0)
+			break
+		}
 		e.exit(b, 143)
 	case agent.Remove:
 		if b := e.containers[s.ContainerID]; b != nil && b.Alive() {
@@ -151,6 +156,10 @@ func (e *engine) create(s agent.Step) {
 	}
 	e.serial++
 	id := fmt.Sprintf("%s-c%d", e.m.Name, e.serial)
+	if s.Unit != nil {
+		e.createUnit(s, id)
+		return
+	}
 	e.add(&box{
 		Container: agent.Container{
 			ContainerID: id, Owner: s.ID, Member: s.Member, Definition: s.Definition, Revision: s.Assignment.GetRevision(),
@@ -172,6 +181,9 @@ func (e *engine) startBox(b *box) {
 	b.lives = append(b.lives, life{from: w.now})
 	w.checkStart(e.m, b)
 	run := b.run
+	if b.Unit != nil {
+		b.Health, b.Unit.Active, b.Unit.Sub, b.Error, b.Address = agent.Healthy, "active", "running", "", ""
+	}
 	if b.check {
 		b.Health = agent.CheckStarting
 		w.after(w.span(500*time.Millisecond, 3*time.Second), func() {
@@ -203,14 +215,38 @@ func (e *engine) exit(b *box, code int) {
 		b.lives[len(b.lives)-1].to = e.m.w.now
 		b.State, b.FinishedAt, b.ExitCode, b.Address = agent.Exited, e.m.clock.wall(), code, ""
 		b.Health = agent.NoCheck
+		if b.Unit != nil {
+			b.Unit.Active, b.Unit.Sub = "inactive", "dead"
+			if code != 0 {
+				b.Unit.Active, b.Unit.Sub, b.Error = "failed", "failed", fmt.Sprintf("exited with code %d", code)
+			}
+		}
 	}
 }
 
-// crash stops everything, as a power cut does.
+// crash stops everything, as a power cut does. Of units nothing is left: their files are where nothing outlives a boot.
 func (e *engine) crash() {
 	for _, id := range e.ids() {
-		e.exit(e.containers[id], 255)
+		b := e.containers[id]
+		if e.exit(b, 255); b.Unit != nil {
+			e.remove(b)
+		}
 	}
+}
+
+// createUnit writes a unit's file. A machine has one of a name.
+func (e *engine) createUnit(s agent.Step, id string) {
+	name := unitfile.ForReplica(s.Unit.GetName(), s.Number)
+	for _, other := range e.ids() {
+		if o := e.containers[other]; o.Unit != nil && o.Unit.Name == name {
+			e.m.w.violate("%s has unit %s of %s and of %s", e.m.Name, name, o.Owner.Key, s.Key)
+		}
+	}
+	e.add(&box{Container: agent.Container{
+		ContainerID: id, Owner: s.ID, Member: s.Member, Definition: s.Definition, Revision: s.Assignment.GetRevision(),
+		Restart: s.Assignment.GetRestart(), State: agent.Created, CreatedAt: e.m.clock.wall(),
+		Unit: &agent.Unit{Name: name, Load: "loaded", Active: "inactive", Sub: "dead"},
+	}})
 }
 
 // ranWithin reports whether a container's process lived at some time between two instants.

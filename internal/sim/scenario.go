@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -177,6 +178,10 @@ func (s *Scenario) spec(name string) *argosyv1.AppSpec {
 			spec.Containers = append(spec.Containers, ct)
 			stack.Containers = append(stack.Containers, ct.Name)
 		}
+		if s.chance(0.3) {
+			u := s.unit(name, stack.Name)
+			spec.Units, stack.Units = append(spec.Units, u), append(stack.Units, u.Name)
+		}
 		entry := &argosyv1.ClusterEntry{Stack: stack.Name, Count: uint32(s.rng.IntN(6))}
 		first := spec.Containers[len(spec.Containers)-len(stack.Containers)]
 		switch s.rng.IntN(6) {
@@ -201,6 +206,20 @@ func (s *Scenario) spec(name string) *argosyv1.AppSpec {
 	return spec
 }
 
+// unit is a template or has one name, which no machine has twice.
+func (s *Scenario) unit(app, stack string) *argosyv1.Unit {
+	name := app + "-" + stack + []string{"@", ""}[s.rng.IntN(2)] + ".service"
+	return &argosyv1.Unit{Name: name, Content: s.unitText(), Resources: &argosyv1.Resources{ReserveCpuMilli: 50, ReserveMemory: 16 << 20}}
+}
+
+func (s *Scenario) unitText() string {
+	text := "[Unit]\nDescription=" + []string{"a", "b"}[s.rng.IntN(2)] + "\n[Service]\nExecStart=/bin/sleep infinity\n"
+	if s.chance(0.2) {
+		text += "[X-Fleet]\nConflicts=*-s" + strconv.Itoa(s.rng.IntN(3)) + "@*.service\n"
+	}
+	return text
+}
+
 func (s *Scenario) container(name string) *argosyv1.ContainerSpec {
 	ct := &argosyv1.ContainerSpec{Name: name, Image: s.image(), Resources: &argosyv1.Resources{
 		ReserveCpuMilli: 50 + int64(s.rng.IntN(4))*100, ReserveMemory: (32 + int64(s.rng.IntN(4))*64) << 20}}
@@ -223,6 +242,10 @@ func (s *Scenario) image() string {
 // alter changes something of a spec.
 func (s *Scenario) alter(spec *argosyv1.AppSpec) {
 	ct := spec.Containers[s.rng.IntN(len(spec.Containers))]
+	if len(spec.Units) > 0 && s.chance(0.2) {
+		spec.Units[s.rng.IntN(len(spec.Units))].Content = s.unitText()
+		return
+	}
 	switch s.rng.IntN(5) {
 	case 0, 1:
 		ct.Image = s.image()

@@ -34,6 +34,7 @@ func (m *Machine) dial(a *agentProcess) {
 		l.conns = append(l.conns, c)
 		c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Hello{Hello: &argosyv1.Hello{
 			BootId: fmt.Sprintf("%s-boot%d", m.Name, m.boots), SessionId: a.id, Capacity: m.record.GetCapacity(), Address: m.record.GetAddress(),
+			SystemdVersion: "252",
 		}}})
 	}
 }
