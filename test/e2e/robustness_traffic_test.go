@@ -109,7 +109,7 @@ func (r *robust) look(ctx context.Context, machine string) {
 type container struct{ replica, id string }
 
 func robustContainers(ctx context.Context, machine string) (list []container, err error) {
-	out, err := w.local.Exec(ctx, machine, "docker", "ps", "--no-trunc", "--filter", "label=argosy.app",
+	out, err := w.local.Exec(ctx, machine, "timeout", "5", "docker", "ps", "--no-trunc", "--filter", "label=argosy.app",
 		"--format", `{{.Label "argosy.app"}}/{{.Label "argosy.stack"}}.{{.Label "argosy.number"}} {{.ID}}`)
 	if err != nil {
 		return nil, err
