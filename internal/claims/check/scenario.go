@@ -1,0 +1,125 @@
+package check
+
+import (
+	"time"
+
+	"github.com/argosy-cluster/argosy/internal/claims"
+)
+
+// Budget says how often each thing may go wrong on the way from the initial world to any other. Without a budget a
+// scenario would have everything happen everywhere, and no bound would reach anything of interest.
+type Budget struct {
+	Grants   uint8 // tokens that the leader gives, to anybody at any time
+	Late     uint8 // messages under way at once; all others arrive at once, or are lost
+	Loss     uint8 // messages that are lost, either way
+	Twice    uint8 // late messages that arrive and stay under way
+	Releases uint8 // claims that the agent gives back
+	Again    uint8 // agents that start again, and ask for what they have
+	Kills    uint8 // guards that are killed, between any two effects
+	Lazy     uint8 // ticks that pass while a guard that has something to do stands still
+	Slow     uint8 // ticks that pass while orders wait; without any, orders, starts and wants are carried out at once
+	Power    uint8 // machines that lose power
+	Restarts uint8 // witnesses whose process restarts, between any two effects
+	Forgets  uint8 // witnesses that lose their table
+	Busy     uint8 // looks for quiet that find none
+	Wrong    uint8 // mounts of something else
+	Fences   uint8 // fences of sessions whose machine lost power
+	Restores uint8 // the store comes back from an old snapshot
+	Ticks    uint8 // of time, in all
+}
+
+// Scenario is an initial world and what may happen in it.
+type Scenario struct {
+	Name string
+	Budget
+	// Ready: the story begins when machine a holds the claim by a majority and is armed.
+	Ready bool
+	// Rates are what the clocks of the two machines and of the servers advance in one tick.
+	Rates   [2]time.Duration
+	Servers time.Duration
+	// Watchdog tells whether machines have one. Without, guards do not stand still: that is what it is for.
+	Watchdog bool
+	// Whole: a message that arrives is answered; none of the answers is lost.
+	Whole bool
+	// Sets are the sets of servers that are wanted, one after another; the first is there from the beginning.
+	Sets [][]int
+}
+
+// profile is in units of which slow clocks advance two in a tick and fast ones three: ρ is 0.2, and W is exactly what it
+// has to be. T is four ticks of a slow clock, G and P are one.
+func profile() claims.Profile {
+	return claims.Profile{Name: "check", Lease: 8, Wait: 12, Kill: 2, Renew: 2, Drift: 0.2}
+}
+
+const slow, fast = 2, 3
+
+// Scenarios are what is explored.
+func Scenarios() []Scenario {
+	three := [][]int{{1, 2, 3}}
+	base := Scenario{Rates: [2]time.Duration{slow, slow}, Servers: fast, Watchdog: true, Sets: three}
+	with := func(name string, change func(*Scenario)) Scenario {
+		s := base
+		s.Name = name
+		change(&s)
+		return s
+	}
+	return []Scenario{
+		with("takeover", func(s *Scenario) { s.Ready = true; s.Budget = Budget{Grants: 2, Loss: forever, Ticks: 8} }),
+		with("late messages", func(s *Scenario) { s.Ready = true; s.Budget = Budget{Grants: 1, Late: 2, Loss: 6, Ticks: 7} }),
+		with("doubled messages", func(s *Scenario) {
+			s.Ready = true
+			s.Budget = Budget{Grants: 2, Late: 1, Loss: 3, Twice: 1, Releases: 2, Ticks: 3}
+		}),
+		with("release", func(s *Scenario) {
+			s.Ready = true
+			s.Budget = Budget{Grants: 2, Loss: 2, Releases: 1, Again: 1, Busy: 1, Slow: 2, Ticks: 4}
+		}),
+		with("guards", func(s *Scenario) {
+			s.Ready = true
+			s.Budget = Budget{Grants: 1, Late: 1, Loss: forever, Kills: 1, Again: 1, Lazy: 6, Ticks: 6}
+		}),
+		with("mounts", func(s *Scenario) {
+			s.Budget = Budget{Grants: 2, Loss: forever, Kills: 1, Lazy: 3, Wrong: 1, Busy: 1, Slow: 6, Ticks: 6}
+		}),
+		with("no watchdog", func(s *Scenario) {
+			s.Ready, s.Watchdog = true, false
+			s.Budget = Budget{Grants: 1, Loss: forever, Kills: 1, Busy: 1, Slow: 6, Ticks: 6}
+		}),
+		with("witnesses", func(s *Scenario) {
+			s.Ready = true
+			s.Budget = Budget{Grants: 1, Late: 1, Loss: 4, Restarts: 1, Forgets: 1, Ticks: 6}
+		}),
+		with("forgetting", func(s *Scenario) {
+			s.Ready = true
+			s.Budget = Budget{Grants: 1, Loss: forever, Restarts: 1, Forgets: 2, Ticks: 6}
+		}),
+		with("power", func(s *Scenario) {
+			s.Ready = true
+			s.Budget = Budget{Grants: 2, Loss: 3, Power: 1, Fences: 3, Restores: 1, Ticks: 5}
+		}),
+		with("fast guards", func(s *Scenario) {
+			s.Ready, s.Rates, s.Servers = true, [2]time.Duration{fast, slow}, slow
+			s.Budget = Budget{Grants: 1, Late: 1, Loss: forever, Ticks: 7}
+		}),
+		with("servers change", func(s *Scenario) {
+			s.Ready = true
+			s.Sets = [][]int{{1, 2, 3}, {2, 3, 4}, {3, 4, 5}}
+			s.Whole = true
+			s.Budget = Budget{Grants: 1, Loss: forever, Ticks: 24}
+		}),
+		with("everything", func(s *Scenario) {
+			s.Sets = [][]int{{1, 2, 3}, {2, 3, 4}, {3, 4, 5}}
+			s.Budget = Budget{Grants: 6, Late: 3, Loss: 60, Twice: 4, Releases: 3, Again: 3, Kills: 3, Lazy: 8, Slow: 8, Power: 2, Restarts: 3, Forgets: 2, Busy: 3, Wrong: 1, Fences: 3, Restores: 1, Ticks: 60}
+		}),
+	}
+}
+
+// Named finds a scenario.
+func Named(name string) Scenario {
+	for _, s := range Scenarios() {
+		if s.Name == name {
+			return s
+		}
+	}
+	panic("there is no scenario " + name)
+}

@@ -1,0 +1,132 @@
+package check
+
+import (
+	"slices"
+
+	"github.com/argosy-cluster/argosy/internal/claims"
+	"github.com/argosy-cluster/argosy/internal/claims/witness"
+)
+
+// receive gives a renewal to a witness.
+func (w *World) receive(i, m int, r claims.Renewal) {
+	id := w.Servers[i].State.ID
+	for _, e := range w.witness(i, witness.Renewal{Renewal: r}) {
+		a := e.Ack
+		a.Witness = id
+		w.lookAck(i, m, a)
+		fate := prompt
+		if !w.scenario.Whole {
+			fate = w.fate()
+		}
+		if w.story != nil {
+			w.tell("round %d of %s at %s: %s; the answer is %s", r.Round, machineID(m), id, answer(a), fates[fate])
+		}
+		switch fate {
+		case late:
+			w.Net = append(w.Net, message{i, m, nil, &a})
+		case prompt:
+			w.acked(m, a)
+		}
+	}
+}
+
+func answer(a claims.Ack) string {
+	if a.Refused != "" {
+		return a.Refused
+	}
+	text := ""
+	for _, v := range a.Verdicts {
+		text += v.Intent.String() + " " + v.Claim.Token.String()
+		if v.OK {
+			text += ": yes"
+		} else {
+			text += ": " + v.Why
+		}
+	}
+	return text
+}
+
+// witness gives a witness an event and carries out what it asks for; the answers are returned. Its process may end before
+// any of it, and starts again with what is on disk.
+func (w *World) witness(i int, e witness.Event) (replies []witness.Reply) {
+	s := &w.Servers[i]
+	before := s.State
+	next, effects := w.mutant.witnessStep(*before, w.serverNow(), e)
+	w.lookWitness(i, before, &next)
+	s.State = &next
+	kill := len(effects)
+	if w.Left.Restarts > 0 && len(effects) > 1 {
+		if n := w.choose(len(effects)); n > 0 {
+			kill = n
+		}
+	}
+	for _, e := range effects[:kill] {
+		switch e := e.(type) {
+		case witness.Save:
+			s.Saved = &e.Table
+		case witness.Reply:
+			replies = append(replies, e)
+		}
+	}
+	if kill < len(effects) {
+		w.tell("the next step of %s ends after %d of %d effects, with its process", s.State.ID, kill, len(effects))
+		w.restartServer(i, 0)
+	}
+	return replies
+}
+
+func (w *World) restartServer(i, _ int) {
+	spend(&w.Left.Restarts)
+	s := &w.Servers[i]
+	w.tell("the witness of %s starts again", s.State.ID)
+	w.open(i, true)
+}
+
+func (w *World) open(i int, whole bool) {
+	s := &w.Servers[i]
+	next, effects := w.mutant.open(w.serverNow(), s.State.ID, w.profile(), *s.Saved, whole)
+	s.State = &next
+	for _, e := range effects {
+		if save, ok := e.(witness.Save); ok {
+			s.Saved = &save.Table
+		}
+	}
+}
+
+// forget loses a witness's table. The set of servers it is told anew, as of now; or, where that is the mistake, as it was
+// at first.
+func (w *World) forget(i, _ int) {
+	spend(&w.Left.Forgets)
+	s := &w.Servers[i]
+	w.tell("%s loses its table", s.State.ID)
+	w.open(i, false)
+	s.Forgot = w.serverNow()
+	c := w.Store.Config
+	if w.mutant.StaleConfig {
+		c = claims.Config{Epoch: claims.Epoch{Generation: 1, Revision: 1}}
+		for _, n := range w.scenario.Sets[0] {
+			c.Members = append(c.Members, witnessID(n))
+		}
+	}
+	w.witness(i, witness.Configure{Config: c})
+}
+
+func (w *World) configureServer(i, _ int) {
+	w.tell("%s is told the set of servers %v", w.Servers[i].State.ID, w.Store.Config.Epoch)
+	w.witness(i, witness.Configure{Config: w.Store.Config})
+}
+
+// fence tells one witness that a session's machine cannot write.
+func (w *World) fence(i, which int) {
+	spend(&w.Left.Fences)
+	id := session(which/100, which%100)
+	w.tell("%s is told that session %s is fenced", w.Servers[i].State.ID, id)
+	w.witness(i, witness.Fence{Session: id})
+}
+
+func (s *server) record() *witness.Record {
+	if at := slices.IndexFunc(s.State.Records, func(r witness.Record) bool { return r.Claim == claim }); at >= 0 {
+		return &s.State.Records[at]
+	}
+	return nil
+}

@@ -1,0 +1,472 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/argosy-cluster/argosy/internal/claims"
+	"github.com/argosy-cluster/argosy/internal/claims/gate"
+	"github.com/argosy-cluster/argosy/internal/claims/guard"
+	"github.com/argosy-cluster/argosy/internal/claims/witness"
+)
+
+// World is everything at one instant. Step functions never change what they are given, so worlds share their states; what
+// belongs to a world alone is copied by clone.
+type World struct {
+	scenario *Scenario
+	mutant   *Mutant
+	choose   func(n int) int
+	story    *[]string // what happens, where somebody wants to know
+
+	Left     Budget
+	Time     time.Duration // in ticks
+	Machines [2]machine
+	Servers  []server
+	Net      []message
+	Store    store
+	broken   string // the invariant that does not hold
+}
+
+// store is what etcd keeps and the leader decides.
+type store struct {
+	Config claims.Config
+	Stage  int          // of Scenario.Sets
+	Last   claims.Token // the last one that was granted
+	Epochs uint64
+}
+
+// machine is one, with its guard, its agent, its kernel and its Engine.
+type machine struct {
+	Guard *guard.State
+	Saved *guard.State // on tmpfs
+	Dead  bool         // the guard's process is not there
+	// Sessions counts those that were used; those up to Lost were on this machine before it lost power.
+	Sessions, Lost int
+	Offer          claims.Token // what the leader granted here last
+	Orders         []order
+	Slots          []slot
+	Watchdog       guard.Watchdog
+}
+
+// order is one that the actuator has yet to carry out.
+type order struct {
+	What  guard.Effect
+	Token claims.Token
+}
+
+// slot is what there is of a token on a machine.
+type slot struct {
+	Token    claims.Token
+	Gate     gate.State
+	Mounted  bool
+	Verified bool
+	Live     bool // a process is in the slice
+	Starting bool // the Engine was asked to start one, and may do so at any time
+	Opened   bool // the gate was open once
+}
+
+func (s slot) exposed() bool { return s.Mounted || s.Live }
+
+// server is one with its witness.
+type server struct {
+	State *witness.State
+	Saved *witness.Table
+	// Heard is when it said yes to each machine's latest session last, and Forgot when it lost its table. They are the
+	// checker's own notes, by the server's clock.
+	Heard  [2]time.Duration
+	Forgot time.Duration
+}
+
+// message is one that is under way.
+type message struct {
+	Server, Machine int
+	Renewal         *claims.Renewal // to the server, or else
+	Ack             *claims.Ack     // from it
+}
+
+const claim claims.ID = "c"
+
+var ever = -time.Duration(1 << 40) // long ago
+
+func witnessID(n int) claims.Witness { return claims.Witness("s" + strconv.Itoa(n)) }
+
+func machineID(m int) claims.Machine { return machineIDs[m] }
+
+var machineIDs = [...]claims.Machine{"a", "b"}
+
+func session(m, n int) claims.Session {
+	return claims.Session(machineIDs[m]) + claims.Session(strconv.Itoa(n))
+}
+
+// parse tells a session's machine and number.
+func parse(s claims.Session) (m, n int) {
+	if s == "" {
+		return 0, 0
+	}
+	m = int(s[0] - 'a')
+	for _, c := range s[1:] {
+		n = n*10 + int(c-'0')
+	}
+	return m, n
+}
+
+// New is the initial world of a scenario.
+func New(s *Scenario, m *Mutant) *World {
+	if m == nil {
+		m = &Mutant{}
+	}
+	w := &World{scenario: s, mutant: m, Left: s.Budget, Time: 100}
+	w.Store.Config = claims.Config{Epoch: claims.Epoch{Generation: 1, Revision: 1}}
+	w.Store.Epochs = 1
+	all := map[int]bool{}
+	for i, set := range s.Sets {
+		for _, n := range set {
+			if i == 0 {
+				w.Store.Config.Members = append(w.Store.Config.Members, witnessID(n))
+			}
+			all[n] = true
+		}
+	}
+	for n := 1; all[n]; n++ {
+		st, _ := witness.Open(0, witnessID(n), w.profile(), witness.Table{}, false)
+		st, _ = witness.Step(st, 0, witness.Configure{Config: w.Store.Config})
+		st, _ = witness.Step(st, 100*s.Servers, witness.Tick{})
+		table := st.Table
+		w.Servers = append(w.Servers, server{State: &st, Saved: &table, Heard: [2]time.Duration{ever, ever}, Forgot: ever})
+	}
+	for i := range w.Machines {
+		w.boot(i)
+	}
+	w.Store.Last = claims.Token{Generation: 1}
+	if s.Ready {
+		w.ready()
+	}
+	return w
+}
+
+// ready takes the world to where machine a is armed by a majority of servers.
+func (w *World) ready() {
+	w.choose = func(n int) int { return 0 }
+	left := w.Left
+	w.Left = Budget{Grants: 1}
+	w.grant(0)
+	w.want(0)
+	for len(w.Machines[0].Orders) > 0 {
+		w.actuate(0)
+	}
+	w.engineStarts(0, 0)
+	w.Left = left
+	w.Left.Late = left.Late
+}
+
+func (w *World) profile() claims.Profile {
+	p := profile()
+	if w.mutant.Profile != nil {
+		w.mutant.Profile(&p)
+	}
+	return p
+}
+
+func (w *World) clone() *World {
+	n := *w
+	n.Servers = slices.Clone(w.Servers)
+	n.Net = slices.Clone(w.Net)
+	for i := range n.Machines {
+		n.Machines[i].Orders = slices.Clone(w.Machines[i].Orders)
+		n.Machines[i].Slots = slices.Clone(w.Machines[i].Slots)
+	}
+	return &n
+}
+
+func (w *World) now(m int) time.Duration { return w.Time * w.scenario.Rates[m] }
+
+func (w *World) serverNow() time.Duration { return w.Time * w.scenario.Servers }
+
+func (w *World) tell(format string, args ...any) {
+	if w.story != nil {
+		*w.story = append(*w.story, fmt.Sprintf("%3d  ", w.Time)+fmt.Sprintf(format, args...))
+	}
+}
+
+func (w *World) breaks(invariant, format string, args ...any) {
+	if w.broken == "" {
+		w.broken = invariant + ": " + fmt.Sprintf(format, args...)
+		w.tell("%s", w.broken)
+	}
+}
+
+// forever is a budget that is never used up.
+const forever = 255
+
+func spend(of *uint8) { spendN(of, 1) }
+
+func spendN(of *uint8, n uint8) {
+	if *of != forever {
+		*of -= n
+	}
+}
+
+// act is one thing that can happen.
+type act struct {
+	do   func(w *World, i, j int)
+	i, j int
+}
+
+// Step makes one choice after another until one thing has happened. It is deterministic in what choose returns.
+func (w *World) Step() {
+	acts := w.acts()
+	if len(acts) == 0 {
+		w.broken = stuck
+		return
+	}
+	a := acts[w.choose(len(acts))]
+	a.do(w, a.i, a.j)
+	w.look()
+}
+
+const stuck = "nothing can happen"
+
+// acts lists what can happen now.
+func (w *World) acts() []act {
+	var out []act
+	add := func(when bool, do func(w *World, i, j int), i, j int) {
+		if when {
+			out = append(out, act{do, i, j})
+		}
+	}
+	if w.urgent(add); len(out) > 0 {
+		return out
+	}
+	add(w.mayTick(), (*World).tick, 0, 0)
+	for i := range w.Net {
+		add(true, (*World).arrive, i, 0)
+	}
+	for m := range w.Machines {
+		w.machineActs(m, add)
+	}
+	for i := range w.Servers {
+		s := &w.Servers[i]
+		add(w.Left.Restarts > 0, (*World).restartServer, i, 0)
+		add(w.Left.Forgets > 0, (*World).forget, i, 0)
+		add(s.State.Config.Epoch.Less(w.Store.Config.Epoch), (*World).configureServer, i, 0)
+		if w.Left.Fences > 0 {
+			for _, r := range s.State.Records {
+				m, n := parse(r.Session)
+				add(r.State == witness.Held && (n <= w.Machines[m].Lost || w.mutant.FenceAnybody), (*World).fence, i, m*100+n)
+			}
+		}
+	}
+	add(w.Left.Restores > 0, (*World).restore, 0, 0)
+	if len(w.scenario.Sets) > 1 {
+		next, _ := w.change()
+		add(next != nil, (*World).reconfigure, 0, 0)
+	}
+	return out
+}
+
+// urgent lists what has to happen before anything else, where machines are not slow and guards not lazy.
+func (w *World) urgent(add func(bool, func(*World, int, int), int, int)) {
+	for m := range w.Machines {
+		mc := &w.Machines[m]
+		if w.Left.Slow > 0 || mc.Dead {
+			continue
+		}
+		if len(mc.Orders) > 0 {
+			add(true, func(w *World, i, _ int) { w.actuate(i) }, m, 0)
+			return
+		}
+		for i := range mc.Slots {
+			if mc.Slots[i].Starting {
+				add(true, (*World).engineStarts, m, i)
+				return
+			}
+		}
+		if c := w.theClaim(m); w.wantable(m) && (c == nil || c.Phase == guard.Sealed) {
+			add(true, func(w *World, i, _ int) { w.want(i) }, m, 0)
+			return
+		}
+	}
+	for m := range w.Machines {
+		add(w.Left.Lazy == 0 && w.due(m), func(w *World, i, _ int) { w.guard(i, guard.Tick{}) }, m, 0)
+	}
+}
+
+// wantable tells whether the agent has something to want that it has not wanted yet.
+func (w *World) wantable(m int) bool {
+	offer, c := w.Machines[m].Offer, w.theClaim(m)
+	return !offer.IsZero() && (c == nil || c.Token.Less(offer) && (c.Phase < guard.Stopping || c.Phase == guard.Sealed))
+}
+
+// pending counts what waits to be carried out.
+func (w *World) pending() (n uint8) {
+	for m := range w.Machines {
+		mc := &w.Machines[m]
+		if len(mc.Orders) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *World) machineActs(m int, add func(bool, func(*World, int, int), int, int)) {
+	mc := &w.Machines[m]
+	// The first grant goes to machine a: which of the two it is makes no difference.
+	add(w.Left.Grants > 0 && (m == 0 || w.Store.Last.Revision > 0), func(w *World, i, _ int) { w.grant(i) }, m, 0)
+	add(len(mc.Orders) > 0, func(w *World, i, _ int) { w.actuate(i) }, m, 0)
+	for i := range mc.Slots {
+		add(mc.Slots[i].Starting, (*World).engineStarts, m, i)
+	}
+	add(w.Left.Power > 0, func(w *World, i, _ int) {
+		spend(&w.Left.Power)
+		w.tell("machine %s loses power", machineID(i))
+		w.boot(i)
+	}, m, 0)
+	if mc.Dead {
+		add(true, func(w *World, i, _ int) { w.restartGuard(i) }, m, 0)
+		return
+	}
+	add(w.due(m), func(w *World, i, _ int) { w.guard(i, guard.Tick{}) }, m, 0)
+	add(mc.Guard.Config.Epoch.Less(w.Store.Config.Epoch), func(w *World, i, _ int) {
+		w.tell("guard %s is told the set of servers %v", machineID(i), w.Store.Config.Epoch)
+		w.guard(i, guard.Configure{Config: w.Store.Config})
+	}, m, 0)
+	add(w.Left.Kills > 0, func(w *World, i, _ int) { spend(&w.Left.Kills); w.killGuard(i) }, m, 0)
+	c := w.theClaim(m)
+	add(w.wantable(m), func(w *World, i, _ int) { w.want(i) }, m, 0)
+	if c == nil {
+		return
+	}
+	add(c.Token == mc.Offer && w.Left.Again > 0, func(w *World, i, _ int) { spend(&w.Left.Again); w.want(i) }, m, 0)
+	add(w.Left.Releases > 0 && c.Phase < guard.Stopping, func(w *World, i, _ int) {
+		spend(&w.Left.Releases)
+		w.tell("agent %s gives %v back", machineID(i), w.theClaim(i).Token)
+		w.guard(i, guard.Release{Claim: claim, Token: w.theClaim(i).Token})
+	}, m, 0)
+	add(c.Phase == guard.Stopping, func(w *World, i, _ int) {
+		w.tell("agent %s has stopped %v", machineID(i), w.theClaim(i).Token)
+		w.guard(i, guard.Stopped{Claim: claim, Token: w.theClaim(i).Token})
+	}, m, 0)
+}
+
+func (w *World) theClaim(m int) *guard.Claim {
+	if g := w.Machines[m].Guard; len(g.Claims) > 0 {
+		return &g.Claims[0]
+	}
+	return nil
+}
+
+// due tells whether a guard has something to do.
+func (w *World) due(m int) bool {
+	if w.Machines[m].Dead {
+		return false
+	}
+	at, ok := guard.Wake(*w.Machines[m].Guard)
+	return ok && at <= w.now(m)
+}
+
+func (w *World) late() (n uint8) {
+	for m := range w.Machines {
+		if w.due(m) {
+			n++
+		}
+	}
+	return n
+}
+
+// mayTick tells whether time may pass: guards that have something to do stand still only at a cost, and without a
+// watchdog not at all.
+func (w *World) mayTick() bool {
+	if w.Left.Ticks == 0 {
+		return false
+	}
+	if !w.scenario.Watchdog && (w.Machines[0].Dead || w.Machines[1].Dead) {
+		return false
+	}
+	return w.late() <= w.Left.Lazy && w.pending() <= w.Left.Slow
+}
+
+func (w *World) tick(_, _ int) {
+	spendN(&w.Left.Lazy, w.late())
+	spendN(&w.Left.Slow, w.pending())
+	spend(&w.Left.Ticks)
+	w.Time++
+	w.tell("time passes")
+	w.Net = slices.DeleteFunc(w.Net, w.old)
+	for m := range w.Machines {
+		d := w.Machines[m].Watchdog
+		if w.scenario.Watchdog && !w.mutant.NoWatchdog && d.On && w.now(m) >= d.Until+w.profile().Watchdog() {
+			w.tell("machine %s is reset by its watchdog", machineID(m))
+			w.boot(m)
+		}
+	}
+}
+
+// longest is the number of rounds that a message is under way at most.
+const longest = 6
+
+// old tells whether a message has been under way for so long that it is taken for lost.
+func (w *World) old(msg message) bool {
+	g := w.Machines[msg.Machine].Guard
+	if msg.Ack != nil {
+		return msg.Ack.Session != g.Session || msg.Ack.Round+longest < g.Round
+	}
+	return msg.Renewal.Session == g.Session && msg.Renewal.Round+longest < g.Round
+}
+
+// grant gives the next token to a machine, whatever the leader ought to do.
+func (w *World) grant(m int) {
+	spend(&w.Left.Grants)
+	w.Store.Last.Revision++
+	w.Machines[m].Offer = w.Store.Last
+	w.tell("the leader grants %v to %s", w.Store.Last, machineID(m))
+}
+
+// restore brings the store back from an old snapshot: revisions begin anew, the generation is raised.
+func (w *World) restore(_, _ int) {
+	spend(&w.Left.Restores)
+	w.Store.Last = claims.Token{Generation: w.Store.Last.Generation + 1}
+	w.Store.Config = w.Store.Config.Clone()
+	w.Store.Config.Epoch = claims.Epoch{Generation: w.Store.Config.Epoch.Generation + 1, Revision: 1}
+	w.Store.Epochs = 1
+	w.tell("the store comes back from an old snapshot, as generation %d", w.Store.Last.Generation)
+}
+
+// change is what the leader would do about the set of servers.
+func (w *World) change() (*claims.Config, string) {
+	stage := min(w.Store.Stage+1, len(w.scenario.Sets)-1)
+	var wanted []claims.Witness
+	for _, n := range w.scenario.Sets[stage] {
+		wanted = append(wanted, witnessID(n))
+	}
+	var seen []claims.Status
+	for i := range w.Servers {
+		st := w.Servers[i].State.Status(w.serverNow())
+		if w.mutant.NoSettling {
+			st.Settled, st.Epoch = true, w.Store.Config.Epoch
+		}
+		seen = append(seen, st)
+	}
+	if !w.Store.Config.Joint() && w.mutant.AtOnce {
+		return &claims.Config{Members: wanted}, ""
+	}
+	return claims.Change(w.Store.Config, wanted, seen)
+}
+
+func (w *World) reconfigure(_, _ int) {
+	next, why := w.change()
+	w.Store.Epochs++
+	next.Epoch = claims.Epoch{Generation: w.Store.Config.Epoch.Generation, Revision: w.Store.Epochs}
+	w.Store.Config = *next
+	if stage := w.Store.Stage + 1; !next.Joint() && stage < len(w.scenario.Sets) && len(next.Members) == len(w.scenario.Sets[stage]) {
+		in := true
+		for _, n := range w.scenario.Sets[stage] {
+			in = in && next.Has(witnessID(n))
+		}
+		if in {
+			w.Store.Stage = stage
+		}
+	}
+	w.tell("the set of servers is %v %v + %v: %s", next.Epoch, next.Members, next.Next, why)
+}
