@@ -1,6 +1,8 @@
 package check
 
 import (
+	"time"
+
 	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/claims/gate"
 	"github.com/argosy-cluster/argosy/internal/claims/guard"
@@ -80,24 +82,26 @@ func (w *World) lookGuard(m int, before, next *guard.State, e guard.Event) {
 		if _, ok := e.(guard.Ack); !ok {
 			w.breaks("S4", "the deadline of %v at %s changed without an answer", c.Token, machineID(m))
 		}
-		if !w.agreed(next, c) {
-			w.breaks("S2", "the deadline of %v at %s is not T after the sending of a round that a majority answered", c.Token, machineID(m))
+		if !w.agreed(m, next, c) {
+			w.breaks("S2", "the deadline of %v at %s is later than T after the sending of any round that a majority answered", c.Token, machineID(m))
 		}
 	}
 }
 
-// agreed tells whether a majority of each set answered one round that began T before a claim's deadline.
-func (w *World) agreed(g *guard.State, c *guard.Claim) bool {
-	for _, f := range g.Flights {
-		if f.Begun+profile().Lease != c.Deadline {
+// agreed tells whether a majority of each set answered one round that began no earlier than T before a claim's deadline.
+// It goes by what was really sent and answered, not by what the guard counts.
+func (w *World) agreed(m int, g *guard.State, c *guard.Claim) bool {
+	notes := w.Machines[m].Answers
+	for _, first := range notes {
+		if first.Sent+profile().Lease < c.Deadline {
 			continue
 		}
 		enough := true
 		for _, set := range [][]claims.Witness{g.Config.Members, g.Config.Next} {
 			n := 0
 			for _, id := range set {
-				for _, y := range f.Yes {
-					if y.Witness == id && y.Claim.Token == c.Token && y.Claim.Session == c.Session {
+				for _, a := range notes {
+					if a.Sent == first.Sent && a.Token == c.Token && a.Session == c.Session && w.Servers[a.Server].State.ID == id {
 						n++
 						break
 					}
@@ -166,7 +170,7 @@ func (w *World) lookWitness(i int, before, next *witness.State) {
 }
 
 // lookAck judges an answer.
-func (w *World) lookAck(i, m int, a claims.Ack) {
+func (w *World) lookAck(i, m int, sent time.Duration, a claims.Ack) {
 	s := &w.Servers[i]
 	for _, v := range a.Verdicts {
 		if !v.OK || v.Intent == claims.Release {
@@ -178,6 +182,8 @@ func (w *World) lookAck(i, m int, a claims.Ack) {
 		if r := s.record(); r == nil || r.Session != v.Claim.Session || r.Token != v.Claim.Token || r.State != witness.Held {
 			w.breaks("S3", "%s agrees to %v of %s, which is not what it has on record", s.State.ID, v.Claim.Token, v.Claim.Session)
 		}
-		s.Heard[m] = w.serverNow()
+		if sent > s.Asked[m] { // whoever was overtaken was sent before what was heard already
+			s.Heard[m], s.Asked[m] = w.serverNow(), sent
+		}
 	}
 }

@@ -2,6 +2,7 @@ package check
 
 import (
 	"slices"
+	"time"
 
 	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/claims/gate"
@@ -61,6 +62,11 @@ func (w *World) guard(m int, e guard.Event) {
 	w.tidyOrders(m)
 	if !mc.Dead {
 		mc.Saved = &next // what a step need not save is learnt again
+	}
+	if w.scenario.Cut && len(sends) > 0 && w.Left.Loss > 0 && w.choose(2) == 1 {
+		spend(&w.Left.Loss)
+		w.tell("nothing of round %d of %s arrives", sends[0].Renewal.Round, machineID(m))
+		sends = nil
 	}
 	for _, s := range sends { // only now, since an answer is another event
 		w.send(m, s)
@@ -146,7 +152,7 @@ func (w *World) actuate(m int) {
 	case guard.Clear:
 		answer = w.clear(m, s)
 	case guard.Seal:
-		if next, ok := gate.Step(s.Gate, gate.Sealed); ok && !s.exposed() {
+		if next, ok := gate.Step(s.Gate, gate.Sealed); ok && !s.Live {
 			s.Gate = next
 			w.tell("%v at %s is sealed", s.Token, machineID(m))
 			answer = guard.Closed{Claim: claim, Token: s.Token}
@@ -214,9 +220,9 @@ func (w *World) send(m int, s guard.Send) {
 		if fate == lost {
 			return
 		}
-		w.Net = append(w.Net, message{at, m, &r, nil})
+		w.Net = append(w.Net, message{at, m, w.now(m), &r, nil})
 	default:
-		w.receive(at, m, r)
+		w.receive(at, m, w.now(m), r)
 	}
 }
 
@@ -237,6 +243,9 @@ const (
 var fates = [...]string{"prompt", "lost", "under way"}
 
 func (w *World) fate() int {
+	if w.scenario.Cut {
+		return prompt
+	}
 	n, loss := 1, w.Left.Loss > 0
 	if loss {
 		n++
@@ -269,15 +278,29 @@ func (w *World) arrive(i, _ int) {
 		if w.story != nil {
 			w.tell("what was under way from %s arrives at %s: round %d, %s", machineID(msg.Machine), w.Servers[msg.Server].State.ID, msg.Renewal.Round, intents(*msg.Renewal))
 		}
-		w.receive(msg.Server, msg.Machine, *msg.Renewal)
+		w.receive(msg.Server, msg.Machine, msg.Sent, *msg.Renewal)
 		return
 	}
 	w.tell("an answer to round %d that was under way from %s arrives at %s", msg.Ack.Round, w.Servers[msg.Server].State.ID, machineID(msg.Machine))
-	w.acked(msg.Machine, *msg.Ack)
+	w.acked(msg.Server, msg.Machine, msg.Sent, *msg.Ack)
 }
 
-func (w *World) acked(m int, a claims.Ack) {
-	if !w.Machines[m].Dead {
-		w.guard(m, guard.Ack{Ack: a})
+func (w *World) acked(i, m int, sent time.Duration, a claims.Ack) {
+	mc := &w.Machines[m]
+	if mc.Dead {
+		return
 	}
+	var notes []answered
+	for _, n := range mc.Answers {
+		if n.Sent+profile().Lease > w.now(m) {
+			notes = append(notes, n)
+		}
+	}
+	for _, v := range a.Verdicts {
+		if v.OK && v.Intent != claims.Release {
+			notes = append(notes, answered{i, sent, v.Claim.Session, v.Claim.Token})
+		}
+	}
+	mc.Answers = notes
+	w.guard(m, guard.Ack{Ack: a})
 }

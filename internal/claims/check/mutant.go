@@ -17,8 +17,8 @@ type Mutant struct {
 	Witness  func(witness.State, time.Duration, witness.Event) (witness.State, []witness.Effect)
 	Open     func(now time.Duration, next witness.State, whole bool) witness.State
 
-	NoWatchdog, NoGate                            bool
-	FenceAnybody, NoSettling, AtOnce, StaleConfig bool
+	NoWatchdog, NoGate               bool
+	FenceAnybody, NoSettling, AtOnce bool
 }
 
 func (m *Mutant) guardStep(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {

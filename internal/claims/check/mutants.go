@@ -58,13 +58,13 @@ func rewritten(change func(s *witness.State, now time.Duration, e witness.Event)
 
 func founding() []Mutant {
 	return []Mutant{
-		{Name: "W is shorter than T(1+ρ)/(1−ρ)", Scenario: "takeover", Profile: func(p *claims.Profile) { p.Wait = p.Lease + 1 }},
+		{Name: "W is shorter than T(1+ρ)/(1−ρ)", Scenario: "cut off", Profile: func(p *claims.Profile) { p.Wait = p.Lease + 1 }},
 		{Name: "the deadline counts from the reply", Scenario: "late messages", Guard: after(func(before guard.State, next *guard.State, now time.Duration, e guard.Event) {
 			if grew(before, *next) {
 				extended(next, now)
 			}
 		})},
-		{Name: "one acknowledgement is enough", Scenario: "takeover", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
+		{Name: "one acknowledgement is enough", Scenario: "doubled messages", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
 			next, effects := guard.Step(s, now, e)
 			if a, ok := e.(guard.Ack); ok {
 				for _, w := range s.Config.Everybody() {
@@ -78,7 +78,7 @@ func founding() []Mutant {
 			}
 			return next, effects
 		}},
-		{Name: "acknowledgements of different rounds are mixed", Scenario: "takeover", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
+		{Name: "acknowledgements of different rounds are mixed", Scenario: "late messages", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
 			if a, ok := e.(guard.Ack); ok {
 				// What anybody agreed to in any round that is under way counts for this one.
 				s.Flights = slices.Clone(s.Flights)
@@ -155,7 +155,7 @@ func ofGuards() []Mutant {
 				extended(next, now)
 			}
 		})},
-		{Name: "a round is sent before its number is saved", Scenario: "guards", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
+		{Name: "a round is sent before its number is saved", Scenario: "guards, late", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
 			next, effects := guard.Step(s, now, e)
 			if at := slices.IndexFunc(effects, func(e guard.Effect) bool { _, ok := e.(guard.Save); return ok }); at >= 0 {
 				effects = append(slices.Delete(effects, at, at+1), guard.Save{})
@@ -233,11 +233,6 @@ func ofGuards() []Mutant {
 			}
 			return guard.Step(s, now, e)
 		}},
-		{Name: "the session is kept after it lapsed, and so is the claim", Scenario: "guards", Guard: after(func(before guard.State, next *guard.State, now time.Duration, e guard.Event) {
-			if _, ok := e.(guard.Restarted); ok && len(next.Claims) > 0 && next.Claims[0].Leased {
-				next.Claims[0].Deadline = max(next.Claims[0].Deadline, now+next.Profile.Kill)
-			}
-		})},
 		{Name: "a new token is taken while the old one lives", Scenario: "release", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
 			if w, ok := e.(guard.Want); ok && len(s.Claims) > 0 && s.Claims[0].Token.Less(w.Token) {
 				s.Claims = nil
@@ -282,7 +277,7 @@ func ofWitnesses() []Mutant {
 			}
 			return e
 		})},
-		{Name: "continuing is agreed to whoever holds it", Scenario: "late messages", Witness: func(s witness.State, now time.Duration, e witness.Event) (witness.State, []witness.Effect) {
+		{Name: "continuing is agreed to whoever holds it", Scenario: "late releases", Witness: func(s witness.State, now time.Duration, e witness.Event) (witness.State, []witness.Effect) {
 			next, effects := witness.Step(s, now, e)
 			for _, ef := range effects {
 				if reply, ok := ef.(witness.Reply); ok {
@@ -295,7 +290,7 @@ func ofWitnesses() []Mutant {
 			}
 			return next, effects
 		}},
-		{Name: "a release of an earlier token lets the later one go", Scenario: "doubled messages", Witness: rewritten(func(s *witness.State, now time.Duration, e witness.Event) witness.Event {
+		{Name: "a release of an earlier token lets the later one go", Scenario: "late releases", Witness: rewritten(func(s *witness.State, now time.Duration, e witness.Event) witness.Event {
 			if r, ok := e.(witness.Renewal); ok && len(s.Records) > 0 && r.Items[0].Intent == claims.Release && s.Records[0].Session == r.Items[0].Session {
 				r.Items = slices.Clone(r.Items)
 				r.Items[0].Token = s.Records[0].Token
@@ -303,12 +298,12 @@ func ofWitnesses() []Mutant {
 			}
 			return e
 		})},
-		{Name: "the answer goes out before the table is on disk", Scenario: "witnesses", Witness: func(s witness.State, now time.Duration, e witness.Event) (witness.State, []witness.Effect) {
+		{Name: "the answer goes out before the table is on disk", Scenario: "restarts", Witness: func(s witness.State, now time.Duration, e witness.Event) (witness.State, []witness.Effect) {
 			next, effects := witness.Step(s, now, e)
 			slices.Reverse(effects)
 			return next, effects
 		}},
-		{Name: "silence counts from the acquisition", Scenario: "takeover", Witness: func(s witness.State, now time.Duration, e witness.Event) (witness.State, []witness.Effect) {
+		{Name: "silence counts from the acquisition", Scenario: "cut off", Witness: func(s witness.State, now time.Duration, e witness.Event) (witness.State, []witness.Effect) {
 			next, effects := witness.Step(s, now, e)
 			if len(s.Records) > 0 && len(next.Records) > 0 && s.Records[0] == next.Records[0] {
 				next.Heard[0].At = s.Heard[0].At
@@ -333,9 +328,9 @@ func ofWitnesses() []Mutant {
 
 func ofServers() []Mutant {
 	return []Mutant{
-		{Name: "a set of servers follows another at once", Scenario: "servers change", AtOnce: true},
-		{Name: "the earlier set goes before all know of the change", Scenario: "servers change", NoSettling: true},
-		{Name: "while it changes, a majority of the later set is enough", Scenario: "servers change", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
+		{Name: "a set of servers follows another at once", Scenario: "servers told", AtOnce: true},
+		{Name: "the earlier set goes before all know of the change", Scenario: "servers told", NoSettling: true},
+		{Name: "while it changes, a majority of the later set is enough", Scenario: "servers replaced", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
 			joint := s.Config
 			if _, ok := e.(guard.Ack); ok && joint.Joint() {
 				s.Config.Members, s.Config.Next = joint.Next, nil
@@ -347,13 +342,20 @@ func ofServers() []Mutant {
 			}
 			return guard.Step(s, now, e)
 		}},
-		{Name: "servers answer whatever set of servers is meant", Scenario: "servers change", Witness: rewritten(func(s *witness.State, now time.Duration, e witness.Event) witness.Event {
-			if r, ok := e.(witness.Renewal); ok {
-				r.Epoch = s.Config.Epoch
-				return r
+		{Name: "servers answer whatever set of servers is meant", Scenario: "servers told", Witness: func(s witness.State, now time.Duration, e witness.Event) (witness.State, []witness.Effect) {
+			r, ok := e.(witness.Renewal)
+			meant := r.Epoch
+			if r.Epoch = s.Config.Epoch; ok {
+				e = r
 			}
-			return e
-		})},
-		{Name: "a server that forgot is told an old set of servers", Scenario: "old servers", StaleConfig: true},
+			next, effects := witness.Step(s, now, e)
+			for i, ef := range effects {
+				if reply, ok := ef.(witness.Reply); ok {
+					reply.Ack.Epoch = meant
+					effects[i] = reply
+				}
+			}
+			return next, effects
+		}},
 	}
 }

@@ -41,6 +41,14 @@ type Scenario struct {
 	Watchdog bool
 	// Whole: a message that arrives is answered; none of the answers is lost.
 	Whole bool
+	// Two: only two of the servers know that it holds the claim.
+	Two bool
+	// Swap: several servers are replaced in one change.
+	Swap bool
+	// Told: servers learn of another set at once. Guards do not.
+	Told bool
+	// Cut: of a round, all messages arrive and are answered, or none.
+	Cut bool
 	// Sets are the sets of servers that are wanted, one after another; the first is there from the beginning.
 	Sets [][]int
 }
@@ -64,26 +72,39 @@ func Scenarios() []Scenario {
 		return s
 	}
 	return []Scenario{
+		with("cut off", func(s *Scenario) { s.Ready, s.Cut = true, true; s.Budget = Budget{Grants: 2, Loss: forever, Ticks: 12} }),
 		with("takeover", func(s *Scenario) { s.Ready = true; s.Budget = Budget{Grants: 2, Loss: forever, Ticks: 8} }),
 		with("late messages", func(s *Scenario) { s.Ready = true; s.Budget = Budget{Grants: 1, Late: 2, Loss: 6, Ticks: 7} }),
 		with("doubled messages", func(s *Scenario) {
-			s.Ready = true
-			s.Budget = Budget{Grants: 2, Late: 1, Loss: 3, Twice: 1, Releases: 2, Ticks: 3}
+			s.Budget = Budget{Grants: 2, Late: 1, Loss: 4, Twice: 1, Releases: 2, Ticks: 2}
 		}),
 		with("release", func(s *Scenario) {
 			s.Ready = true
 			s.Budget = Budget{Grants: 2, Loss: 2, Releases: 1, Again: 1, Busy: 1, Slow: 2, Ticks: 4}
 		}),
+		with("late releases", func(s *Scenario) {
+			s.Ready, s.Two = true, true
+			s.Budget = Budget{Grants: 1, Late: 1, Releases: 1, Ticks: 2}
+		}),
 		with("guards", func(s *Scenario) {
+			s.Ready, s.Cut = true, true
+			s.Budget = Budget{Grants: 1, Loss: forever, Kills: 1, Again: 1, Lazy: 6, Slow: 2, Ticks: 6}
+		}),
+		with("guards, late", func(s *Scenario) {
 			s.Ready = true
-			s.Budget = Budget{Grants: 1, Late: 1, Loss: forever, Kills: 1, Again: 1, Lazy: 6, Ticks: 6}
+			s.Budget = Budget{Late: 2, Loss: 3, Kills: 1, Ticks: 3}
 		}),
 		with("mounts", func(s *Scenario) {
-			s.Budget = Budget{Grants: 2, Loss: forever, Kills: 1, Lazy: 3, Wrong: 1, Busy: 1, Slow: 6, Ticks: 6}
+			s.Cut = true
+			s.Budget = Budget{Grants: 1, Loss: forever, Wrong: 1, Busy: 1, Lazy: 6, Slow: 6, Ticks: 6}
 		}),
 		with("no watchdog", func(s *Scenario) {
-			s.Ready, s.Watchdog = true, false
+			s.Ready, s.Watchdog, s.Cut = true, false, true
 			s.Budget = Budget{Grants: 1, Loss: forever, Kills: 1, Busy: 1, Slow: 6, Ticks: 6}
+		}),
+		with("restarts", func(s *Scenario) {
+			s.Ready = true
+			s.Budget = Budget{Grants: 1, Loss: 3, Restarts: 1, Ticks: 5}
 		}),
 		with("witnesses", func(s *Scenario) {
 			s.Ready = true
@@ -104,8 +125,24 @@ func Scenarios() []Scenario {
 		with("servers change", func(s *Scenario) {
 			s.Ready = true
 			s.Sets = [][]int{{1, 2, 3}, {2, 3, 4}, {3, 4, 5}}
-			s.Whole = true
+			s.Whole, s.Two = true, true
 			s.Budget = Budget{Grants: 1, Loss: forever, Ticks: 24}
+		}),
+		with("servers told", func(s *Scenario) {
+			s.Ready = true
+			s.Sets = [][]int{{1, 2, 3}, {3, 4, 5}}
+			s.Two, s.Swap, s.Told, s.Cut = true, true, true, true
+			s.Budget = Budget{Grants: 1, Loss: 1, Ticks: 6}
+		}),
+		with("servers replaced", func(s *Scenario) {
+			s.Ready = true
+			s.Sets = [][]int{{1, 2, 3}, {3, 4, 5}}
+			s.Whole, s.Two, s.Swap = true, true, true
+			s.Budget = Budget{Grants: 1, Loss: forever, Ticks: 12}
+		}),
+		with("long lives", func(s *Scenario) {
+			s.Ready = true
+			s.Budget = Budget{Grants: 6, Late: 2, Loss: 40, Twice: 2, Releases: 2, Again: 2, Kills: 2, Lazy: 4, Slow: 4, Power: 1, Restarts: 2, Forgets: 1, Busy: 2, Fences: 1, Ticks: 60}
 		}),
 		with("everything", func(s *Scenario) {
 			s.Sets = [][]int{{1, 2, 3}, {2, 3, 4}, {3, 4, 5}}

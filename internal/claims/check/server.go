@@ -2,18 +2,19 @@ package check
 
 import (
 	"slices"
+	"time"
 
 	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/claims/witness"
 )
 
 // receive gives a renewal to a witness.
-func (w *World) receive(i, m int, r claims.Renewal) {
+func (w *World) receive(i, m int, sent time.Duration, r claims.Renewal) {
 	id := w.Servers[i].State.ID
 	for _, e := range w.witness(i, witness.Renewal{Renewal: r}) {
 		a := e.Ack
 		a.Witness = id
-		w.lookAck(i, m, a)
+		w.lookAck(i, m, sent, a)
 		fate := prompt
 		if !w.scenario.Whole {
 			fate = w.fate()
@@ -23,9 +24,9 @@ func (w *World) receive(i, m int, r claims.Renewal) {
 		}
 		switch fate {
 		case late:
-			w.Net = append(w.Net, message{i, m, nil, &a})
+			w.Net = append(w.Net, message{i, m, sent, nil, &a})
 		case prompt:
-			w.acked(m, a)
+			w.acked(i, m, sent, a)
 		}
 	}
 }
@@ -93,22 +94,14 @@ func (w *World) open(i int, whole bool) {
 	}
 }
 
-// forget loses a witness's table. The set of servers it is told anew, as of now; or, where that is the mistake, as it was
-// at first.
+// forget loses a witness's table. It is told the set of servers as it is now.
 func (w *World) forget(i, _ int) {
 	spend(&w.Left.Forgets)
 	s := &w.Servers[i]
 	w.tell("%s loses its table", s.State.ID)
 	w.open(i, false)
 	s.Forgot = w.serverNow()
-	c := w.Store.Config
-	if w.mutant.StaleConfig {
-		c = claims.Config{Epoch: claims.Epoch{Generation: 1, Revision: 1}}
-		for _, n := range w.scenario.Sets[0] {
-			c.Members = append(c.Members, witnessID(n))
-		}
-	}
-	w.witness(i, witness.Configure{Config: c})
+	w.witness(i, witness.Configure{Config: w.Store.Config})
 }
 
 func (w *World) configureServer(i, _ int) {

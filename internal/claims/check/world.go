@@ -27,6 +27,7 @@ type World struct {
 	Net      []message
 	Store    store
 	broken   string // the invariant that does not hold
+	only     string // where it is set, no other invariant is judged
 }
 
 // store is what etcd keeps and the leader decides.
@@ -48,6 +49,15 @@ type machine struct {
 	Orders         []order
 	Slots          []slot
 	Watchdog       guard.Watchdog
+	Answers        []answered // the checker's own notes
+}
+
+// answered is a yes that reached a guard, with the time by its clock at which the question was sent.
+type answered struct {
+	Server  int
+	Sent    time.Duration
+	Session claims.Session
+	Token   claims.Token
 }
 
 // order is one that the actuator has yet to carry out.
@@ -73,15 +83,16 @@ func (s slot) exposed() bool { return s.Mounted || s.Live }
 type server struct {
 	State *witness.State
 	Saved *witness.Table
-	// Heard is when it said yes to each machine's latest session last, and Forgot when it lost its table. They are the
-	// checker's own notes, by the server's clock.
-	Heard  [2]time.Duration
-	Forgot time.Duration
+	// Heard is when it said yes to each machine last, to a question that was sent later than all before (Asked, by the
+	// machine's clock), and Forgot when it lost its table. They are the checker's own notes.
+	Heard, Asked [2]time.Duration
+	Forgot       time.Duration
 }
 
 // message is one that is under way.
 type message struct {
 	Server, Machine int
+	Sent            time.Duration   // when the question was, by the guard's clock
 	Renewal         *claims.Renewal // to the server, or else
 	Ack             *claims.Ack     // from it
 }
@@ -134,7 +145,7 @@ func New(s *Scenario, m *Mutant) *World {
 		st, _ = witness.Step(st, 0, witness.Configure{Config: w.Store.Config})
 		st, _ = witness.Step(st, 100*s.Servers, witness.Tick{})
 		table := st.Table
-		w.Servers = append(w.Servers, server{State: &st, Saved: &table, Heard: [2]time.Duration{ever, ever}, Forgot: ever})
+		w.Servers = append(w.Servers, server{State: &st, Saved: &table, Heard: [2]time.Duration{ever, ever}, Asked: [2]time.Duration{ever, ever}, Forgot: ever})
 	}
 	for i := range w.Machines {
 		w.boot(i)
@@ -148,17 +159,34 @@ func New(s *Scenario, m *Mutant) *World {
 
 // ready takes the world to where machine a is armed by a majority of servers.
 func (w *World) ready() {
-	w.choose = func(n int) int { return 0 }
+	if w.scenario.Cut {
+		defer func(s *Scenario) { w.scenario = s }(w.scenario)
+		calm := *w.scenario
+		calm.Cut = false
+		w.scenario = &calm
+	}
+	sent := 0
+	w.choose = func(n int) int {
+		sent++
+		if w.scenario.Two && sent == 3 {
+			return lost
+		}
+		return prompt
+	}
 	left := w.Left
 	w.Left = Budget{Grants: 1}
+	if w.scenario.Two {
+		w.Left.Loss = forever
+	}
 	w.grant(0)
 	w.want(0)
 	for len(w.Machines[0].Orders) > 0 {
 		w.actuate(0)
 	}
-	w.engineStarts(0, 0)
 	w.Left = left
-	w.Left.Late = left.Late
+	if left.Slow == 0 {
+		w.engineStarts(0, 0)
+	}
 }
 
 func (w *World) profile() claims.Profile {
@@ -176,6 +204,7 @@ func (w *World) clone() *World {
 	for i := range n.Machines {
 		n.Machines[i].Orders = slices.Clone(w.Machines[i].Orders)
 		n.Machines[i].Slots = slices.Clone(w.Machines[i].Slots)
+		n.Machines[i].Answers = slices.Clip(w.Machines[i].Answers)
 	}
 	return &n
 }
@@ -191,7 +220,7 @@ func (w *World) tell(format string, args ...any) {
 }
 
 func (w *World) breaks(invariant, format string, args ...any) {
-	if w.broken == "" {
+	if w.broken == "" && (w.only == "" || w.only == invariant) {
 		w.broken = invariant + ": " + fmt.Sprintf(format, args...)
 		w.tell("%s", w.broken)
 	}
@@ -228,7 +257,7 @@ func (w *World) Step() {
 
 const stuck = "nothing can happen"
 
-// acts lists what can happen now.
+// acts lists what can happen now, what happens on good days first.
 func (w *World) acts() []act {
 	var out []act
 	add := func(when bool, do func(w *World, i, j int), i, j int) {
@@ -239,30 +268,38 @@ func (w *World) acts() []act {
 	if w.urgent(add); len(out) > 0 {
 		return out
 	}
+	for m := range w.Machines {
+		w.goodDay(m, add)
+	}
 	add(w.mayTick(), (*World).tick, 0, 0)
 	for i := range w.Net {
 		add(true, (*World).arrive, i, 0)
 	}
-	for m := range w.Machines {
-		w.machineActs(m, add)
+	if len(w.scenario.Sets) > 1 {
+		next, _ := w.change()
+		add(next != nil, (*World).reconfigure, 0, 0)
 	}
 	for i := range w.Servers {
-		s := &w.Servers[i]
+		add(w.Servers[i].State.Config.Epoch.Less(w.Store.Config.Epoch), (*World).configureServer, i, 0)
+	}
+	for m := range w.Machines {
+		// The first grant goes to machine a: which of the two it is makes no difference.
+		add(w.Left.Grants > 0 && (m == 0 || w.Store.Last.Revision > 0), func(w *World, i, _ int) { w.grant(i) }, m, 0)
+	}
+	for m := range w.Machines {
+		w.badDay(m, add)
+	}
+	for i := range w.Servers {
 		add(w.Left.Restarts > 0, (*World).restartServer, i, 0)
 		add(w.Left.Forgets > 0, (*World).forget, i, 0)
-		add(s.State.Config.Epoch.Less(w.Store.Config.Epoch), (*World).configureServer, i, 0)
 		if w.Left.Fences > 0 {
-			for _, r := range s.State.Records {
+			for _, r := range w.Servers[i].State.Records {
 				m, n := parse(r.Session)
 				add(r.State == witness.Held && (n <= w.Machines[m].Lost || w.mutant.FenceAnybody), (*World).fence, i, m*100+n)
 			}
 		}
 	}
 	add(w.Left.Restores > 0, (*World).restore, 0, 0)
-	if len(w.scenario.Sets) > 1 {
-		next, _ := w.change()
-		add(next != nil, (*World).reconfigure, 0, 0)
-	}
 	return out
 }
 
@@ -310,43 +347,46 @@ func (w *World) pending() (n uint8) {
 	return n
 }
 
-func (w *World) machineActs(m int, add func(bool, func(*World, int, int), int, int)) {
+// goodDay lists what a machine does when nothing goes wrong.
+func (w *World) goodDay(m int, add func(bool, func(*World, int, int), int, int)) {
 	mc := &w.Machines[m]
-	// The first grant goes to machine a: which of the two it is makes no difference.
-	add(w.Left.Grants > 0 && (m == 0 || w.Store.Last.Revision > 0), func(w *World, i, _ int) { w.grant(i) }, m, 0)
+	add(mc.Dead, func(w *World, i, _ int) { w.restartGuard(i) }, m, 0)
+	add(w.due(m), func(w *World, i, _ int) { w.guard(i, guard.Tick{}) }, m, 0)
 	add(len(mc.Orders) > 0, func(w *World, i, _ int) { w.actuate(i) }, m, 0)
 	for i := range mc.Slots {
 		add(mc.Slots[i].Starting, (*World).engineStarts, m, i)
 	}
-	add(w.Left.Power > 0, func(w *World, i, _ int) {
-		spend(&w.Left.Power)
-		w.tell("machine %s loses power", machineID(i))
-		w.boot(i)
-	}, m, 0)
 	if mc.Dead {
-		add(true, func(w *World, i, _ int) { w.restartGuard(i) }, m, 0)
 		return
 	}
-	add(w.due(m), func(w *World, i, _ int) { w.guard(i, guard.Tick{}) }, m, 0)
+	c := w.theClaim(m)
+	add(w.wantable(m), func(w *World, i, _ int) { w.want(i) }, m, 0)
+	add(c != nil && c.Phase == guard.Stopping, func(w *World, i, _ int) {
+		w.tell("agent %s has stopped %v", machineID(i), w.theClaim(i).Token)
+		w.guard(i, guard.Stopped{Claim: claim, Token: w.theClaim(i).Token})
+	}, m, 0)
 	add(mc.Guard.Config.Epoch.Less(w.Store.Config.Epoch), func(w *World, i, _ int) {
 		w.tell("guard %s is told the set of servers %v", machineID(i), w.Store.Config.Epoch)
 		w.guard(i, guard.Configure{Config: w.Store.Config})
 	}, m, 0)
-	add(w.Left.Kills > 0, func(w *World, i, _ int) { spend(&w.Left.Kills); w.killGuard(i) }, m, 0)
-	c := w.theClaim(m)
-	add(w.wantable(m), func(w *World, i, _ int) { w.want(i) }, m, 0)
-	if c == nil {
-		return
+}
+
+// badDay lists what else can happen to it.
+func (w *World) badDay(m int, add func(bool, func(*World, int, int), int, int)) {
+	mc := &w.Machines[m]
+	if c := w.theClaim(m); c != nil && !mc.Dead {
+		add(w.Left.Releases > 0 && c.Phase < guard.Stopping, func(w *World, i, _ int) {
+			spend(&w.Left.Releases)
+			w.tell("agent %s gives %v back", machineID(i), w.theClaim(i).Token)
+			w.guard(i, guard.Release{Claim: claim, Token: w.theClaim(i).Token})
+		}, m, 0)
+		add(w.Left.Again > 0 && c.Token == mc.Offer, func(w *World, i, _ int) { spend(&w.Left.Again); w.want(i) }, m, 0)
 	}
-	add(c.Token == mc.Offer && w.Left.Again > 0, func(w *World, i, _ int) { spend(&w.Left.Again); w.want(i) }, m, 0)
-	add(w.Left.Releases > 0 && c.Phase < guard.Stopping, func(w *World, i, _ int) {
-		spend(&w.Left.Releases)
-		w.tell("agent %s gives %v back", machineID(i), w.theClaim(i).Token)
-		w.guard(i, guard.Release{Claim: claim, Token: w.theClaim(i).Token})
-	}, m, 0)
-	add(c.Phase == guard.Stopping, func(w *World, i, _ int) {
-		w.tell("agent %s has stopped %v", machineID(i), w.theClaim(i).Token)
-		w.guard(i, guard.Stopped{Claim: claim, Token: w.theClaim(i).Token})
+	add(w.Left.Kills > 0 && !mc.Dead, func(w *World, i, _ int) { spend(&w.Left.Kills); w.killGuard(i) }, m, 0)
+	add(w.Left.Power > 0, func(w *World, i, _ int) {
+		spend(&w.Left.Power)
+		w.tell("machine %s loses power", machineID(i))
+		w.boot(i)
 	}, m, 0)
 }
 
@@ -451,6 +491,9 @@ func (w *World) change() (*claims.Config, string) {
 	if !w.Store.Config.Joint() && w.mutant.AtOnce {
 		return &claims.Config{Members: wanted}, ""
 	}
+	if !w.Store.Config.Joint() && w.scenario.Swap && w.Store.Stage+1 < len(w.scenario.Sets) {
+		return &claims.Config{Members: w.Store.Config.Members, Next: wanted}, "several servers are replaced at once"
+	}
 	return claims.Change(w.Store.Config, wanted, seen)
 }
 
@@ -469,4 +512,9 @@ func (w *World) reconfigure(_, _ int) {
 		}
 	}
 	w.tell("the set of servers is %v %v + %v: %s", next.Epoch, next.Members, next.Next, why)
+	for i := range w.Servers {
+		if w.scenario.Told {
+			w.configureServer(i, 0)
+		}
+	}
 }
