@@ -93,6 +93,11 @@ sim: ## play lives of clusters with faults in virtual time: MINUTES=n or SEEDS=n
 	@go run -trimpath ./test/sim -out '$(CURDIR)/.cache/sim' $(if $(SEEDS),-seeds $(SEEDS)) \
 		-minutes $(or $(MINUTES),$(if $(SEEDS),0,10)) $(if $(FROM),-from $(FROM)) $(if $(RESUME),-resume)
 
+.PHONY: check-model
+check-model: ## explore who may write a volume: STATES=n (500000) of each scenario, LIVES=n (20000), ONLY=name; TELL=1 tells how each mistake is found
+	@go test -count=1 -timeout 0 -v ./internal/claims/check -states $(or $(STATES),500000) -lives $(or $(LIVES),20000) \
+		$(if $(SEED),-seed $(SEED)) $(if $(ONLY),-only '$(ONLY)') $(if $(JUDGE),-judge $(JUDGE)) $(if $(TELL),-tell)
+
 .PHONY: outage
 outage: build ## MINUTES (10) without a majority of servers, and as long with ever new leaders: no container is touched (root)
 	@go test -tags e2e -count=1 -timeout 0 -v -run TestServers ./test/e2e -outage $(or $(MINUTES),10)m $(if $(CLUSTER),-cluster $(CLUSTER))

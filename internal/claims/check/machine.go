@@ -12,7 +12,11 @@ import (
 // boot is what a machine is after it lost power, or was reset: nothing runs, nothing is mounted, tmpfs is empty.
 func (w *World) boot(m int) {
 	mc := &w.Machines[m]
-	g := guard.New(w.profile(), w.Store.Config)
+	config := w.Store.Config
+	if mc.Guard != nil {
+		config = mc.Guard.Config // the agent tells it what it knew before, until it learns better
+	}
+	g := guard.New(w.profile(), config)
 	*mc = machine{Guard: &g, Saved: &g, Sessions: mc.Sessions, Lost: mc.Sessions, Offer: mc.Offer}
 }
 

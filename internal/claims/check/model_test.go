@@ -13,8 +13,8 @@ import (
 )
 
 var (
-	states  = flag.Int("states", 1500, "explore each scenario up to this many states")
-	lives   = flag.Int("lives", 40, "lives to play with everything that can happen")
+	states  = flag.Int("states", 600, "explore each scenario up to this many states")
+	lives   = flag.Int("lives", 25, "lives to play with everything that can happen")
 	seed    = flag.Uint64("seed", 1, "of those lives")
 	only    = flag.String("only", "", "only scenarios and mutants whose name contains this")
 	tell    = flag.Bool("tell", false, "tell how each mutant is found, in as few choices as any")
@@ -94,6 +94,18 @@ func TestMutants(t *testing.T) {
 		}
 	}
 	t.Logf("%d mistakes found", found)
+}
+
+// What a watchdog is for: without one, a guard that is killed at the deadline resets nothing. SINGLE-WRITER.md says so.
+func TestWithoutAWatchdogAGuardMustNotDie(t *testing.T) {
+	s := Named("no watchdog")
+	s.Slow, s.Busy, s.Kills = 2, 0, 1 // what is killed need not be quiet yet when time passes
+	for watchdog, broken := range map[bool]bool{false: true, true: false} {
+		s.Watchdog = watchdog
+		if r := Explore(s, nil, enough, "S1"); (r.Broken != "") != broken {
+			t.Errorf("with a watchdog: %v\n%s", watchdog, r.Tell())
+		}
+	}
 }
 
 // The same states, in the same order, every time.

@@ -37,7 +37,7 @@ type Scenario struct {
 	// Rates are what the clocks of the two machines and of the servers advance in one tick.
 	Rates   [2]time.Duration
 	Servers time.Duration
-	// Watchdog tells whether machines have one. Without, guards do not stand still: that is what it is for.
+	// Watchdog tells whether machines have one. Without, guards neither stand still nor die: that is what it is for.
 	Watchdog bool
 	// Whole: a message that arrives is answered; none of the answers is lost.
 	Whole bool
@@ -100,7 +100,7 @@ func Scenarios() []Scenario {
 		}),
 		with("no watchdog", func(s *Scenario) {
 			s.Ready, s.Watchdog, s.Cut = true, false, true
-			s.Budget = Budget{Grants: 1, Loss: forever, Kills: 1, Busy: 1, Slow: 6, Ticks: 6}
+			s.Budget = Budget{Grants: 1, Loss: forever, Busy: 1, Slow: 6, Ticks: 6}
 		}),
 		with("restarts", func(s *Scenario) {
 			s.Ready = true
