@@ -162,7 +162,7 @@ func twice(before []placed[string], o string) bool {
 
 func (v *volume) settleDevice(r *reader, at value) {
 	v.spec.Class, v.spec.Device = argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED, &v.device
-	v.device.Filesystem, v.device.Options = volumesource.Ext4, only(v.options)
+	v.device.Filesystem, v.device.Options = volumesource.Ext4, optionTexts(v.options)
 	v.source = v.said["device"]
 	d, err := volumesource.ParseDevice(v.device.Device)
 	switch {
@@ -176,7 +176,7 @@ func (v *volume) settleDevice(r *reader, at value) {
 
 func (v *volume) settleMount(r *reader, at value) {
 	v.spec.Class, v.spec.Mount = argosyv1.VolumeClass_VOLUME_CLASS_TIMED, &v.mount
-	v.mount.Options = only(v.options)
+	v.mount.Options = optionTexts(v.options)
 	v.source = v.said["source"]
 	for _, k := range []string{"type", "source"} {
 		if v.said[k].n == nil {
@@ -185,7 +185,7 @@ func (v *volume) settleMount(r *reader, at value) {
 	}
 }
 
-func only(list []placed[string]) []string {
+func optionTexts(list []placed[string]) []string {
 	var out []string
 	for _, p := range list {
 		out = append(out, p.is)

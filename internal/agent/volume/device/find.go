@@ -80,7 +80,7 @@ func readSuper(node string) (superblock.Superblock, error) {
 	if err != nil {
 		return superblock.Superblock{}, err
 	}
-	defer f.Close() //nolint:errcheck // it is only read
+	defer f.Close()
 	b := make([]byte, superblock.Size)
 	if _, err := f.ReadAt(b, superblock.Offset); err != nil {
 		if errors.Is(err, io.EOF) {

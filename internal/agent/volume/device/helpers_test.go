@@ -63,7 +63,7 @@ func setState(t *testing.T, node string, state uint16) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // it is only read
+	defer f.Close()
 	b := make([]byte, 1024)
 	if _, err := f.ReadAt(b, 1024); err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ func usable(node string) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", node, err)
 	}
-	defer f.Close() //nolint:errcheck // it is only read
+	defer f.Close()
 	end, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", node, err)
@@ -122,7 +122,7 @@ func isZero(node string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close() //nolint:errcheck // it is only read
+	defer f.Close()
 	end, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return false, err

@@ -26,7 +26,7 @@ func Mount(kind, node string, options []string, at string, late func() error) er
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", node, err)
 	}
-	defer unix.Close(context) //nolint:errcheck // what was not attached ends with it
+	defer unix.Close(context)
 	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 	failed := func(err error) error { return fmt.Errorf("mount %s: %w%s", node, err, told(context)) }
 	if err := unix.FsconfigSetString(context, "source", node); err != nil {
@@ -59,7 +59,7 @@ func Mount(kind, node string, options []string, at string, late func() error) er
 	if err != nil {
 		return failed(err)
 	}
-	defer unix.Close(tree) //nolint:errcheck // what was not attached ends with it
+	defer unix.Close(tree)
 	if err := late(); err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func (r *Root) show(p Place) error {
 	if err != nil {
 		return volume.Refuse(volume.Damaged, "on %s, %s is no directory with the data: %w; look at what is on it", tool.Plain(r.Mount.Source), volume.DataName, err)
 	}
-	defer data.Close() //nolint:errcheck // it is only read
+	defer data.Close()
 	if shown, err := r.shows(p, data); shown || err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (r *Root) show(p Place) error {
 	if err != nil {
 		return fmt.Errorf("clone the mount of the data: %w", err)
 	}
-	defer unix.Close(tree) //nolint:errcheck // a clone that was not moved ends with it
+	defer unix.Close(tree)
 	if err := unix.Mkdir(p.Published(), 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("make the path of the data: %w", err)
 	}

@@ -78,7 +78,7 @@ func eachNumber(dir string, do func(int) error) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close() //nolint:errcheck // it is only read
+	defer d.Close()
 	names, err := d.Readdirnames(-1)
 	if err != nil && !gone(err) {
 		return err

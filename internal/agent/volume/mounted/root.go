@@ -110,7 +110,7 @@ func (r *Root) ReadMark() (*volume.Mark, error) {
 	if err != nil {
 		return nil, corrupt(err)
 	}
-	defer f.Close() //nolint:errcheck // it is only read
+	defer f.Close()
 	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
 		return nil, corrupt(errors.New("it is no file"))
 	}
@@ -161,7 +161,7 @@ func (r *Root) Fresh() (fresh bool, others []string, err error) {
 	if err != nil {
 		return false, nil, err
 	}
-	defer top.Close() //nolint:errcheck // it is only read
+	defer top.Close()
 	names, err := top.Readdirnames(16)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, nil, err
@@ -180,7 +180,7 @@ func (r *Root) empty(name string) bool {
 	if err != nil {
 		return false
 	}
-	defer d.Close() //nolint:errcheck // it is only read
+	defer d.Close()
 	names, err := d.Readdirnames(1)
 	return errors.Is(err, io.EOF) && len(names) == 0
 }
@@ -191,7 +191,7 @@ func readBounded(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // it is only read
+	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, mountinfo.MaxSize+1))
 	if err == nil && len(text) > mountinfo.MaxSize {
 		err = mountinfo.ErrTooLarge

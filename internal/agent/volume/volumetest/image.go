@@ -68,12 +68,12 @@ func Loop(t testing.TB, image string, readOnly bool) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close() //nolint:errcheck // the kernel has it
+	defer file.Close()
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatalf("this machine has no loop devices: %v", err)
 	}
-	defer control.Close() //nolint:errcheck // nothing was written
+	defer control.Close()
 	// Others take loop devices, too: the one that was free may be taken by now.
 	for range 100 {
 		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
@@ -98,7 +98,7 @@ func configure(node string, file *os.File, readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	defer loop.Close() //nolint:errcheck // it stays what it was made
+	defer loop.Close()
 	cfg := unix.LoopConfig{Fd: uint32(file.Fd())}
 	copy(cfg.Info.File_name[:], file.Name())
 	if readOnly {
@@ -115,7 +115,7 @@ func Detach(t testing.TB, node, image string) {
 		t.Errorf("take %s away: %v", node, err)
 		return
 	}
-	defer loop.Close() //nolint:errcheck // nothing was written
+	defer loop.Close()
 	info, err := unix.IoctlLoopGetStatus64(int(loop.Fd()))
 	if errors.Is(err, unix.ENXIO) {
 		return
@@ -147,7 +147,8 @@ func Base(t testing.TB) string {
 		for _, line := range lines {
 			if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], base+"/") {
 				if err := unix.Unmount(f[4], 0); err != nil {
-					t.Errorf("unmount %s: %v", f[4], err)
+					// What is mounted in it must not be emptied together with the directory.
+					t.Errorf("unmount %s: %v, %v", f[4], err, unix.Unmount(f[4], unix.MNT_DETACH))
 				}
 			}
 		}
