@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"math/rand/v2"
@@ -34,6 +35,8 @@ type situation struct {
 	name    string
 	arrange func(t *testing.T, f *field)
 	ok, may bool
+	// why it is refused, where that is certain; Unverified unless something else is said.
+	why volume.Reason
 	// during happens while Publish runs.
 	during func(f *field) error
 }
@@ -78,7 +81,7 @@ func situations() []situation {
 				t.Fatal(err)
 			}
 		}},
-		{name: "stale token", arrange: func(t *testing.T, f *field) {
+		{name: "stale token", why: volume.Overtaken, arrange: func(t *testing.T, f *field) {
 			right(t, f)
 			f.c.Token = volume.Token{Generation: 1, Revision: 1}
 			staged := f.p.Staged()
@@ -87,8 +90,8 @@ func situations() []situation {
 				t.Fatal(err)
 			}
 		}},
-		{name: "read-only", arrange: func(t *testing.T, f *field) { stage(t, f, unix.MS_RDONLY) }},
-		{name: "mount read-only", arrange: func(t *testing.T, f *field) {
+		{name: "read-only", why: volume.ReadOnly, arrange: func(t *testing.T, f *field) { stage(t, f, unix.MS_RDONLY) }},
+		{name: "mount read-only", why: volume.ReadOnly, arrange: func(t *testing.T, f *field) {
 			stage(t, f, 0)
 			mountAt(t, "", f.p.Staged(), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY)
 		}},
@@ -150,6 +153,8 @@ func TestRounds(t *testing.T) {
 			t.Fatalf("round %d, %s: published", n, s.name)
 		case err != nil && s.ok:
 			t.Fatalf("round %d, %s: refused: %v", n, s.name, err)
+		case err != nil && s.during == nil && volume.ReasonOf(err) != cmp.Or(s.why, volume.Unverified):
+			t.Fatalf("round %d, %s: refused for another reason: %v", n, s.name, err)
 		case err != nil && wrote:
 			t.Fatalf("round %d, %s: refused, and a process ran: %v", n, s.name, err)
 		case wrote:
