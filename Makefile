@@ -122,7 +122,7 @@ editors: build ## real editors try argosy lsp and the schema; needs nvim, node a
 .PHONY: bench
 bench: install-deps engine ## every promise of speed and memory with its goal (root); ONLY=pattern chooses, see docs/bench
 	@go run -trimpath ./test/bench $(if $(ONLY),-only '$(ONLY)') $(if $(ROUNDS),-rounds '$(ROUNDS)') \
-		$(if $(SIZES),-sizes '$(SIZES)') $(if $(AGAINST),-against '$(AGAINST)')
+		$(if $(SIZES),-sizes '$(SIZES)') $(if $(AGAINST),-against '$(AGAINST)') $(if $(UNITS),-units '$(UNITS)')
 
 .PHONY: lint
 lint: check ## check, and golangci-lint

@@ -202,7 +202,7 @@ func (f *fleet) submit(ctx context.Context, n int) (took, half, accepted time.Du
 			if asked[i], err = monotonic(); err != nil {
 				return err
 			}
-			return f.ask(ctx, http.MethodPut, fmt.Sprintf("units/many-%d.service", i), map[string]any{"desiredState": "launched", "options": opts}, nil)
+			return f.put(ctx, i, opts)
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -230,6 +230,21 @@ func (f *fleet) submit(ctx context.Context, n int) (took, half, accepted time.Du
 	slices.Sort(times)
 	return last - begun, times[n/2], accepted, nil
 }
+
+// put submits one unit. On a host that is starved nobody may lead for a moment; then it is asked again, as fleet's client does.
+func (f *fleet) put(ctx context.Context, i int, opts []map[string]string) error {
+	for {
+		err := f.ask(ctx, http.MethodPut, fmt.Sprintf("units/many-%d.service", i), map[string]any{"desiredState": "launched", "options": opts}, nil)
+		if !errors.Is(err, errUnavailable) {
+			return err
+		}
+		if wait := settle(ctx, 200*time.Millisecond); wait != nil {
+			return errors.Join(wait, err)
+		}
+	}
+}
+
+var errUnavailable = errors.New("nobody can answer now")
 
 // monotonic is the time since the host booted.
 func monotonic() (time.Duration, error) {
@@ -349,6 +364,9 @@ func (f *fleet) ask(ctx context.Context, method, path string, body, into any) er
 	answer, err := io.ReadAll(res.Body)
 	if err != nil {
 		return err
+	}
+	if res.StatusCode == http.StatusServiceUnavailable {
+		return fmt.Errorf("%s %s: %w: %s", method, path, errUnavailable, answer)
 	}
 	if res.StatusCode >= 300 {
 		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, answer)

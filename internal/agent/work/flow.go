@@ -52,7 +52,7 @@ func (d *Desk) dial(ctx context.Context, l *line, w *argosyv1.DialWork, said <-c
 	if w.GetPort() == 0 || w.GetPort() > 65535 {
 		return fmt.Errorf("%d is no port", w.GetPort())
 	}
-	c, err := d.running(w.GetKey(), w.GetMember())
+	c, err := d.running(w.GetKey(), w.GetMember(), "its ports are those of its machine, so connect to that")
 	if err != nil {
 		return err
 	}
@@ -100,6 +100,9 @@ func (d *Desk) copy(ctx context.Context, l *line, w *argosyv1.CopyWork, said <-c
 		return errors.New("a path in a container begins with /")
 	}
 	c, err := d.find(w.GetKey(), w.GetMember())
+	if err == nil && c.Unit != nil {
+		err = fmt.Errorf("%s/%s is a unit: it has no files of its own, but those of its machine", core.KeyOf(w.GetKey()), w.GetMember())
+	}
 	if err != nil {
 		return err
 	}

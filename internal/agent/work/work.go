@@ -202,10 +202,11 @@ func (d *Desk) find(k *argosyv1.ReplicaKey, member string) (core.Container, erro
 	return c, nil
 }
 
-func (d *Desk) running(k *argosyv1.ReplicaKey, member string) (core.Container, error) {
+// running finds a container that runs; unit says what to do instead where the member is a unit.
+func (d *Desk) running(k *argosyv1.ReplicaKey, member, unit string) (core.Container, error) {
 	c, err := d.find(k, member)
 	if err == nil && c.Unit != nil {
-		err = fmt.Errorf("%s/%s is a unit: it has no container to enter", core.KeyOf(k), member)
+		err = fmt.Errorf("%s/%s is a unit: %s", core.KeyOf(k), member, unit)
 	}
 	if err == nil && c.State != core.Running {
 		err = fmt.Errorf("%s/%s does not run: it is %s", core.KeyOf(k), member, c.State)
@@ -330,7 +331,7 @@ func logLine(w *argosyv1.LogsWork, x docker.LogLine) *argosyv1.LogLine {
 
 // start begins a command in a member's container.
 func (d *Desk) start(ctx context.Context, w *argosyv1.ExecWork) (*docker.Process, error) {
-	c, err := d.running(w.GetKey(), w.GetMember())
+	c, err := d.running(w.GetKey(), w.GetMember(), "it has no container to enter")
 	if err != nil {
 		return nil, err
 	}
