@@ -11,7 +11,7 @@ import (
 
 // Mutants are the mistakes that the checker has to find: those of section 7 of SINGLE-WRITER.md first.
 func Mutants() []Mutant {
-	return slices.Concat(founding(), ofGuards(), ofWitnesses(), ofServers())
+	return slices.Concat(founding(), ofGuards(), ofQuiet(), ofWitnesses(), ofServers())
 }
 
 type (
@@ -211,6 +211,12 @@ func ofGuards() []Mutant {
 			}
 			return next, effects
 		}},
+	}
+}
+
+// ofQuiet are mistakes about what is on the machine.
+func ofQuiet() []Mutant {
+	return []Mutant{
 		{Name: "killed counts as quiet", Scenario: "release", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
 			if c, ok := e.(guard.Cleared); ok {
 				c.Fault = ""

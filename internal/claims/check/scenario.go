@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"time"
 
 	"github.com/argosy-cluster/argosy/internal/claims"
@@ -61,16 +62,17 @@ func profile() claims.Profile {
 
 const slow, fast = 2, 3
 
+func with(name string, change func(*Scenario)) Scenario {
+	s := Scenario{Name: name, Rates: [2]time.Duration{slow, slow}, Servers: fast, Watchdog: true, Sets: [][]int{{1, 2, 3}}}
+	change(&s)
+	return s
+}
+
 // Scenarios are what is explored.
-func Scenarios() []Scenario {
-	three := [][]int{{1, 2, 3}}
-	base := Scenario{Rates: [2]time.Duration{slow, slow}, Servers: fast, Watchdog: true, Sets: three}
-	with := func(name string, change func(*Scenario)) Scenario {
-		s := base
-		s.Name = name
-		change(&s)
-		return s
-	}
+func Scenarios() []Scenario { return slices.Concat(ofNetworks(), ofMachines(), ofTables(), ofLives()) }
+
+// ofNetworks is about messages.
+func ofNetworks() []Scenario {
 	return []Scenario{
 		with("cut off", func(s *Scenario) { s.Ready, s.Cut = true, true; s.Budget = Budget{Grants: 2, Loss: forever, Ticks: 12} }),
 		with("takeover", func(s *Scenario) { s.Ready = true; s.Budget = Budget{Grants: 2, Loss: forever, Ticks: 8} }),
@@ -86,6 +88,12 @@ func Scenarios() []Scenario {
 			s.Ready, s.Two = true, true
 			s.Budget = Budget{Grants: 1, Late: 1, Releases: 1, Ticks: 2}
 		}),
+	}
+}
+
+// ofMachines is about guards, mounts and power.
+func ofMachines() []Scenario {
+	return []Scenario{
 		with("guards", func(s *Scenario) {
 			s.Ready, s.Cut = true, true
 			s.Budget = Budget{Grants: 1, Loss: forever, Kills: 1, Again: 1, Lazy: 6, Slow: 2, Ticks: 6}
@@ -102,6 +110,12 @@ func Scenarios() []Scenario {
 			s.Ready, s.Watchdog, s.Cut = true, false, true
 			s.Budget = Budget{Grants: 1, Loss: forever, Busy: 1, Slow: 6, Ticks: 6}
 		}),
+	}
+}
+
+// ofTables is about witnesses, and the set of servers.
+func ofTables() []Scenario {
+	return []Scenario{
 		with("restarts", func(s *Scenario) {
 			s.Ready = true
 			s.Budget = Budget{Grants: 1, Loss: 3, Restarts: 1, Ticks: 5}
@@ -140,6 +154,12 @@ func Scenarios() []Scenario {
 			s.Whole, s.Two, s.Swap = true, true, true
 			s.Budget = Budget{Grants: 1, Loss: forever, Ticks: 12}
 		}),
+	}
+}
+
+// ofLives is about everything at once, too much to be explored far.
+func ofLives() []Scenario {
+	return []Scenario{
 		with("long lives", func(s *Scenario) {
 			s.Ready = true
 			s.Budget = Budget{Grants: 6, Late: 2, Loss: 40, Twice: 2, Releases: 2, Again: 2, Kills: 2, Lazy: 4, Slow: 4, Power: 1, Restarts: 2, Forgets: 1, Busy: 2, Fences: 1, Ticks: 60}
