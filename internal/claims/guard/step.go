@@ -20,11 +20,13 @@ type step struct {
 func Step(s State, now time.Duration, e Event) (State, []Effect) {
 	st := &step{State: s.clone(), now: now}
 	st.deadlines() // before the event: an answer that comes after the deadline comes too late
+	if st.reset == "" {
+		st.handle(e)
+		st.deadlines() // what the event made of them
+	}
 	if st.reset != "" {
 		return st.State, []Effect{Reset{st.reset}}
 	}
-	st.handle(e)
-	st.deadlines() // what the event made of them
 	st.forget()
 	if st.talks() && now >= st.Next {
 		st.round()
