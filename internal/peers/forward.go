@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -56,7 +57,7 @@ const look = 10 * time.Millisecond
 func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m := methodOf(r.URL.Path)
 	if strings.HasPrefix(r.URL.Path, "/v2/") && !f.Local() && f.Lacks(r) {
-		m = method{where: atLeader, streams: r.Method != http.MethodGet && r.Method != http.MethodHead}
+		m = method{where: atLeader, tells: true, streams: r.Method != http.MethodGet && r.Method != http.MethodHead}
 	}
 	if m.where == here || f.leads(r.Context(), m) {
 		f.Next.ServeHTTP(w, r)
@@ -173,6 +174,11 @@ func (f *Forwarder) pass(w http.ResponseWriter, r *http.Request, m method, addr 
 			if res.Header.Get(notLeading) != "" {
 				return errNotLeading
 			}
+			if whole && !m.tells {
+				if err := gather(res); err != nil {
+					return err // as if it had not begun to answer
+				}
+			}
 			close(answered)
 			return nil
 		},
@@ -201,6 +207,20 @@ func unavailable(w http.ResponseWriter, r *http.Request, text string) {
 		return
 	}
 	http.Error(w, text, http.StatusServiceUnavailable)
+}
+
+// gather reads an answer to its end before it is passed on: one that breaks off, as its server dies, is none, and can be asked for
+// again. Of one that is too large only the beginning is waited for.
+func gather(res *http.Response) error {
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxBody))
+	if err != nil {
+		return fmt.Errorf("its answer broke off: %w", err)
+	}
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(b), res.Body), res.Body}
+	return nil
 }
 
 // maxBody is the largest message that a request may have, with its envelope.

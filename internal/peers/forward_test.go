@@ -139,7 +139,7 @@ func TestForwarder(t *testing.T) {
 		_, _ = w.Write(append([]byte("answered "), b...))
 	}
 	post := &signpost{changed: make(chan struct{})}
-	unready := 0
+	unready, died := 0, 0
 	ways := roads{
 		"a:1": server("a", func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.ReadAll(r.Body)
@@ -155,10 +155,18 @@ func TestForwarder(t *testing.T) {
 			}
 			answer(w, r)
 		}),
+		"d:1": server("d", func(w http.ResponseWriter, r *http.Request) {
+			if died++; died%2 == 1 { // it dies while it answers
+				_, _ = io.WriteString(w, "ans")
+				w.(http.Flusher).Flush()
+				panic(http.ErrAbortHandler)
+			}
+			answer(w, r)
+		}),
 	}
 	t.Cleanup(func() { close(hang) })
 	book := NewBook(nil)
-	for _, id := range []string{"a", "b", "c"} {
+	for _, id := range []string{"a", "b", "c", "d"} {
 		book.servers[id] = &storev1.Server{Id: id, Addresses: []string{id + ":1"}}
 	}
 	f := &Forwarder{Own: "o", Book: book, Guide: post, Transport: ways, Local: func() bool { return false }, Log: slog.New(slog.DiscardHandler),
@@ -185,6 +193,12 @@ func TestForwarder(t *testing.T) {
 	}
 	if code, body := ask("c", connectv1.AppServiceScaleProcedure, &argosyv1.ScaleRequest{App: "app"}); code != 200 || unready != 3 {
 		t.Errorf("a leader that is not ready: %d %s", code, body)
+	}
+	if code, body := ask("d", connectv1.AppServiceScaleProcedure, keyed); code != 200 || !strings.HasPrefix(body, "answered ") || died != 2 {
+		t.Errorf("an answer broke off: %d %s", code, body)
+	}
+	if code, body := ask("d", connectv1.AppServiceScaleProcedure, &argosyv1.ScaleRequest{App: "app"}); code != 503 || !strings.Contains(body, "not known") {
+		t.Errorf("the same without a key: %d %s", code, body)
 	}
 	if _, body := ask("b", connectv1.AgentServiceSessionProcedure, keyed); body != "here" {
 		t.Errorf("a session: %s", body)

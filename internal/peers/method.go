@@ -45,7 +45,9 @@ type method struct {
 	where where
 	// streams says that the caller may go on sending.
 	streams bool
-	input   protoreflect.FullName
+	// tells says that the answer is a stream, too, or of any size.
+	tells bool
+	input protoreflect.FullName
 	// key is the field with the idempotency key, nil when there is none: then the RPC changes nothing, or asking twice is
 	// the same.
 	key protoreflect.FieldDescriptor
@@ -66,7 +68,7 @@ func methodOf(path string) method {
 		return method{where: here}
 	}
 	return method{
-		where: places[path], streams: md.IsStreamingClient(), input: md.Input().FullName(),
+		where: places[path], streams: md.IsStreamingClient(), tells: md.IsStreamingServer(), input: md.Input().FullName(),
 		key: md.Input().Fields().ByName("idempotency_key"),
 	}
 }

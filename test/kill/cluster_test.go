@@ -36,13 +36,6 @@ type cluster struct {
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	c := &cluster{t: t, engine: newEngine(t)}
-	t.Cleanup(func() {
-		for _, p := range c.list {
-			if t.Failed() {
-				t.Logf("%s:\n%s", p.Name, p.lastWords())
-			}
-		}
-	})
 	for n := range servers {
 		p := newProcess(t, child{Name: fmt.Sprintf("s%d", n+1), Dir: shortDir(t), Addr: freePort(t), Peer: freePort(t)})
 		if n > 0 {

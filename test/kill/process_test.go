@@ -124,7 +124,11 @@ func newProcess(t testing.TB, c child) *process {
 	t.Cleanup(hc.CloseIdleConnections)
 	const base = "http://server.test"
 	p.apps, p.cluster, p.servers = argosyv1connect.NewAppServiceClient(hc, base), argosyv1connect.NewClusterServiceClient(hc, base), argosyv1connect.NewServerServiceClient(hc, base)
-	t.Cleanup(p.kill)
+	t.Cleanup(func() {
+		if p.kill(); t.Failed() {
+			t.Logf("%s:\n%s", p.Name, p.lastWords())
+		}
+	})
 	return p
 }
 
