@@ -30,8 +30,8 @@ type Incarnation struct {
 // Observation is what a machine said of an incarnation.
 type Observation struct {
 	*argosyv1.ReplicaObservation
-	// Received is when it was said.
-	Received time.Time
+	// Said is when it was said at the earliest.
+	Said time.Time
 }
 
 // Core is the table of machines and sessions. It is not safe for concurrent use.
@@ -55,7 +55,7 @@ type Core struct {
 type News struct {
 	// Replicas of which something was seen that differs from before.
 	Replicas state.Set[state.Key]
-	// Machines that were heard of after silence, opened or closed a session, or reported in full.
+	// Machines that were heard of after silence, confirmed what they had not for a while, opened or closed a session, or reported in full.
 	Machines state.Set[string]
 	// Hellos are machines that opened a session, with what they said of themselves.
 	Hellos map[string]*argosyv1.Hello
@@ -78,7 +78,7 @@ func newNews() News {
 // machine is what is known of one machine since this core was made.
 type machine struct {
 	id string
-	// last is the last sign of life, confirmed the last beat that confirms what was reported.
+	// last is the last sign of life. What was reported was so until confirmed, at least.
 	last, confirmed time.Time
 	session         *Session
 	// reported: the live session has reported in full.
@@ -119,6 +119,7 @@ type Session struct {
 	work          []*argosyv1.Work
 	refusal       *argosyv1.Refusal
 	closed        bool
+	marks         marks
 }
 
 // Machine is the id of the session's machine.
@@ -189,7 +190,7 @@ func (c *Core) Open(now time.Time, id string, hello *argosyv1.Hello, live time.D
 		c.Close(now, old)
 	}
 	c.serial++
-	s := &Session{machine: m, serial: c.serial, hello: hello, welcome: true, full: true, netFull: true, dirty: state.Set[state.Key]{}}
+	s := &Session{machine: m, serial: c.serial, hello: hello, welcome: true, full: true, netFull: true, dirty: state.Set[state.Key]{}, marks: newMarks(now, hello)}
 	m.session, m.reported, m.last = s, false, now
 	m.trouble = ""
 	m.outbox, m.suspect = nil, ""
@@ -285,7 +286,7 @@ func (c *Core) Seen(id string, i Incarnation) (o *argosyv1.ReplicaObservation, a
 	if !ok {
 		return nil, time.Time{}, false
 	}
-	at = obs.Received
+	at = obs.Said
 	if m.confirmed.After(at) {
 		at = m.confirmed
 	}

@@ -230,6 +230,50 @@ func TestWhatBeatsConfirm(t *testing.T) {
 	}
 }
 
+// TestWhatWasOnItsWay: what arrives long after it was said is not news of now, and a machine can make itself only older.
+func TestWhatWasOnItsWay(t *testing.T) {
+	c := dispatcher.New(table{"m1": {}})
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	i := dispatcher.Incarnation{Key: state.Key{Tenant: "t", App: "a", Stack: "s", Number: 1}, AppUID: "u", N: 1}
+	s, _ := c.Open(at(0), "m1", &argosyv1.Hello{Marks: true}, time.Second)
+	mark := func() (n uint64) {
+		for m := c.Next(s); m != nil; m = c.Next(s) {
+			if m.GetMark() != nil {
+				n = m.GetMark().GetNumber()
+			}
+		}
+		return n
+	}
+	receive := func(when int, mark uint64, m *argosyv1.SessionRequest, want int) {
+		t.Helper()
+		m = proto.CloneOf(m)
+		m.Mark = mark
+		if err := c.Receive(at(when), s, m); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, ok := c.Seen("m1", i); !ok || !got.Equal(at(want)) {
+			t.Errorf("at %d, with mark %d: seen %v at %v, want %v", when, mark, ok, got, at(want))
+		}
+	}
+	answer := &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{Answer: true}}}
+	receive(2, 0, report(true, observation(1, argosyv1.ReplicaState_REPLICA_STATE_READY)), 0)
+	receive(3, 0, beat, 0)
+	first := mark()
+	receive(4, first, answer, 3)
+	if n := mark(); n != 0 {
+		t.Errorf("an answer is followed by mark %d", n)
+	}
+	for second := 20; second < 90; second++ { // what a partition held up, and the machine has not had a mark since
+		receive(second, first, beat, 3)
+	}
+	const full = 20 + 62 // from then on there are 64 marks to wait for, and no more are set
+	receive(90, first+1000, answer, 3)
+	last := mark()
+	receive(91, last, report(false, observation(1, argosyv1.ReplicaState_REPLICA_STATE_DEGRADED)), full)
+	receive(92, last, beat, full)
+	receive(93, mark(), answer, 92)
+}
+
 // TestAppsOfOneName: what is said of an app's replicas is not said of those of a later app of the same name, which counts its
 // incarnations from 1 again.
 func TestAppsOfOneName(t *testing.T) {

@@ -26,13 +26,20 @@ func (c *Core) Receive(now time.Time, s *Session, msg *argosyv1.SessionRequest) 
 		c.news.Intruders = append(c.news.Intruders, Intruder{Machine: m.id, Why: m.suspect})
 		m.suspect = ""
 	}
+	said := s.marks.said(now, msg.GetMark())
 	switch what := msg.GetMessage().(type) {
 	case *argosyv1.SessionRequest_Beat:
-		if m.reported {
-			m.confirmed = now
+		if m.reported && said.After(m.confirmed) {
+			if now.Sub(m.confirmed) > unconfirmed {
+				c.news.Machines.Add(m.id)
+			}
+			m.confirmed = said
+		}
+		if !what.Beat.GetAnswer() && s.marks.set(now) {
+			c.wake(s)
 		}
 	case *argosyv1.SessionRequest_Report:
-		return c.report(now, m, what.Report)
+		return c.report(said, m, what.Report)
 	case *argosyv1.SessionRequest_Transitions:
 		return c.transitions(s, what.Transitions)
 	case *argosyv1.SessionRequest_Usage:
@@ -46,7 +53,10 @@ func (c *Core) Receive(now time.Time, s *Session, msg *argosyv1.SessionRequest) 
 	return nil
 }
 
-func (c *Core) report(now time.Time, m *machine, r *argosyv1.Report) error {
+// unconfirmed is after how long it is news that what a machine reported is still so.
+const unconfirmed = 2 * time.Second
+
+func (c *Core) report(said time.Time, m *machine, r *argosyv1.Report) error {
 	if !m.reported && !r.GetFull() {
 		return errors.New("a session's first report must be full")
 	}
@@ -71,7 +81,7 @@ func (c *Core) report(now time.Time, m *machine, r *argosyv1.Report) error {
 		if was, ok := old[i]; !ok || !same(was.ReplicaObservation, o) {
 			c.news.Replicas.Add(i.Key)
 		}
-		m.seen[i] = Observation{o, now}
+		m.seen[i] = Observation{o, said}
 		delete(m.gone, i)
 	}
 	for _, o := range r.GetGone() {
@@ -83,7 +93,7 @@ func (c *Core) report(now time.Time, m *machine, r *argosyv1.Report) error {
 				c.news.Replicas.Add(i.Key)
 			}
 		}
-		m.reported, m.confirmed = true, now
+		m.reported, m.confirmed = true, said
 		c.news.Machines.Add(m.id)
 	}
 	return nil

@@ -61,6 +61,8 @@ func (c *Core) Next(s *Session) *argosyv1.SessionResponse {
 	case s.welcome:
 		s.welcome = false
 		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Welcome{Welcome: c.source.Welcome(s.machine.id)}}
+	case s.marks.due != 0:
+		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Mark{Mark: &argosyv1.Mark{Number: s.marks.take()}}}
 	case s.pace != c.pace:
 		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_UsagePace{UsagePace: c.usagePace(s)}}
 	case s.full:

@@ -112,9 +112,11 @@ func (l *leaderProcess) checkMachine(m *Machine) {
 	}
 }
 
-// slack is for how long before the age that it shows a view may be of: how long a machine's last message was on its way, and
-// a short time for which a process may have stood still and not noticed.
-func (l *leaderProcess) slack(m *Machine) time.Duration { return 100*time.Millisecond + l.late[m.ID] }
+// slack is for how long before the age that it shows a view may be of: how long a machine's Engine takes to tell of what happens,
+// and a short time for which a process may have stood still and not noticed. How long messages are on their way is in the age.
+func (l *leaderProcess) slack(m *Machine) time.Duration {
+	return 100*time.Millisecond + l.blindness[m.ID]
+}
 
 // confirmed says whether it would answer a read: before it does, it makes sure of its term with the store. Machines that have met
 // a later leader tell an earlier one nothing but that they live.

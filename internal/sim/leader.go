@@ -25,9 +25,9 @@ type leaderProcess struct {
 	echoed time.Time
 	queue  []core.Txn
 	asked  []request
-	// late is how old at most what was last taken in of each machine was when it came: for how long it had been on its way, and
-	// a process had stood still.
-	late map[string]time.Duration
+	// blindness is how much older than it says the picture of each machine may be, because a process had stood still and had not
+	// noticed.
+	blindness map[string]time.Duration
 }
 
 // request is a proposal that waits.
@@ -303,7 +303,7 @@ func (l *leaderProcess) echo(b store.Batch) {
 func (l *leaderProcess) view() *core.View { return l.core.View(l.clock.now()) }
 
 // receive is a message from a machine, which may be about how things were a while ago.
-func (l *leaderProcess) receive(c *conn, msg *argosyv1.SessionRequest, late time.Duration) {
+func (l *leaderProcess) receive(c *conn, msg *argosyv1.SessionRequest, blind time.Duration) {
 	// What a session that is over still had on its way reaches the core as well: it must not be believed.
 	if l.core == nil || !c.leaderOpen && c.session == nil || !l.awake() {
 		return
@@ -323,11 +323,11 @@ func (l *leaderProcess) receive(c *conn, msg *argosyv1.SessionRequest, late time
 	if c.session == nil {
 		return
 	}
-	// Only a report, and a beat after one, say how old the picture of the machine is: until a new session has reported, it is that
+	// Only a report, and a beat after one, renew the picture of the machine: until a new session has reported, it is that
 	// of the last one.
 	c.heard = c.heard || msg.GetReport() != nil
 	if c.heard && !c.session.Closed() && (msg.GetReport() != nil || msg.GetBeat() != nil) {
-		l.late[c.m.ID] = late
+		l.blindness[c.m.ID] = blind
 	}
 	if err := l.core.Receive(now, c.session, msg); err != nil {
 		if c.leaderOpen {

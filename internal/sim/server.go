@@ -46,7 +46,7 @@ func (w *World) pick(n int) int {
 }
 
 func (w *World) lead(s *server) {
-	l := &leaderProcess{process: process{w: w, clock: s.clock}, server: s, late: map[string]time.Duration{}}
+	l := &leaderProcess{process: process{w: w, clock: s.clock}, server: s, blindness: map[string]time.Duration{}}
 	w.leader = l
 	w.reigns = append(w.reigns, l)
 	w.trace("server %s is elected", s.name)

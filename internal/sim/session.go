@@ -34,7 +34,7 @@ func (m *Machine) dial(a *agentProcess) {
 		l.conns = append(l.conns, c)
 		c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Hello{Hello: &argosyv1.Hello{
 			BootId: fmt.Sprintf("%s-boot%d", m.Name, m.boots), SessionId: a.id, Capacity: m.record.GetCapacity(), Address: m.record.GetAddress(),
-			SystemdVersion: "252",
+			SystemdVersion: "252", Marks: true,
 		}}})
 	}
 }
@@ -81,6 +81,9 @@ func (m *Machine) receive(c *conn, msg *argosyv1.SessionResponse) {
 			}
 			m.assigned(a, what.Assignments)
 		})
+	case *argosyv1.SessionResponse_Mark:
+		c.mark = what.Mark.GetNumber()
+		c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{Number: c.beats, Answer: true}}})
 	case *argosyv1.SessionResponse_TransitionsAck:
 		seq := what.TransitionsAck.GetOutboxSeq()
 		m.write(a, func(d *disk) {

@@ -685,7 +685,9 @@ type SessionRequest struct {
 	//	*SessionRequest_Transitions
 	//	*SessionRequest_Usage
 	//	*SessionRequest_Engine
-	Message       isSessionRequest_Message `protobuf_oneof:"message"`
+	Message isSessionRequest_Message `protobuf_oneof:"message"`
+	// The last mark that was received before this message was put together; 0 before the first one.
+	Mark          uint64 `protobuf:"varint,7,opt,name=mark" json:"mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -779,6 +781,13 @@ func (x *SessionRequest) GetEngine() *EngineReport {
 		}
 	}
 	return nil
+}
+
+func (x *SessionRequest) GetMark() uint64 {
+	if x != nil {
+		return x.Mark
+	}
+	return 0
 }
 
 type isSessionRequest_Message interface {
@@ -889,8 +898,10 @@ type Hello struct {
 	ClusterId     string    `protobuf:"bytes,8,opt,name=cluster_id,json=clusterId" json:"cluster_id,omitempty"`
 	// Version of the systemd that the agent can run units with, `252`; empty when it cannot.
 	SystemdVersion string `protobuf:"bytes,9,opt,name=systemd_version,json=systemdVersion" json:"systemd_version,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The machine repeats marks, so that the server knows how old at most what it says is, however long it was on its way.
+	Marks         bool `protobuf:"varint,10,opt,name=marks" json:"marks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
@@ -986,10 +997,19 @@ func (x *Hello) GetSystemdVersion() string {
 	return ""
 }
 
+func (x *Hello) GetMarks() bool {
+	if x != nil {
+		return x.Marks
+	}
+	return false
+}
+
 type Beat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Counts up in a session.
-	Number        uint64 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
+	Number uint64 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
+	// It is sent at once because of a mark, with the number of the beat before it, and no mark follows it.
+	Answer        bool `protobuf:"varint,2,opt,name=answer" json:"answer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1029,6 +1049,13 @@ func (x *Beat) GetNumber() uint64 {
 		return x.Number
 	}
 	return 0
+}
+
+func (x *Beat) GetAnswer() bool {
+	if x != nil {
+		return x.Answer
+	}
+	return false
 }
 
 // Report of what was seen. The first of a session is full: what it does not name, the machine does not have.
@@ -1201,6 +1228,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Work
 	//	*SessionResponse_Refusal
 	//	*SessionResponse_UsagePace
+	//	*SessionResponse_Mark
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1306,6 +1334,15 @@ func (x *SessionResponse) GetUsagePace() *UsagePace {
 	return nil
 }
 
+func (x *SessionResponse) GetMark() *Mark {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_Mark); ok {
+			return x.Mark
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -1338,6 +1375,10 @@ type SessionResponse_UsagePace struct {
 	UsagePace *UsagePace `protobuf:"bytes,7,opt,name=usage_pace,json=usagePace,oneof"`
 }
 
+type SessionResponse_Mark struct {
+	Mark *Mark `protobuf:"bytes,8,opt,name=mark,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Assignments) isSessionResponse_Message() {}
@@ -1351,6 +1392,53 @@ func (*SessionResponse_Work) isSessionResponse_Message() {}
 func (*SessionResponse_Refusal) isSessionResponse_Message() {}
 
 func (*SessionResponse_UsagePace) isSessionResponse_Message() {}
+
+func (*SessionResponse_Mark) isSessionResponse_Message() {}
+
+// Mark is to be answered by a beat, and repeated in what the machine says after it. One follows each beat that is no answer.
+type Mark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mark) Reset() {
+	*x = Mark{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mark) ProtoMessage() {}
+
+func (x *Mark) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mark.ProtoReflect.Descriptor instead.
+func (*Mark) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Mark) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
 
 type Welcome struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -1374,7 +1462,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	mi := &file_argosy_v1_machine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1474,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	mi := &file_argosy_v1_machine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1487,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Welcome) GetLeader() bool {
@@ -1484,7 +1572,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[17]
+	mi := &file_argosy_v1_machine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1584,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[17]
+	mi := &file_argosy_v1_machine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1597,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Refusal) GetReason() string {
@@ -1539,7 +1627,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1639,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1652,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -1598,7 +1686,7 @@ type TransitionsAck struct {
 
 func (x *TransitionsAck) Reset() {
 	*x = TransitionsAck{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1698,7 @@ func (x *TransitionsAck) String() string {
 func (*TransitionsAck) ProtoMessage() {}
 
 func (x *TransitionsAck) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1711,7 @@ func (x *TransitionsAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionsAck.ProtoReflect.Descriptor instead.
 func (*TransitionsAck) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TransitionsAck) GetOutboxSeq() uint64 {
@@ -1648,7 +1736,7 @@ type NetworkUpdate struct {
 
 func (x *NetworkUpdate) Reset() {
 	*x = NetworkUpdate{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1748,7 @@ func (x *NetworkUpdate) String() string {
 func (*NetworkUpdate) ProtoMessage() {}
 
 func (x *NetworkUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1761,7 @@ func (x *NetworkUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkUpdate.ProtoReflect.Descriptor instead.
 func (*NetworkUpdate) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *NetworkUpdate) GetFull() bool {
@@ -1723,7 +1811,7 @@ type UsagePace struct {
 
 func (x *UsagePace) Reset() {
 	*x = UsagePace{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1823,7 @@ func (x *UsagePace) String() string {
 func (*UsagePace) ProtoMessage() {}
 
 func (x *UsagePace) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1836,7 @@ func (x *UsagePace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsagePace.ProtoReflect.Descriptor instead.
 func (*UsagePace) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UsagePace) GetInterval() *durationpb.Duration {
@@ -1775,7 +1863,7 @@ type Work struct {
 
 func (x *Work) Reset() {
 	*x = Work{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +1875,7 @@ func (x *Work) String() string {
 func (*Work) ProtoMessage() {}
 
 func (x *Work) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +1888,7 @@ func (x *Work) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Work.ProtoReflect.Descriptor instead.
 func (*Work) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Work) GetId() string {
@@ -1897,7 +1985,7 @@ type LogsWork struct {
 
 func (x *LogsWork) Reset() {
 	*x = LogsWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +1997,7 @@ func (x *LogsWork) String() string {
 func (*LogsWork) ProtoMessage() {}
 
 func (x *LogsWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2010,7 @@ func (x *LogsWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsWork.ProtoReflect.Descriptor instead.
 func (*LogsWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LogsWork) GetKey() *ReplicaKey {
@@ -1992,7 +2080,7 @@ type ExecWork struct {
 
 func (x *ExecWork) Reset() {
 	*x = ExecWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2004,7 +2092,7 @@ func (x *ExecWork) String() string {
 func (*ExecWork) ProtoMessage() {}
 
 func (x *ExecWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2017,7 +2105,7 @@ func (x *ExecWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecWork.ProtoReflect.Descriptor instead.
 func (*ExecWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExecWork) GetKey() *ReplicaKey {
@@ -2102,7 +2190,7 @@ type DialWork struct {
 
 func (x *DialWork) Reset() {
 	*x = DialWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2202,7 @@ func (x *DialWork) String() string {
 func (*DialWork) ProtoMessage() {}
 
 func (x *DialWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2215,7 @@ func (x *DialWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialWork.ProtoReflect.Descriptor instead.
 func (*DialWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DialWork) GetKey() *ReplicaKey {
@@ -2165,7 +2253,7 @@ type CopyWork struct {
 
 func (x *CopyWork) Reset() {
 	*x = CopyWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2177,7 +2265,7 @@ func (x *CopyWork) String() string {
 func (*CopyWork) ProtoMessage() {}
 
 func (x *CopyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2190,7 +2278,7 @@ func (x *CopyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyWork.ProtoReflect.Descriptor instead.
 func (*CopyWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CopyWork) GetKey() *ReplicaKey {
@@ -2238,7 +2326,7 @@ type FileStat struct {
 
 func (x *FileStat) Reset() {
 	*x = FileStat{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2338,7 @@ func (x *FileStat) String() string {
 func (*FileStat) ProtoMessage() {}
 
 func (x *FileStat) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2351,7 @@ func (x *FileStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
 func (*FileStat) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FileStat) GetName() string {
@@ -2318,7 +2406,7 @@ type Flow struct {
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[28]
+	mi := &file_argosy_v1_machine_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2418,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[28]
+	mi := &file_argosy_v1_machine_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2431,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Flow) GetWord() isFlow_Word {
@@ -2424,7 +2512,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[29]
+	mi := &file_argosy_v1_machine_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +2524,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[29]
+	mi := &file_argosy_v1_machine_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +2537,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{29}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AttachRequest) GetWorkId() string {
@@ -2590,7 +2678,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[30]
+	mi := &file_argosy_v1_machine_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2602,7 +2690,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[30]
+	mi := &file_argosy_v1_machine_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2615,7 +2703,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{30}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LogLine) GetAt() *timestamppb.Timestamp {
@@ -2664,7 +2752,7 @@ type WorkEnd struct {
 
 func (x *WorkEnd) Reset() {
 	*x = WorkEnd{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[31]
+	mi := &file_argosy_v1_machine_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2764,7 @@ func (x *WorkEnd) String() string {
 func (*WorkEnd) ProtoMessage() {}
 
 func (x *WorkEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[31]
+	mi := &file_argosy_v1_machine_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2689,7 +2777,7 @@ func (x *WorkEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkEnd.ProtoReflect.Descriptor instead.
 func (*WorkEnd) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{31}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WorkEnd) GetExitCode() int32 {
@@ -2722,7 +2810,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[32]
+	mi := &file_argosy_v1_machine_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +2822,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[32]
+	mi := &file_argosy_v1_machine_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +2835,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{32}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AttachResponse) GetData() isAttachResponse_Data {
@@ -2846,7 +2934,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[33]
+	mi := &file_argosy_v1_machine_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2858,7 +2946,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[33]
+	mi := &file_argosy_v1_machine_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2871,7 +2959,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{33}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -2945,18 +3033,19 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\rDepartRequest\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12'\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\"\x10\n" +
-	"\x0eDepartResponse\"\xb8\x02\n" +
+	"\x0eDepartResponse\"\xcc\x02\n" +
 	"\x0eSessionRequest\x12(\n" +
 	"\x05hello\x18\x01 \x01(\v2\x10.argosy.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x06report\x18\x02 \x01(\v2\x11.argosy.v1.ReportH\x00R\x06report\x12%\n" +
 	"\x04beat\x18\x03 \x01(\v2\x0f.argosy.v1.BeatH\x00R\x04beat\x12:\n" +
 	"\vtransitions\x18\x04 \x01(\v2\x16.argosy.v1.TransitionsH\x00R\vtransitions\x12.\n" +
 	"\x05usage\x18\x05 \x01(\v2\x16.argosy.v1.UsageReportH\x00R\x05usage\x121\n" +
-	"\x06engine\x18\x06 \x01(\v2\x17.argosy.v1.EngineReportH\x00R\x06engineB\t\n" +
+	"\x06engine\x18\x06 \x01(\v2\x17.argosy.v1.EngineReportH\x00R\x06engine\x12\x12\n" +
+	"\x04mark\x18\a \x01(\x04R\x04markB\t\n" +
 	"\amessage\"Z\n" +
 	"\fEngineReport\x12\x18\n" +
 	"\atrouble\x18\x01 \x01(\tR\atrouble\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xbf\x02\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xd5\x02\n" +
 	"\x05Hello\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1d\n" +
 	"\n" +
@@ -2969,9 +3058,12 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"sealingKey\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\b \x01(\tR\tclusterId\x12'\n" +
-	"\x0fsystemd_version\x18\t \x01(\tR\x0esystemdVersion\"\x1e\n" +
+	"\x0fsystemd_version\x18\t \x01(\tR\x0esystemdVersion\x12\x14\n" +
+	"\x05marks\x18\n" +
+	" \x01(\bR\x05marks\"6\n" +
 	"\x04Beat\x12\x16\n" +
-	"\x06number\x18\x01 \x01(\x04R\x06number\"\x8a\x01\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06answer\x18\x02 \x01(\bR\x06answer\"\x8a\x01\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x129\n" +
 	"\breplicas\x18\x02 \x03(\v2\x1d.argosy.v1.ReplicaObservationR\breplicas\x121\n" +
@@ -2980,7 +3072,7 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\vtransitions\x18\x01 \x03(\v2\x15.argosy.v1.TransitionR\vtransitions\"r\n" +
 	"\vUsageReport\x121\n" +
 	"\amachine\x18\x01 \x01(\v2\x17.argosy.v1.MachineUsageR\amachine\x120\n" +
-	"\amembers\x18\x02 \x03(\v2\x16.argosy.v1.MemberUsageR\amembers\"\x92\x03\n" +
+	"\amembers\x18\x02 \x03(\v2\x16.argosy.v1.MemberUsageR\amembers\"\xb9\x03\n" +
 	"\x0fSessionResponse\x12.\n" +
 	"\awelcome\x18\x01 \x01(\v2\x12.argosy.v1.WelcomeH\x00R\awelcome\x12:\n" +
 	"\vassignments\x18\x02 \x01(\v2\x16.argosy.v1.AssignmentsH\x00R\vassignments\x12D\n" +
@@ -2989,8 +3081,11 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\x04work\x18\x05 \x01(\v2\x0f.argosy.v1.WorkH\x00R\x04work\x12.\n" +
 	"\arefusal\x18\x06 \x01(\v2\x12.argosy.v1.RefusalH\x00R\arefusal\x125\n" +
 	"\n" +
-	"usage_pace\x18\a \x01(\v2\x14.argosy.v1.UsagePaceH\x00R\tusagePaceB\t\n" +
-	"\amessage\"\xbf\x02\n" +
+	"usage_pace\x18\a \x01(\v2\x14.argosy.v1.UsagePaceH\x00R\tusagePace\x12%\n" +
+	"\x04mark\x18\b \x01(\v2\x0f.argosy.v1.MarkH\x00R\x04markB\t\n" +
+	"\amessage\"\x1e\n" +
+	"\x04Mark\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\"\xbf\x02\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\bR\x06leader\x126\n" +
 	"\bsettings\x18\x02 \x01(\v2\x1a.argosy.v1.ClusterSettingsR\bsettings\x12\x1d\n" +
@@ -3134,7 +3229,7 @@ func file_argosy_v1_machine_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_machine_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_argosy_v1_machine_proto_goTypes = []any{
 	(CopyKind)(0),                 // 0: argosy.v1.CopyKind
 	(*JoinRequest)(nil),           // 1: argosy.v1.JoinRequest
@@ -3153,110 +3248,112 @@ var file_argosy_v1_machine_proto_goTypes = []any{
 	(*Transitions)(nil),           // 14: argosy.v1.Transitions
 	(*UsageReport)(nil),           // 15: argosy.v1.UsageReport
 	(*SessionResponse)(nil),       // 16: argosy.v1.SessionResponse
-	(*Welcome)(nil),               // 17: argosy.v1.Welcome
-	(*Refusal)(nil),               // 18: argosy.v1.Refusal
-	(*Assignments)(nil),           // 19: argosy.v1.Assignments
-	(*TransitionsAck)(nil),        // 20: argosy.v1.TransitionsAck
-	(*NetworkUpdate)(nil),         // 21: argosy.v1.NetworkUpdate
-	(*UsagePace)(nil),             // 22: argosy.v1.UsagePace
-	(*Work)(nil),                  // 23: argosy.v1.Work
-	(*LogsWork)(nil),              // 24: argosy.v1.LogsWork
-	(*ExecWork)(nil),              // 25: argosy.v1.ExecWork
-	(*DialWork)(nil),              // 26: argosy.v1.DialWork
-	(*CopyWork)(nil),              // 27: argosy.v1.CopyWork
-	(*FileStat)(nil),              // 28: argosy.v1.FileStat
-	(*Flow)(nil),                  // 29: argosy.v1.Flow
-	(*AttachRequest)(nil),         // 30: argosy.v1.AttachRequest
-	(*LogLine)(nil),               // 31: argosy.v1.LogLine
-	(*WorkEnd)(nil),               // 32: argosy.v1.WorkEnd
-	(*AttachResponse)(nil),        // 33: argosy.v1.AttachResponse
-	(*TerminalSize)(nil),          // 34: argosy.v1.TerminalSize
-	nil,                           // 35: argosy.v1.JoinRequest.LabelsEntry
-	nil,                           // 36: argosy.v1.ExecWork.EnvironmentEntry
-	(*Capacity)(nil),              // 37: argosy.v1.Capacity
-	(*ClusterSettings)(nil),       // 38: argosy.v1.ClusterSettings
-	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
-	(*Drain)(nil),                 // 40: argosy.v1.Drain
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
-	(*ReplicaObservation)(nil),    // 42: argosy.v1.ReplicaObservation
-	(*Transition)(nil),            // 43: argosy.v1.Transition
-	(*MachineUsage)(nil),          // 44: argosy.v1.MachineUsage
-	(*MemberUsage)(nil),           // 45: argosy.v1.MemberUsage
-	(*Assignment)(nil),            // 46: argosy.v1.Assignment
-	(*ReplicaKey)(nil),            // 47: argosy.v1.ReplicaKey
-	(*Peer)(nil),                  // 48: argosy.v1.Peer
-	(*Endpoint)(nil),              // 49: argosy.v1.Endpoint
+	(*Mark)(nil),                  // 17: argosy.v1.Mark
+	(*Welcome)(nil),               // 18: argosy.v1.Welcome
+	(*Refusal)(nil),               // 19: argosy.v1.Refusal
+	(*Assignments)(nil),           // 20: argosy.v1.Assignments
+	(*TransitionsAck)(nil),        // 21: argosy.v1.TransitionsAck
+	(*NetworkUpdate)(nil),         // 22: argosy.v1.NetworkUpdate
+	(*UsagePace)(nil),             // 23: argosy.v1.UsagePace
+	(*Work)(nil),                  // 24: argosy.v1.Work
+	(*LogsWork)(nil),              // 25: argosy.v1.LogsWork
+	(*ExecWork)(nil),              // 26: argosy.v1.ExecWork
+	(*DialWork)(nil),              // 27: argosy.v1.DialWork
+	(*CopyWork)(nil),              // 28: argosy.v1.CopyWork
+	(*FileStat)(nil),              // 29: argosy.v1.FileStat
+	(*Flow)(nil),                  // 30: argosy.v1.Flow
+	(*AttachRequest)(nil),         // 31: argosy.v1.AttachRequest
+	(*LogLine)(nil),               // 32: argosy.v1.LogLine
+	(*WorkEnd)(nil),               // 33: argosy.v1.WorkEnd
+	(*AttachResponse)(nil),        // 34: argosy.v1.AttachResponse
+	(*TerminalSize)(nil),          // 35: argosy.v1.TerminalSize
+	nil,                           // 36: argosy.v1.JoinRequest.LabelsEntry
+	nil,                           // 37: argosy.v1.ExecWork.EnvironmentEntry
+	(*Capacity)(nil),              // 38: argosy.v1.Capacity
+	(*ClusterSettings)(nil),       // 39: argosy.v1.ClusterSettings
+	(*durationpb.Duration)(nil),   // 40: google.protobuf.Duration
+	(*Drain)(nil),                 // 41: argosy.v1.Drain
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*ReplicaObservation)(nil),    // 43: argosy.v1.ReplicaObservation
+	(*Transition)(nil),            // 44: argosy.v1.Transition
+	(*MachineUsage)(nil),          // 45: argosy.v1.MachineUsage
+	(*MemberUsage)(nil),           // 46: argosy.v1.MemberUsage
+	(*Assignment)(nil),            // 47: argosy.v1.Assignment
+	(*ReplicaKey)(nil),            // 48: argosy.v1.ReplicaKey
+	(*Peer)(nil),                  // 49: argosy.v1.Peer
+	(*Endpoint)(nil),              // 50: argosy.v1.Endpoint
 }
 var file_argosy_v1_machine_proto_depIdxs = []int32{
-	35, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
-	37, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
-	38, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
-	39, // 3: argosy.v1.LeaveRequest.deadline:type_name -> google.protobuf.Duration
-	40, // 4: argosy.v1.LeaveResponse.drain:type_name -> argosy.v1.Drain
+	36, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
+	38, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
+	39, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
+	40, // 3: argosy.v1.LeaveRequest.deadline:type_name -> google.protobuf.Duration
+	41, // 4: argosy.v1.LeaveResponse.drain:type_name -> argosy.v1.Drain
 	11, // 5: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
 	13, // 6: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
 	12, // 7: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
 	14, // 8: argosy.v1.SessionRequest.transitions:type_name -> argosy.v1.Transitions
 	15, // 9: argosy.v1.SessionRequest.usage:type_name -> argosy.v1.UsageReport
 	10, // 10: argosy.v1.SessionRequest.engine:type_name -> argosy.v1.EngineReport
-	41, // 11: argosy.v1.EngineReport.since:type_name -> google.protobuf.Timestamp
-	37, // 12: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
-	42, // 13: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
-	42, // 14: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
-	43, // 15: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
-	44, // 16: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
-	45, // 17: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
-	17, // 18: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
-	19, // 19: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
-	20, // 20: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
-	21, // 21: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
-	23, // 22: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
-	18, // 23: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
-	22, // 24: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
-	38, // 25: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
-	46, // 26: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
-	47, // 27: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
-	48, // 28: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
-	49, // 29: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
-	49, // 30: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
-	39, // 31: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
-	24, // 32: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
-	25, // 33: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
-	26, // 34: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
-	27, // 35: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
-	47, // 36: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
-	41, // 37: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
-	47, // 38: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
-	36, // 39: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
-	47, // 40: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
-	47, // 41: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 42: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
-	41, // 43: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
-	31, // 44: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
-	32, // 45: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
-	29, // 46: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
-	28, // 47: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
-	41, // 48: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
-	47, // 49: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
-	34, // 50: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
-	29, // 51: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
-	1,  // 52: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
-	3,  // 53: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
-	9,  // 54: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
-	30, // 55: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
-	5,  // 56: argosy.v1.AgentService.Leave:input_type -> argosy.v1.LeaveRequest
-	7,  // 57: argosy.v1.AgentService.Depart:input_type -> argosy.v1.DepartRequest
-	2,  // 58: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
-	4,  // 59: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
-	16, // 60: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
-	33, // 61: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
-	6,  // 62: argosy.v1.AgentService.Leave:output_type -> argosy.v1.LeaveResponse
-	8,  // 63: argosy.v1.AgentService.Depart:output_type -> argosy.v1.DepartResponse
-	58, // [58:64] is the sub-list for method output_type
-	52, // [52:58] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	42, // 11: argosy.v1.EngineReport.since:type_name -> google.protobuf.Timestamp
+	38, // 12: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
+	43, // 13: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
+	43, // 14: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
+	44, // 15: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
+	45, // 16: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
+	46, // 17: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
+	18, // 18: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
+	20, // 19: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
+	21, // 20: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
+	22, // 21: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
+	24, // 22: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
+	19, // 23: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
+	23, // 24: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
+	17, // 25: argosy.v1.SessionResponse.mark:type_name -> argosy.v1.Mark
+	39, // 26: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
+	47, // 27: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
+	48, // 28: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
+	49, // 29: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
+	50, // 30: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
+	50, // 31: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
+	40, // 32: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
+	25, // 33: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
+	26, // 34: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
+	27, // 35: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
+	28, // 36: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
+	48, // 37: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
+	42, // 38: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
+	48, // 39: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
+	37, // 40: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
+	48, // 41: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
+	48, // 42: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 43: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
+	42, // 44: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
+	32, // 45: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
+	33, // 46: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
+	30, // 47: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
+	29, // 48: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
+	42, // 49: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	48, // 50: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
+	35, // 51: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
+	30, // 52: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
+	1,  // 53: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
+	3,  // 54: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
+	9,  // 55: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
+	31, // 56: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
+	5,  // 57: argosy.v1.AgentService.Leave:input_type -> argosy.v1.LeaveRequest
+	7,  // 58: argosy.v1.AgentService.Depart:input_type -> argosy.v1.DepartRequest
+	2,  // 59: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
+	4,  // 60: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
+	16, // 61: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
+	34, // 62: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
+	6,  // 63: argosy.v1.AgentService.Leave:output_type -> argosy.v1.LeaveResponse
+	8,  // 64: argosy.v1.AgentService.Depart:output_type -> argosy.v1.DepartResponse
+	59, // [59:65] is the sub-list for method output_type
+	53, // [53:59] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_machine_proto_init() }
@@ -3281,19 +3378,20 @@ func file_argosy_v1_machine_proto_init() {
 		(*SessionResponse_Work)(nil),
 		(*SessionResponse_Refusal)(nil),
 		(*SessionResponse_UsagePace)(nil),
+		(*SessionResponse_Mark)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[22].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[23].OneofWrappers = []any{
 		(*Work_Logs)(nil),
 		(*Work_Exec)(nil),
 		(*Work_Dial)(nil),
 		(*Work_Copy)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[28].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[29].OneofWrappers = []any{
 		(*Flow_Content)(nil),
 		(*Flow_Ended)(nil),
 		(*Flow_Taken)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[29].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[30].OneofWrappers = []any{
 		(*AttachRequest_Log)(nil),
 		(*AttachRequest_Stdout)(nil),
 		(*AttachRequest_Stderr)(nil),
@@ -3302,7 +3400,7 @@ func file_argosy_v1_machine_proto_init() {
 		(*AttachRequest_Dialled)(nil),
 		(*AttachRequest_Stat)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[32].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[33].OneofWrappers = []any{
 		(*AttachResponse_Stdin)(nil),
 		(*AttachResponse_StdinClosed)(nil),
 		(*AttachResponse_Resize)(nil),
@@ -3315,7 +3413,7 @@ func file_argosy_v1_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_machine_proto_rawDesc), len(file_argosy_v1_machine_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
@@ -49,6 +51,8 @@ type stream struct {
 
 	sent     uint64 // last transition sent
 	beats    uint64
+	repeats  uint64 // the last mark received
+	answers  bool   // and that is to be answered
 	welcomed bool
 	refused  bool
 }
@@ -78,7 +82,9 @@ func (s *stream) run(ctx context.Context) error {
 	conn := s.client.Session(ctx)
 	defer conn.CloseResponse()
 	defer conn.CloseRequest()
-	if err := s.send(cancel, conn, &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Hello{Hello: s.c.cfg.Hello()}}); err != nil {
+	said := proto.CloneOf(s.c.cfg.Hello())
+	said.Marks = true
+	if err := s.send(cancel, conn, &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Hello{Hello: said}}); err != nil {
 		_, rerr := conn.Receive() // says why better than Send does
 		return errors.Join(rerr, context.Cause(ctx))
 	}
@@ -142,7 +148,10 @@ func (s *stream) talk(ctx context.Context, cancel context.CancelCauseFunc, conn 
 	s.c.mu.Unlock()
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
+	beats := false
 	for {
+		// What is said with a mark was gathered after that mark was received; a beat confirms it, so it goes last.
+		mark, answer := s.marked()
 		for {
 			m, err := s.due()
 			if err != nil {
@@ -151,9 +160,20 @@ func (s *stream) talk(ctx context.Context, cancel context.CancelCauseFunc, conn 
 			if m == nil {
 				break
 			}
+			m.Mark = mark
 			if err := s.send(cancel, conn, m); err != nil {
 				return err
 			}
+		}
+		if beats {
+			s.beats++
+		}
+		if beats || answer {
+			b := &argosyv1.Beat{Number: s.beats, Answer: !beats}
+			if err := s.send(cancel, conn, &argosyv1.SessionRequest{Mark: mark, Message: &argosyv1.SessionRequest_Beat{Beat: b}}); err != nil {
+				return err
+			}
+			beats = false
 		}
 		waits := time.Now()
 		select {
@@ -164,10 +184,7 @@ func (s *stream) talk(ctx context.Context, cancel context.CancelCauseFunc, conn 
 			if stood := time.Since(waits); stood > beat+stall {
 				return fmt.Errorf("this process stood still for %s", stood.Round(time.Millisecond))
 			}
-			s.beats++
-			if err := s.send(cancel, conn, &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{Number: s.beats}}}); err != nil {
-				return err
-			}
+			beats = true
 		case <-s.wake:
 		}
 		s.c.mu.Lock()
@@ -177,6 +194,14 @@ func (s *stream) talk(ctx context.Context, cancel context.CancelCauseFunc, conn 
 		}
 		s.c.mu.Unlock()
 	}
+}
+
+// marked is the last mark received, and whether it is still to be answered.
+func (s *stream) marked() (mark uint64, answer bool) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	answer, s.answers = s.answers, false
+	return s.repeats, answer
 }
 
 // due returns the next message for the leader, nil when there is none.
@@ -275,6 +300,11 @@ func (s *stream) listen(ctx context.Context, conn *bidi, first chan struct{}) er
 			}
 		case *argosyv1.SessionResponse_Network:
 			s.c.cfg.Ears.Networked(s.server, what.Network)
+		case *argosyv1.SessionResponse_Mark:
+			s.c.mu.Lock()
+			s.repeats, s.answers = what.Mark.GetNumber(), true
+			s.kick()
+			s.c.mu.Unlock()
 		case *argosyv1.SessionResponse_UsagePace:
 			s.pace(what.UsagePace.GetInterval().AsDuration())
 		case *argosyv1.SessionResponse_Work:
