@@ -196,16 +196,8 @@ var light = []string{
 }
 
 func TestArgosyIsLight(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{end}}{{.ImportPath}}", "./cmd/argosy").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := 0
-	for line := range strings.Lines(string(out)) {
-		mod, pkg, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if !ok {
-			continue // the standard library
-		}
+	for pkg, mod := range linked(t, "./cmd/argosy") {
 		found++
 		if !slices.Contains(light, mod) {
 			t.Errorf("cmd/argosy is linked with %s, and every command waits for that: move what needs it to internal/node, behind cli.Rooms", pkg)
@@ -213,6 +205,37 @@ func TestArgosyIsLight(t *testing.T) {
 	}
 	if found < 30 {
 		t.Fatalf("only %d packages were found", found)
+	}
+}
+
+// linked are the packages that an executable has, with their modules, but for the standard library.
+func linked(t *testing.T, executable string) map[string]string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{end}}{{.ImportPath}}", executable).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		if mod, pkg, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			found[pkg] = mod
+		}
+	}
+	return found
+}
+
+// TestWitnessIsSmall: what a lease depends on has no Engine's, systemd's or etcd's client in it, nor the rest of the protocol.
+func TestWitnessIsSmall(t *testing.T) {
+	found := linked(t, "./cmd/argosy-witness")
+	for pkg, mod := range found {
+		own := pkg == module+"api/argosy/lease/v1" || within(pkg, []string{module + "cmd/argosy-witness", module + "internal/claims", module + "internal/lease",
+			module + "internal/witness", module + "internal/version"})
+		if !own && !slices.Contains([]string{"google.golang.org/protobuf", "golang.org/x/sys", "golang.org/x/sync"}, mod) {
+			t.Errorf("cmd/argosy-witness is linked with %s: a witness must go on when nothing else does, so leave that to the server beside it", pkg)
+		}
+	}
+	if found[module+"internal/witness"] == "" {
+		t.Fatalf("internal/witness is not among %d packages", len(found))
 	}
 }
 

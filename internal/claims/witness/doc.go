@@ -12,6 +12,8 @@
 //		wait for an event, or until witness.Wake(state)
 //	}
 //
+// A renewal is first given to Hear, which answers nearly all of them in place.
+//
 // # What it promises
 //
 //   - A claim goes from one session to another only after W without a renewal of the first, or when it was released or

@@ -1,0 +1,110 @@
+package witness
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
+	"github.com/argosy-cluster/argosy/internal/claims"
+	table "github.com/argosy-cluster/argosy/internal/claims/witness"
+	"github.com/argosy-cluster/argosy/internal/lease"
+)
+
+// Listen opens the socket for the server beside the witness. Only processes of this user, and root's, are answered there.
+func Listen(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("the witness's socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("the witness's socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, fmt.Errorf("the witness's socket: %w", err)
+	}
+	return l, nil
+}
+
+// server answers the orders of the server beside this witness.
+func (w *Witness) server(_ context.Context, c net.Conn) {
+	if err := sameUser(c); err != nil {
+		w.cfg.Log.Warn("somebody else's process is not answered", "err", err)
+		return
+	}
+	for {
+		order := &leasev1.Order{}
+		if lease.Read(c, order) != nil {
+			return
+		}
+		report, err := w.report(order)
+		if err != nil {
+			report.Refused = err.Error()
+		}
+		if lease.Write(c, report) != nil {
+			return
+		}
+	}
+}
+
+func sameUser(c net.Conn) error {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("%T is no Unix socket", c)
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) { cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return err
+	}
+	if failed != nil {
+		return failed
+	}
+	if cred.Uid != 0 && int(cred.Uid) != os.Getuid() {
+		return fmt.Errorf("process %d belongs to user %d", cred.Pid, cred.Uid)
+	}
+	return nil
+}
+
+// report carries out an order, and says how the witness is after it.
+func (w *Witness) report(order *leasev1.Order) (*leasev1.Report, error) {
+	var err error
+	look := false
+	switch o := order.GetOrder().(type) {
+	case *leasev1.Order_Look:
+		look = true
+	case *leasev1.Order_Configure:
+		c := lease.ConfigFrom(o.Configure)
+		if err = c.Validate(); err == nil {
+			_, err = w.step(table.Configure{Config: c})
+		}
+	case *leasev1.Order_Machines:
+		err = w.machines.replace(o.Machines)
+	case *leasev1.Order_Fence:
+		_, err = w.step(table.Fence{Session: claims.Session(o.Fence.GetSession())})
+	case *leasev1.Order_Drop:
+		_, err = w.step(table.Drop{Claims: lease.ClaimsFrom(o.Drop.GetClaims())})
+	default:
+		err = fmt.Errorf("this witness does not know such an order: it is of an earlier release than the server")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.cfg.Clock.Now()
+	s := w.state.Status(now)
+	r := &leasev1.Report{Witness: string(s.Witness), Key: w.id.Pin[:], Config: lease.ConfigTo(w.state.Config), Settled: s.Settled,
+		Silent: s.Silent, Left: int64(s.Left), Trouble: w.trouble}
+	if look {
+		for _, sight := range w.state.Sights(now) {
+			r.Sights = append(r.Sights, lease.SightTo(sight.Record.Claim, sight.Record.Machine, sight.Record.Session, sight.Record.Token,
+				leasev1.Holding(sight.Record.State)+leasev1.Holding_HOLDING_HELD, sight.Age))
+		}
+	}
+	return r, err
+}
