@@ -6,7 +6,8 @@
 //
 // What happens, in this order:
 //
-//  1. If the name already means this very image in the cluster, nothing more (Docker only).
+//  1. If the name already means this very image in the cluster, nothing more; if another of its names in Docker does, this
+//     name is given to what is there (Docker only).
 //  2. The archive is read once. It is a stream whose table of contents comes last, so it is spooled to an unnamed
 //     temporary file on the way, unless it is a plain file already. Every entry's digest is computed in the same pass.
 //  3. The table of contents is read (read.go: legacy and OCI layout), and what it promises is compared with what is

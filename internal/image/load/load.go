@@ -89,7 +89,13 @@ func Docker(ctx context.Context, docker Engine, name string, o Options) (Result,
 	if err != nil {
 		return Result{}, err
 	}
-	if r, ok := o.unchanged(ctx, ref, found.ID); ok {
+	if _, r, ok := o.means(ctx, ref, found.ID); ok {
+		r.Unchanged = true
+		o.Progress(Progress{Stage: Done, Layers: r.Layers, Present: r.Layers})
+		return r, nil
+	}
+	if r, ok := o.known(ctx, ref, found.ID, found.RepoTags); ok {
+		o.Progress(Progress{Stage: Done, Layers: r.Layers, Present: r.Layers})
 		return r, nil
 	}
 	stream, err := docker.ImageSave(ctx, []string{found.ID})
@@ -123,19 +129,52 @@ func wantTag(name string) (image.Ref, error) {
 	return ref, err
 }
 
-// unchanged says whether ref means, in the cluster, the image whose configuration is id.
-func (o Options) unchanged(ctx context.Context, ref image.Ref, id string) (Result, bool) {
+// stored is a manifest as a server has it.
+type stored struct {
+	image.Manifest
+	raw       []byte
+	mediaType string
+}
+
+// means says whether ref means, in the cluster, the image whose configuration is id.
+func (o Options) means(ctx context.Context, ref image.Ref, id string) (stored, Result, bool) {
 	raw, mediaType, err := o.Client.Manifest(ctx, o.repo(ref), ref.Tag)
 	if err != nil {
-		return Result{}, false // what is wrong shows soon enough
+		return stored{}, Result{}, false // what is wrong shows soon enough
 	}
 	m, err := image.ParseManifest(raw, mediaType)
 	if err != nil || m.Config == nil || string(m.Config.Digest) != id {
-		return Result{}, false
+		return stored{}, Result{}, false
 	}
-	r := Result{Ref: ref, Digest: image.Sum(raw), Unchanged: true, Layers: len(m.Layers), LayersPresent: len(m.Layers)}
-	o.Progress(Progress{Stage: Done, Layers: r.Layers, Present: r.Layers})
-	return r, true
+	return stored{m, raw, mediaType}, Result{Ref: ref, Digest: image.Sum(raw), Layers: len(m.Layers), LayersPresent: len(m.Layers)}, true
+}
+
+// mostTags is how many other names of an image are asked about.
+const mostTags = 16
+
+// known gives ref to an image that the cluster has by another of its names in Docker, tags. Nothing is read from Docker then.
+func (o Options) known(ctx context.Context, ref image.Ref, id string, tags []string) (Result, bool) {
+	for _, tag := range tags[:min(len(tags), mostTags)] {
+		other, err := wantTag(tag)
+		if err != nil || other == ref {
+			continue
+		}
+		m, r, ok := o.means(ctx, other, id)
+		if !ok {
+			continue
+		}
+		for _, b := range append([]image.Descriptor{*m.Config}, m.Layers...) {
+			if lacks, err := o.Client.Claim(ctx, o.repo(ref), b.Digest); err != nil || lacks != nil {
+				return Result{}, false
+			}
+		}
+		if _, err := o.Client.PutManifest(ctx, o.repo(ref), ref.Tag, m.mediaType, m.raw); err != nil {
+			return Result{}, false
+		}
+		r.Ref = ref
+		return r, true
+	}
+	return Result{}, false
 }
 
 func (o Options) repo(ref image.Ref) registry.Repo {
