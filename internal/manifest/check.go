@@ -40,6 +40,7 @@ func (d *draft) check(r *reader) {
 	d.checkShared(r)
 	d.checkMachinePorts(r)
 	d.checkMachineUnits(r)
+	d.checkGlobalUnits(r)
 	for _, c := range d.configs.list {
 		c.check(r)
 	}

@@ -146,7 +146,8 @@ func FuzzUnit(f *testing.F) {
 			return
 		}
 		lines := strings.Count(text, "\n") + 1
-		for _, fault := range unitFaults(name, text) {
+		_, faults := unitfile.Read(name, text)
+		for _, fault := range faults {
 			if fault.Line < 1 || fault.Line > lines || fault.Col < 1 {
 				t.Errorf("a fault at %d:%d of %d lines: %s", fault.Line, fault.Col, lines, fault.Message)
 			}

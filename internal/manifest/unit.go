@@ -18,6 +18,8 @@ type unit struct {
 	file string
 	said int
 	used bool
+	// read is what the text says, or nil when something is wrong with it.
+	read *unitfile.Unit
 }
 
 func unitTable() *object[*unit] {
@@ -122,21 +124,28 @@ func (u *unit) check(r *reader) {
 	if u.text.n == nil || !unitfile.IsName(u.spec.Name) {
 		return // what is wrong has been said
 	}
-	for _, f := range unitFaults(u.spec.Name, u.spec.Content) {
-		line, column, ok := u.text.within(u.spec.Content, f.Line)
-		switch {
-		case u.file != "":
-			f.File = u.file
-		case ok:
-			f.File, f.Line, f.Col, f.EndCol = u.text.f.name, line, column+f.Col-1, column+f.EndCol-1
-			f.Text, f.TextCol = u.text.f.excerpt(line, f.Col)
-		default:
-			at := u.at.fault(f.Message)
-			f.File, f.Line, f.Col, f.EndCol, f.Text, f.TextCol = at.File, at.Line, at.Col, at.EndCol, at.Text, at.TextCol
-		}
-		f.Order = u.text.f.index
-		r.faults.Add(f)
+	var faults Faults
+	u.read, faults = unitfile.Read(u.spec.Name, u.spec.Content)
+	for _, f := range faults {
+		r.faults.Add(u.placed(f))
 	}
+}
+
+// placed is a fault about the unit's text, at its line of the manifest or of the file.
+func (u *unit) placed(f Fault) Fault {
+	line, column, ok := u.text.within(u.spec.Content, f.Line)
+	switch {
+	case u.file != "":
+		f.File = u.file
+	case ok:
+		f.File, f.Line, f.Col, f.EndCol = u.text.f.name, line, column+f.Col-1, column+f.EndCol-1
+		f.Text, f.TextCol = u.text.f.excerpt(line, f.Col)
+	default:
+		at := u.at.fault(f.Message)
+		f.File, f.Line, f.Col, f.EndCol, f.Text, f.TextCol = at.File, at.Line, at.Col, at.EndCol, at.Text, at.TextCol
+	}
+	f.Order = u.text.f.index
+	return f
 }
 
 // within is where a line of a block of text stands in its file, and in which column it begins there. It is not ok where the

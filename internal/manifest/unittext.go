@@ -10,12 +10,6 @@ import (
 	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
-// unitFaults is what is wrong with a unit's text.
-func unitFaults(name, content string) Faults {
-	_, faults := unitfile.Read(name, content)
-	return faults
-}
-
 // UnitResources is what is kept free for a unit on its machine: what its own section limits, CPUQuota= and MemoryMax=, else
 // the default.
 func UnitResources(name, content string) *argosyv1.Resources {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // Verify refuses an app that no manifest could have made: what [Parse] guarantees of its result, asked of a result that
@@ -37,7 +38,7 @@ func Verify(spec *argosyv1.AppSpec, g Grants) error {
 			return fmt.Errorf("config: %w", err)
 		}
 	}
-	v := verifier{spec: spec, grants: g, containers: map[string]*argosyv1.ContainerSpec{}, units: map[string]bool{}, stacks: map[string]*argosyv1.StackSpec{}}
+	v := verifier{spec: spec, grants: g, containers: map[string]*argosyv1.ContainerSpec{}, units: map[string]*unitfile.Unit{}, stacks: map[string]*argosyv1.StackSpec{}}
 	return v.app()
 }
 
@@ -46,7 +47,7 @@ type verifier struct {
 	spec       *argosyv1.AppSpec
 	grants     Grants
 	containers map[string]*argosyv1.ContainerSpec
-	units      map[string]bool
+	units      map[string]*unitfile.Unit
 	stacks     map[string]*argosyv1.StackSpec
 	ports      int
 }
@@ -79,6 +80,9 @@ func (v *verifier) app() error {
 			return fmt.Errorf("%d replicas of %s are more than the %d allowed", e.Count, e.Stack, MaxReplicas)
 		case e.EachMachine && e.Count != 0:
 			return fmt.Errorf("stack %s has a count and runs on each machine: it can be one of them", e.Stack)
+		}
+		if u := v.global(e); u != nil {
+			return errors.New(globalCounted(e, u.Name.Full))
 		}
 		seen[e.Stack] = true
 	}
@@ -380,7 +384,7 @@ func (v *verifier) stack(s *argosyv1.StackSpec) error {
 	volumes, members, ports := map[string]bool{}, map[string]bool{}, hostPorts{}
 	for _, name := range s.Units {
 		switch {
-		case !v.units[name]:
+		case v.units[name] == nil:
 			return fmt.Errorf("unit %s is not declared", quoted(name))
 		case members[name]:
 			return fmt.Errorf("unit %s is in it twice", name)

@@ -70,6 +70,10 @@ func TestVerifyRefuses(t *testing.T) {
 			unit("web.service", "[Service]\nExecStart=/bin/true")(s)
 			s.Units[0].Resources = nil
 		}},
+		{"a number of a unit of each machine", "cluster asks for 5 of stack lamp, and its unit \"web.service\" says Global", func(s *spec) {
+			unit("web.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nGlobal=true\n")(s)
+			s.Stacks[0].Units = []string{"web.service"}
+		}},
 		{"an app called like a unit", "is the unit of that name and nothing else", func(s *spec) { s.Name = "web.service" }},
 		{"a name twice", "declared twice", func(s *spec) { s.Containers = append(s.Containers, proto.CloneOf(first(s))) }},
 		{"an image", "not an image reference", func(s *spec) { first(s).Image = "a b" }},

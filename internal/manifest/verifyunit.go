@@ -18,8 +18,11 @@ func (v *verifier) unitsOf() error {
 	}
 	for _, u := range v.spec.Units {
 		err := checkUnitName(u.Name)
+		var read *unitfile.Unit
 		if err == nil {
-			err = unitFaults(u.Name, u.Content).Err()
+			var faults Faults
+			read, faults = unitfile.Read(u.Name, u.Content)
+			err = faults.Err()
 		}
 		if err == nil {
 			err = verifyOptions(u)
@@ -30,15 +33,15 @@ func (v *verifier) unitsOf() error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("unit %s: %w", quoted(u.Name), err)
-		case v.units[u.Name]:
+		case v.units[u.Name] != nil:
 			return fmt.Errorf("unit %s is declared twice", u.Name)
 		}
-		v.units[u.Name] = true
+		v.units[u.Name] = read
 	}
 	if !unitfile.IsName(v.spec.Name) {
 		return nil
 	}
-	alone := len(v.spec.Units) == 1 && v.units[v.spec.Name] && len(v.spec.Stacks) == 1 && v.spec.Stacks[0].GetName() == UnitStack &&
+	alone := len(v.spec.Units) == 1 && v.units[v.spec.Name] != nil && len(v.spec.Stacks) == 1 && v.spec.Stacks[0].GetName() == UnitStack &&
 		len(v.spec.Stacks[0].GetUnits()) == 1 && len(v.spec.Containers)+len(v.spec.Stacks[0].GetContainers()) == 0
 	if !alone {
 		return fmt.Errorf("an app called %s is the unit of that name and nothing else, in a stack called %s", quoted(v.spec.Name), UnitStack)
