@@ -224,18 +224,20 @@ func linked(t *testing.T, executable string) map[string]string {
 	return found
 }
 
-// TestWitnessIsSmall: what a lease depends on has no Engine's, systemd's or etcd's client in it, nor the rest of the protocol.
-func TestWitnessIsSmall(t *testing.T) {
-	found := linked(t, "./cmd/argosy-witness")
-	for pkg, mod := range found {
-		own := pkg == module+"api/argosy/lease/v1" || within(pkg, []string{module + "cmd/argosy-witness", module + "internal/claims", module + "internal/lease",
-			module + "internal/witness", module + "internal/version"})
-		if !own && !slices.Contains([]string{"google.golang.org/protobuf", "golang.org/x/sys", "golang.org/x/sync"}, mod) {
-			t.Errorf("cmd/argosy-witness is linked with %s: a witness must go on when nothing else does, so leave that to the server beside it", pkg)
+// TestLeasesAreSmall: what a lease depends on has no Engine's, systemd's or etcd's client in it, nor the rest of the protocol.
+func TestLeasesAreSmall(t *testing.T) {
+	for executable, room := range map[string]string{"cmd/argosy-witness": "internal/witness", "internal/guard": "internal/guard"} {
+		found := linked(t, "./"+executable)
+		for pkg, mod := range found {
+			own := pkg == module+"api/argosy/lease/v1" || within(pkg, []string{module + executable, module + room, module + "internal/claims",
+				module + "internal/lease", module + "internal/version"})
+			if !own && !slices.Contains([]string{"google.golang.org/protobuf", "golang.org/x/sys", "golang.org/x/sync"}, mod) {
+				t.Errorf("%s is linked with %s: it must go on when nothing else does, so leave that to the server or agent beside it", executable, pkg)
+			}
 		}
-	}
-	if found[module+"internal/witness"] == "" {
-		t.Fatalf("internal/witness is not among %d packages", len(found))
+		if found[module+room] == "" {
+			t.Fatalf("%s is not among the %d packages of %s", room, len(found), executable)
+		}
 	}
 }
 

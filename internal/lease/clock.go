@@ -26,11 +26,36 @@ type Clock struct {
 	elapsed time.Duration
 }
 
-// NewGuardClock and NewWitnessClock begin at zero.
+// NewGuardClock is a guard's. It begins at zero.
 func NewGuardClock() (*Clock, error) { return newClock(readClocks, longer) }
 
-// NewWitnessClock is a witness's.
+// ResumeGuardClock goes on where another process of the same boot was at.
+func ResumeGuardClock(at Moment) (*Clock, error) {
+	c, err := NewGuardClock()
+	if err != nil {
+		return nil, err
+	}
+	c.elapsed, c.last = at.Elapsed, at.Reading
+	c.Now()
+	return c, nil
+}
+
+// NewWitnessClock is a witness's. It begins at zero.
 func NewWitnessClock() (*Clock, error) { return newClock(readClocks, shorter) }
+
+// Moment is what a clock has to know to go on in another process of the same boot.
+type Moment struct {
+	Elapsed time.Duration
+	Reading Reading
+}
+
+// Moment is now.
+func (c *Clock) Moment() Moment {
+	c.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Moment{c.elapsed, c.last}
+}
 
 func longer(a, b time.Duration) time.Duration  { return max(a, b) }
 func shorter(a, b time.Duration) time.Duration { return min(a, b) }
