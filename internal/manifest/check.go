@@ -212,6 +212,7 @@ func (s *stack) check(r *reader, d *draft) {
 		s.checkPorts(r, c, ports)
 	}
 	s.checkUnits(r, d)
+	s.checkApart(r, d)
 	for _, m := range s.members {
 		if c, ok := d.containers.get(m.is); ok {
 			s.checkDependencies(r, d, c)

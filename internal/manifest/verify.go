@@ -50,6 +50,7 @@ type verifier struct {
 	units      map[string]*unitfile.Unit
 	stacks     map[string]*argosyv1.StackSpec
 	ports      int
+	compared   int // bytes of rules of units with each other
 }
 
 func (v *verifier) app() error {
@@ -390,6 +391,9 @@ func (v *verifier) stack(s *argosyv1.StackSpec) error {
 			return fmt.Errorf("unit %s is in it twice", name)
 		}
 		members[name] = true
+	}
+	if err := v.apart(s); err != nil {
+		return err
 	}
 	err := eachNamed(s.Volumes, "volume", MaxContainers, func(vol *argosyv1.VolumeSpec) error {
 		volumes[vol.Name] = true

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -73,6 +74,30 @@ func TestVerifyRefuses(t *testing.T) {
 		{"a number of a unit of each machine", "cluster asks for 5 of stack lamp, and its unit \"web.service\" says Global", func(s *spec) {
 			unit("web.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nGlobal=true\n")(s)
 			s.Stacks[0].Units = []string{"web.service"}
+		}},
+		{"units that keep each other off", "unit \"b@.service\" conflicts with \"a*\", as \"a.service\" is", func(s *spec) {
+			unit("a.service", "[Service]\nExecStart=/bin/true\n")(s)
+			unit("b@.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=a*\n")(s)
+			s.Stacks[0].Units = []string{"a.service", "b@.service"}
+		}},
+		{"more rules than can be compared", "too many rules", func(s *spec) {
+			var names, globs []string
+			for i := range 60 {
+				globs = append(globs, fmt.Sprint(strings.Repeat("*", 100), i))
+			}
+			for i := range MaxMembers {
+				names = append(names, fmt.Sprintf("u%d.service", i))
+				text := "[Service]\nExecStart=/bin/true\n"
+				if i < 20 {
+					text += "[X-Fleet]\nConflicts=" + strings.Join(globs[:30], " ") + "\nConflicts=" + strings.Join(globs[30:], " ") + "\n"
+				}
+				unit(names[i], text)(s)
+			}
+			s.Cluster = nil
+			s.Stacks = nil
+			for i := range 5 {
+				s.Stacks = append(s.Stacks, &argosyv1.StackSpec{Name: fmt.Sprint("s", i), Units: names[:MaxMembers-1]})
+			}
 		}},
 		{"an app called like a unit", "is the unit of that name and nothing else", func(s *spec) { s.Name = "web.service" }},
 		{"a name twice", "declared twice", func(s *spec) { s.Containers = append(s.Containers, proto.CloneOf(first(s))) }},

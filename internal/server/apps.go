@@ -283,6 +283,9 @@ func scaled(v *leader.View, tenant string, r *argosyv1.ScaleRequest) (spec *argo
 		default:
 			spec.Cluster[i].Count = n
 		}
+		if unit := manifest.GlobalUnit(spec, stack); unit != "" && n > 0 {
+			return nil, "", refused("unit %s of stack %s is to be on each machine, as its Global says, so it has no count: apply it with `%s: {on: each-machine}`", unit, stack, stack)
+		}
 		parts = append(parts, fmt.Sprintf("%s=%d", stack, n))
 	}
 	if len(parts) == 0 {

@@ -153,6 +153,11 @@ func (l logical) place(offset int) (line, column int) {
 	return l.parts[i].line, offset - l.parts[i].offset
 }
 
+// FaultAt is a fault about something that the file's [X-Fleet] says.
+func (f *File) FaultAt(what Said, message string) fault.Fault {
+	return f.fault(what.s, what.from, what.to, message)
+}
+
 // FaultIn is a fault about what stands in a line of the file, counted from 1: the option or the section of which the line is a
 // part.
 func (f *File) FaultIn(line int, message string) fault.Fault {
