@@ -261,9 +261,14 @@ func (a *app) listUnits(res *argosyv1.ListUnitsResponse) error {
 }
 
 func (a *app) unitStatusCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "status NAME...", Short: "Say how units are, in systemd's words", Example: "  argosy unit status web.service",
-		Long: `Say how units are, in systemd's words. Exit code 1: one that is to run does not.`,
+	var lines uint32
+	cmd := &cobra.Command{
+		Use: "status NAME...", Short: "Say how units are, in systemd's words, and what they wrote last",
+		Example: `  argosy unit status web.service
+  argosy unit status -n 50 web.service
+  argosy unit status -n 0 web.service db.service`,
+		Long: `Say how units are, in systemd's words, and what they wrote last, as their machines' journals have it. Of a machine that does not
+answer within 3 s that is left out, and said. Exit code 1: one that is to run does not.`,
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()
@@ -289,9 +294,7 @@ func (a *app) unitStatusCmd() *cobra.Command {
 			case "name":
 				err = a.show(nil, nil, names)
 			default:
-				for _, u := range res.Units {
-					a.tellUnit(u)
-				}
+				a.tellUnits(cmd.Context(), c, res.Units, lines)
 			}
 			if err == nil && !well {
 				return &exitError{code: exitFailed}
@@ -299,10 +302,24 @@ func (a *app) unitStatusCmd() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().Uint32VarP(&lines, "lines", "n", 10, "how many lines to show of what each wrote last; 0 is none")
+	return cmd
+}
+
+// tellUnits says all that is known of units.
+func (a *app) tellUnits(ctx context.Context, c *connection, units []*argosyv1.UnitStatus, lines uint32) {
+	ctx, cancel := context.WithTimeout(ctx, unitLogTime)
+	defer cancel()
+	for i, log := range a.unitLogs(ctx, c, units, lines) {
+		a.tellUnit(units[i], log)
+		for _, note := range log.notes {
+			a.note("argosy: %s", note)
+		}
+	}
 }
 
 // tellUnit says all that is known of a unit.
-func (a *app) tellUnit(u *argosyv1.UnitStatus) {
+func (a *app) tellUnit(u *argosyv1.UnitStatus, log unitLog) {
 	w := a.sys.Out
 	fmt.Fprintf(w, "%s: to be %s, at revision %d\n", u.Name, goalName(u.Goal), u.Revision)
 	if len(u.Copies) == 0 && u.Message != "" {
@@ -320,5 +337,6 @@ func (a *app) tellUnit(u *argosyv1.UnitStatus) {
 		if c.Message != "" {
 			fmt.Fprintf(w, "    %s\n", oneLine(c.Message))
 		}
+		log.tell(w, c.Number)
 	}
 }
