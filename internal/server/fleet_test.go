@@ -127,14 +127,7 @@ func sleeper(more ...string) []doc {
 func fleetCluster(t *testing.T) (c *cluster, socket fleetClient, addr string) {
 	t.Helper()
 	dir := shortDir(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr = freePort(t)
 	path := filepath.Join(dir, "f")
 	c = own(t, dir, func(cfg *Config) { cfg.FleetAPI = []string{"unix://" + path, addr} })
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

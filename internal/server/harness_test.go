@@ -126,12 +126,8 @@ func own(t testing.TB, dir string, change func(*Config)) *cluster {
 }
 
 func startIn(dir string, change func(*Config)) (*cluster, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeAddress()
 	if err != nil {
-		return nil, err
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
 		return nil, err
 	}
 	c := &cluster{dir: dir, addr: addr, socket: filepath.Join(dir, "s"), log: &syncBuffer{}, ended: make(chan error, 1)}
