@@ -111,7 +111,7 @@ func (e *engine) do(s agent.Step) error {
 			}
 		}
 	case agent.Create:
-		e.create(s)
+		return e.create(s)
 	case agent.Start:
 		b := e.containers[s.ContainerID]
 		if b == nil {
@@ -147,18 +147,17 @@ func (e *engine) do(s agent.Step) error {
 	return nil
 }
 
-func (e *engine) create(s agent.Step) {
+func (e *engine) create(s agent.Step) error {
 	for _, b := range e.byKey[s.Key] {
 		// A second create of the same name is a conflict that the driver settles by adopting what is there.
 		if b.Owner == s.ID && b.Member == s.Member && b.Definition == s.Definition && b.Restart == s.Assignment.GetRestart() {
-			return
+			return nil
 		}
 	}
 	e.serial++
 	id := fmt.Sprintf("%s-c%d", e.m.Name, e.serial)
 	if s.Unit != nil {
-		e.createUnit(s, id)
-		return
+		return e.createUnit(s, id)
 	}
 	e.add(&box{
 		Container: agent.Container{
@@ -168,6 +167,7 @@ func (e *engine) create(s agent.Step) {
 		},
 		check: s.Spec.GetHealthcheck() != nil,
 	})
+	return nil
 }
 
 func (e *engine) startBox(b *box) {
@@ -234,12 +234,13 @@ func (e *engine) crash() {
 	}
 }
 
-// createUnit writes a unit's file. A machine has one of a name.
-func (e *engine) createUnit(s agent.Step, id string) {
+// createUnit writes a unit's file. A machine has one of a name: while another replica's is there, which nobody wants any more, it is
+// refused, and asked for again.
+func (e *engine) createUnit(s agent.Step, id string) error {
 	name := unitfile.ForReplica(s.Unit.GetName(), s.Number)
 	for _, other := range e.ids() {
 		if o := e.containers[other]; o.Unit != nil && o.Unit.Name == name {
-			e.m.w.violate("%s has unit %s of %s and of %s", e.m.Name, name, o.Owner.Key, s.Key)
+			return &agent.Fault{Kind: agent.FaultRefused, Message: fmt.Sprintf("unit %s belongs to %s", name, o.Owner.Key)}
 		}
 	}
 	e.add(&box{Container: agent.Container{
@@ -247,6 +248,7 @@ func (e *engine) createUnit(s agent.Step, id string) {
 		Restart: s.Assignment.GetRestart(), State: agent.Created, CreatedAt: e.m.clock.wall(),
 		Unit: &agent.Unit{Name: name, Load: "loaded", Active: "inactive", Sub: "dead"},
 	}})
+	return nil
 }
 
 // ranWithin reports whether a container's process lived at some time between two instants.
