@@ -123,10 +123,16 @@ func unitFile(t *testing.T, name, text string) string {
 
 // unitsAlone: the commands say the truth, in words and exit codes.
 func unitsAlone(t *testing.T) {
-	argosy(t, "unit", "start", unitFile(t, "alone.service", "[Service]\nExecStart=/usr/bin/sleep infinity\n[X-Fleet]\nMachineMetadata=machine=m2\n"), "--timeout", "30s")
+	argosy(t, "unit", "start", unitFile(t, "alone.service", "[Service]\nExecStart=/bin/sh -c \"echo alone speaks; exec sleep infinity\"\n[X-Fleet]\nMachineMetadata=machine=m2\n"), "--timeout", "30s")
 	first := pids(t, "alone.service")
 	if !strings.HasPrefix(first["alone.service"], "m2/") {
 		t.Errorf("alone.service runs as %v", first)
+	}
+	if out := argosy(t, "unit", "status", "alone"); !strings.Contains(out, "alone speaks") {
+		t.Errorf("the status of a unit does not show what it wrote: %s", out)
+	}
+	if out := argosy(t, "unit", "status", "-n", "0", "alone"); strings.Contains(out, "alone speaks") {
+		t.Errorf("the status shows lines that nobody wants: %s", out)
 	}
 	argosy(t, "unit", "restart", "alone", "--timeout", "30s")
 	if second := pids(t, "alone.service"); second["alone.service"] == first["alone.service"] || len(second) != 1 {
@@ -145,6 +151,29 @@ func unitsAlone(t *testing.T) {
 		t.Errorf("a unit that fails: %s", r)
 	}
 	argosy(t, "unit", "destroy", "alone-fails", "--timeout", "30s")
+	unitsReplace(t)
+}
+
+// unitsReplace: a unit that may run on one machine only moves the one that it replaces away from there. It starts when that is gone,
+// which takes its time to stop.
+func unitsReplace(t *testing.T) {
+	argosy(t, "unit", "start", unitFile(t, "alone-old.service", "[Service]\nExecStart=/usr/bin/sleep infinity\nExecStop=/usr/bin/sleep 3\n"), "--timeout", "30s")
+	machine := machineOf(pids(t, "alone-old.service")["alone-old.service"])
+	argosy(t, "unit", "start", unitFile(t, "alone-new.service", `[Service]
+ExecStartPre=/bin/sh -c "systemctl show -p ActiveState alone-old.service | grep -qx ActiveState=inactive"
+ExecStart=/usr/bin/sleep infinity
+Restart=no
+[X-Fleet]
+Replaces=alone-old.service
+MachineMetadata=machine=`+machine+"\n"), "--timeout", "60s")
+	eventually(t, 30*time.Second, "what is replaced runs on another machine", func() error {
+		now := pids(t, "alone-old.service", "alone-new.service")
+		if old := machineOf(now["alone-old.service"]); machineOf(now["alone-new.service"]) != machine || old == "" || old == machine {
+			return fmt.Errorf("the old one was on %s; they run as %v", machine, now)
+		}
+		return nil
+	})
+	argosy(t, "unit", "destroy", "alone-new", "alone-old", "--timeout", "30s")
 }
 
 // fleetSocket: fleet's API on real machines. The server is given the socket by a change of its unit, and its restart touches
