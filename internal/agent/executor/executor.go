@@ -177,7 +177,7 @@ func New(cfg Config) *Executor {
 const startsAtOnce = 64
 
 // Expect says what an earlier agent knew. Of those that the engine does not show any more and nobody wants, Changed is told
-// that they are gone.
+// that they are gone; what was healthy in a life that goes on stays so until the engine has a verdict.
 func (x *Executor) Expect(last []*argosyv1.ReplicaObservation) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -185,6 +185,11 @@ func (x *Executor) Expect(last []*argosyv1.ReplicaObservation) {
 		k := core.KeyOf(o.GetKey())
 		x.earlier[k] = append(x.earlier[k], o)
 		x.dirty[k] = true
+		for _, m := range o.GetMembers() {
+			if m.GetState() == argosyv1.MemberState_MEMBER_STATE_RUNNING && m.GetContainerId() != "" && m.GetSince() != nil {
+				x.proved[m.GetContainerId()] = m.GetSince().AsTime()
+			}
+		}
 	}
 }
 

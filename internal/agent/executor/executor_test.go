@@ -226,32 +226,48 @@ type stage struct {
 	told map[core.Key][]argosyv1.ReplicaState
 	// trouble is what was told of the engine.
 	trouble []string
+	// restart ends the executor and lets another begin, prepared like that.
+	restart func(prepare func())
 }
 
 func play(t *testing.T, script func(t *testing.T, s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &stage{e: newTwin(), told: map[core.Key][]argosyv1.ReplicaState{}}
-		s.x = New(Config{Engine: s.e, Files: noFiles{}, Changed: func(before, after *argosyv1.ReplicaObservation) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			k := core.KeyOf(before.GetKey())
-			if after != nil {
-				k = core.KeyOf(after.GetKey())
-			}
-			s.told[k] = append(s.told[k], after.GetState())
-		}, Trouble: func(trouble string) { s.trouble = append(s.trouble, trouble) }})
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			s.x.Run(ctx)
-		}()
-		defer func() {
-			cancel()
-			<-ended
-		}()
+		s := &stage{e: newTwin()}
+		stop := s.begin(t)
+		defer func() { stop() }()
+		s.restart = func(prepare func()) {
+			stop()
+			stop = s.begin(t, prepare)
+		}
 		script(t, s)
 	})
+}
+
+// begin lets an executor that knows nothing work on the engine.
+func (s *stage) begin(t *testing.T, prepare ...func()) (stop func()) {
+	s.told = map[core.Key][]argosyv1.ReplicaState{}
+	s.x = New(Config{Engine: s.e, Files: noFiles{}, Changed: func(before, after *argosyv1.ReplicaObservation) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		k := core.KeyOf(before.GetKey())
+		if after != nil {
+			k = core.KeyOf(after.GetKey())
+		}
+		s.told[k] = append(s.told[k], after.GetState())
+	}, Trouble: func(trouble string) { s.trouble = append(s.trouble, trouble) }})
+	for _, p := range prepare {
+		p()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.x.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 func replica(n uint32, image string) *argosyv1.Assignment {

@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,6 +42,43 @@ func TestHealthIsKnownSoon(t *testing.T) {
 		}
 		time.Sleep(30 * time.Second)
 		s.expect(t, 1, begun)
+	})
+}
+
+// What was healthy stays so when the agent starts anew, although the engine has not run the check yet and it cannot be run here now:
+// but only for the life that it was said of, and until the engine has its verdict.
+func TestARestartForgetsNoHealth(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.e.checks, s.e.probe = true, func(string) (bool, error) { return true, nil }
+		s.x.Act()
+		s.x.Assign(true, []*argosyv1.Assignment{replica(1, "a")}, nil)
+		time.Sleep(time.Second)
+		s.expect(t, 1, ready)
+		last := s.x.Observations()
+		s.e.probe = func(string) (bool, error) { return false, nil }
+		again := func() {
+			s.x.Expect(last)
+			s.x.Act()
+			s.x.Assign(true, []*argosyv1.Assignment{replica(1, "a")}, nil)
+		}
+		s.restart(again)
+		time.Sleep(time.Minute)
+		s.expect(t, 1, ready)
+		if told := s.told[core.KeyOf(replica(1, "a").GetKey())]; !slices.Equal(told, []argosyv1.ReplicaState{ready}) {
+			t.Errorf("it was told as %v", told)
+		}
+		for id := range s.e.containers {
+			s.e.set(id, func(c *core.Container) { c.StartedAt = time.Now() })
+		}
+		s.restart(again)
+		s.expect(t, 1, begun)
+		for id := range s.e.containers {
+			s.e.set(id, func(c *core.Container) {
+				c.StartedAt, c.Health = last[0].GetMembers()[0].GetSince().AsTime(), core.Unhealthy
+			})
+		}
+		s.restart(again)
+		s.expect(t, 1, argosyv1.ReplicaState_REPLICA_STATE_FAILED)
 	})
 }
 

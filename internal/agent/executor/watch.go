@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/argosy-cluster/argosy/internal/agent/core"
@@ -258,6 +259,9 @@ func (x *Executor) lookAtAll(ctx context.Context, e *eye, ids []string) {
 	}
 	e.known, e.asked, e.trouble = true, true, ""
 	e.answers++
+	maps.DeleteFunc(x.proved, func(id string, _ time.Time) bool {
+		return x.containers[id].ContainerID == "" && systemd.IsUnit(id) == e.unit
+	})
 	x.everything()
 }
 
