@@ -685,6 +685,7 @@ type SessionRequest struct {
 	//	*SessionRequest_Transitions
 	//	*SessionRequest_Usage
 	//	*SessionRequest_Engine
+	//	*SessionRequest_Storage
 	Message isSessionRequest_Message `protobuf_oneof:"message"`
 	// The last mark that was received before this message was put together; 0 before the first one.
 	Mark          uint64 `protobuf:"varint,7,opt,name=mark" json:"mark,omitempty"`
@@ -783,6 +784,15 @@ func (x *SessionRequest) GetEngine() *EngineReport {
 	return nil
 }
 
+func (x *SessionRequest) GetStorage() *StorageReport {
+	if x != nil {
+		if x, ok := x.Message.(*SessionRequest_Storage); ok {
+			return x.Storage
+		}
+	}
+	return nil
+}
+
 func (x *SessionRequest) GetMark() uint64 {
 	if x != nil {
 		return x.Mark
@@ -818,6 +828,10 @@ type SessionRequest_Engine struct {
 	Engine *EngineReport `protobuf:"bytes,6,opt,name=engine,oneof"`
 }
 
+type SessionRequest_Storage struct {
+	Storage *StorageReport `protobuf:"bytes,8,opt,name=storage,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Message() {}
 
 func (*SessionRequest_Report) isSessionRequest_Message() {}
@@ -829,6 +843,8 @@ func (*SessionRequest_Transitions) isSessionRequest_Message() {}
 func (*SessionRequest_Usage) isSessionRequest_Message() {}
 
 func (*SessionRequest_Engine) isSessionRequest_Message() {}
+
+func (*SessionRequest_Storage) isSessionRequest_Message() {}
 
 // EngineReport says whether the machine's container engine answers. It follows a full report when it does not, and
 // comes when that changes.
@@ -885,6 +901,143 @@ func (x *EngineReport) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+// StorageReport says which shared storage the machine reaches, and who guards it. It follows the first report of a session, and
+// comes when something of it changes. A machine that never sent one reaches none.
+type StorageReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Guard *Guard                 `protobuf:"bytes,1,opt,name=guard" json:"guard,omitempty"`
+	// Of each file system and device that a volume may name, the first eight bytes of SHA-256 of the name as manifests have it:
+	// `LABEL=…`, `UUID=…`, `/dev/…`. Sorted; 4,096 at most.
+	Devices []uint64 `protobuf:"fixed64,2,rep,packed,name=devices" json:"devices,omitempty"`
+	// Types that mount(8) has what it needs for, sorted.
+	MountTypes    []string `protobuf:"bytes,3,rep,name=mount_types,json=mountTypes" json:"mount_types,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorageReport) Reset() {
+	*x = StorageReport{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorageReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorageReport) ProtoMessage() {}
+
+func (x *StorageReport) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorageReport.ProtoReflect.Descriptor instead.
+func (*StorageReport) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StorageReport) GetGuard() *Guard {
+	if x != nil {
+		return x.Guard
+	}
+	return nil
+}
+
+func (x *StorageReport) GetDevices() []uint64 {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *StorageReport) GetMountTypes() []string {
+	if x != nil {
+		return x.MountTypes
+	}
+	return nil
+}
+
+// Guard is the process that keeps a machine's leases.
+type Guard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of its key as DER (SubjectPublicKeyInfo): by it the servers' witnesses know it. Empty when no guard answers.
+	Key     []byte `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	Version string `protobuf:"bytes,2,opt,name=version" json:"version,omitempty"`
+	// What resets the machine should the guard fail: `softdog`, `iTCO_wdt`; empty when nothing does.
+	Watchdog string `protobuf:"bytes,3,opt,name=watchdog" json:"watchdog,omitempty"`
+	// Why there is no guard, or what it cannot do; a plain sentence, and what to do.
+	Trouble       string `protobuf:"bytes,4,opt,name=trouble" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guard) Reset() {
+	*x = Guard{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guard) ProtoMessage() {}
+
+func (x *Guard) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guard.ProtoReflect.Descriptor instead.
+func (*Guard) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Guard) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Guard) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Guard) GetWatchdog() string {
+	if x != nil {
+		return x.Watchdog
+	}
+	return ""
+}
+
+func (x *Guard) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
 type Hello struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	BootId string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId" json:"boot_id,omitempty"`
@@ -906,7 +1059,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[10]
+	mi := &file_argosy_v1_machine_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1071,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[10]
+	mi := &file_argosy_v1_machine_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1084,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Hello) GetBootId() string {
@@ -1016,7 +1169,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[11]
+	mi := &file_argosy_v1_machine_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1181,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[11]
+	mi := &file_argosy_v1_machine_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1194,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Beat) GetNumber() uint64 {
@@ -1071,7 +1224,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[12]
+	mi := &file_argosy_v1_machine_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1236,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[12]
+	mi := &file_argosy_v1_machine_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1249,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Report) GetFull() bool {
@@ -1130,7 +1283,7 @@ type Transitions struct {
 
 func (x *Transitions) Reset() {
 	*x = Transitions{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[13]
+	mi := &file_argosy_v1_machine_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1295,7 @@ func (x *Transitions) String() string {
 func (*Transitions) ProtoMessage() {}
 
 func (x *Transitions) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[13]
+	mi := &file_argosy_v1_machine_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1308,7 @@ func (x *Transitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transitions.ProtoReflect.Descriptor instead.
 func (*Transitions) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Transitions) GetTransitions() []*Transition {
@@ -1175,7 +1328,7 @@ type UsageReport struct {
 
 func (x *UsageReport) Reset() {
 	*x = UsageReport{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[14]
+	mi := &file_argosy_v1_machine_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1340,7 @@ func (x *UsageReport) String() string {
 func (*UsageReport) ProtoMessage() {}
 
 func (x *UsageReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[14]
+	mi := &file_argosy_v1_machine_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1353,7 @@ func (x *UsageReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageReport.ProtoReflect.Descriptor instead.
 func (*UsageReport) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UsageReport) GetMachine() *MachineUsage {
@@ -1229,6 +1382,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Refusal
 	//	*SessionResponse_UsagePace
 	//	*SessionResponse_Mark
+	//	*SessionResponse_LeaseServers
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1236,7 +1390,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[15]
+	mi := &file_argosy_v1_machine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1402,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[15]
+	mi := &file_argosy_v1_machine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1415,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -1343,6 +1497,15 @@ func (x *SessionResponse) GetMark() *Mark {
 	return nil
 }
 
+func (x *SessionResponse) GetLeaseServers() *LeaseServers {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_LeaseServers); ok {
+			return x.LeaseServers
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -1379,6 +1542,10 @@ type SessionResponse_Mark struct {
 	Mark *Mark `protobuf:"bytes,8,opt,name=mark,oneof"`
 }
 
+type SessionResponse_LeaseServers struct {
+	LeaseServers *LeaseServers `protobuf:"bytes,9,opt,name=lease_servers,json=leaseServers,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Assignments) isSessionResponse_Message() {}
@@ -1395,6 +1562,153 @@ func (*SessionResponse_UsagePace) isSessionResponse_Message() {}
 
 func (*SessionResponse_Mark) isSessionResponse_Message() {}
 
+func (*SessionResponse_LeaseServers) isSessionResponse_Message() {}
+
+// LeaseServers says whom a machine's guard asks for leases, all of it each time. The leader sends it to machines that sent a
+// StorageReport, at the beginning of a session and when something of it changes; agents keep it.
+type LeaseServers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cluster's timing: `default`, `fast` or `safe`.
+	Profile string `protobuf:"bytes,1,opt,name=profile" json:"profile,omitempty"`
+	// Of the set; its numbers only grow.
+	Epoch *FencingToken `protobuf:"bytes,2,opt,name=epoch" json:"epoch,omitempty"`
+	// Ids of those that decide.
+	Members []string `protobuf:"bytes,3,rep,name=members" json:"members,omitempty"`
+	// While the set changes: those that decide as well.
+	Next          []string       `protobuf:"bytes,4,rep,name=next" json:"next,omitempty"`
+	Servers       []*LeaseServer `protobuf:"bytes,5,rep,name=servers" json:"servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseServers) Reset() {
+	*x = LeaseServers{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseServers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseServers) ProtoMessage() {}
+
+func (x *LeaseServers) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseServers.ProtoReflect.Descriptor instead.
+func (*LeaseServers) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *LeaseServers) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *LeaseServers) GetEpoch() *FencingToken {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *LeaseServers) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *LeaseServers) GetNext() []string {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+func (x *LeaseServers) GetServers() []*LeaseServer {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+// LeaseServer is where a server's witness is, and what it is known by.
+type LeaseServer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	// host:port.
+	Address string `protobuf:"bytes,2,opt,name=address" json:"address,omitempty"`
+	// SHA-256 of its key as DER (SubjectPublicKeyInfo).
+	Key           []byte `protobuf:"bytes,3,opt,name=key" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseServer) Reset() {
+	*x = LeaseServer{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseServer) ProtoMessage() {}
+
+func (x *LeaseServer) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseServer.ProtoReflect.Descriptor instead.
+func (*LeaseServer) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LeaseServer) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LeaseServer) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *LeaseServer) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // Mark is to be answered by a beat, and repeated in what the machine says after it. One follows each beat that is no answer.
 type Mark struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1405,7 +1719,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1731,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1744,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Mark) GetNumber() uint64 {
@@ -1462,7 +1776,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[17]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1788,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[17]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1801,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Welcome) GetLeader() bool {
@@ -1572,7 +1886,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1898,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1911,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Refusal) GetReason() string {
@@ -1627,7 +1941,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1953,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1966,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -1686,7 +2000,7 @@ type TransitionsAck struct {
 
 func (x *TransitionsAck) Reset() {
 	*x = TransitionsAck{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +2012,7 @@ func (x *TransitionsAck) String() string {
 func (*TransitionsAck) ProtoMessage() {}
 
 func (x *TransitionsAck) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +2025,7 @@ func (x *TransitionsAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionsAck.ProtoReflect.Descriptor instead.
 func (*TransitionsAck) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TransitionsAck) GetOutboxSeq() uint64 {
@@ -1736,7 +2050,7 @@ type NetworkUpdate struct {
 
 func (x *NetworkUpdate) Reset() {
 	*x = NetworkUpdate{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +2062,7 @@ func (x *NetworkUpdate) String() string {
 func (*NetworkUpdate) ProtoMessage() {}
 
 func (x *NetworkUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +2075,7 @@ func (x *NetworkUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkUpdate.ProtoReflect.Descriptor instead.
 func (*NetworkUpdate) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NetworkUpdate) GetFull() bool {
@@ -1811,7 +2125,7 @@ type UsagePace struct {
 
 func (x *UsagePace) Reset() {
 	*x = UsagePace{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +2137,7 @@ func (x *UsagePace) String() string {
 func (*UsagePace) ProtoMessage() {}
 
 func (x *UsagePace) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +2150,7 @@ func (x *UsagePace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsagePace.ProtoReflect.Descriptor instead.
 func (*UsagePace) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UsagePace) GetInterval() *durationpb.Duration {
@@ -1863,7 +2177,7 @@ type Work struct {
 
 func (x *Work) Reset() {
 	*x = Work{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +2189,7 @@ func (x *Work) String() string {
 func (*Work) ProtoMessage() {}
 
 func (x *Work) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2202,7 @@ func (x *Work) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Work.ProtoReflect.Descriptor instead.
 func (*Work) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Work) GetId() string {
@@ -1985,7 +2299,7 @@ type LogsWork struct {
 
 func (x *LogsWork) Reset() {
 	*x = LogsWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2311,7 @@ func (x *LogsWork) String() string {
 func (*LogsWork) ProtoMessage() {}
 
 func (x *LogsWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2324,7 @@ func (x *LogsWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsWork.ProtoReflect.Descriptor instead.
 func (*LogsWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LogsWork) GetKey() *ReplicaKey {
@@ -2080,7 +2394,7 @@ type ExecWork struct {
 
 func (x *ExecWork) Reset() {
 	*x = ExecWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2092,7 +2406,7 @@ func (x *ExecWork) String() string {
 func (*ExecWork) ProtoMessage() {}
 
 func (x *ExecWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2105,7 +2419,7 @@ func (x *ExecWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecWork.ProtoReflect.Descriptor instead.
 func (*ExecWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExecWork) GetKey() *ReplicaKey {
@@ -2190,7 +2504,7 @@ type DialWork struct {
 
 func (x *DialWork) Reset() {
 	*x = DialWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2516,7 @@ func (x *DialWork) String() string {
 func (*DialWork) ProtoMessage() {}
 
 func (x *DialWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2529,7 @@ func (x *DialWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialWork.ProtoReflect.Descriptor instead.
 func (*DialWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DialWork) GetKey() *ReplicaKey {
@@ -2253,7 +2567,7 @@ type CopyWork struct {
 
 func (x *CopyWork) Reset() {
 	*x = CopyWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2579,7 @@ func (x *CopyWork) String() string {
 func (*CopyWork) ProtoMessage() {}
 
 func (x *CopyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2592,7 @@ func (x *CopyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyWork.ProtoReflect.Descriptor instead.
 func (*CopyWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CopyWork) GetKey() *ReplicaKey {
@@ -2326,7 +2640,7 @@ type FileStat struct {
 
 func (x *FileStat) Reset() {
 	*x = FileStat{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[28]
+	mi := &file_argosy_v1_machine_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2652,7 @@ func (x *FileStat) String() string {
 func (*FileStat) ProtoMessage() {}
 
 func (x *FileStat) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[28]
+	mi := &file_argosy_v1_machine_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2665,7 @@ func (x *FileStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
 func (*FileStat) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FileStat) GetName() string {
@@ -2406,7 +2720,7 @@ type Flow struct {
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[29]
+	mi := &file_argosy_v1_machine_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2418,7 +2732,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[29]
+	mi := &file_argosy_v1_machine_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2431,7 +2745,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{29}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Flow) GetWord() isFlow_Word {
@@ -2512,7 +2826,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[30]
+	mi := &file_argosy_v1_machine_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2838,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[30]
+	mi := &file_argosy_v1_machine_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2851,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{30}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AttachRequest) GetWorkId() string {
@@ -2678,7 +2992,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[31]
+	mi := &file_argosy_v1_machine_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +3004,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[31]
+	mi := &file_argosy_v1_machine_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +3017,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{31}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LogLine) GetAt() *timestamppb.Timestamp {
@@ -2752,7 +3066,7 @@ type WorkEnd struct {
 
 func (x *WorkEnd) Reset() {
 	*x = WorkEnd{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[32]
+	mi := &file_argosy_v1_machine_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2764,7 +3078,7 @@ func (x *WorkEnd) String() string {
 func (*WorkEnd) ProtoMessage() {}
 
 func (x *WorkEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[32]
+	mi := &file_argosy_v1_machine_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2777,7 +3091,7 @@ func (x *WorkEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkEnd.ProtoReflect.Descriptor instead.
 func (*WorkEnd) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{32}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WorkEnd) GetExitCode() int32 {
@@ -2810,7 +3124,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[33]
+	mi := &file_argosy_v1_machine_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +3136,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[33]
+	mi := &file_argosy_v1_machine_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +3149,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{33}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AttachResponse) GetData() isAttachResponse_Data {
@@ -2934,7 +3248,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[34]
+	mi := &file_argosy_v1_machine_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2946,7 +3260,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[34]
+	mi := &file_argosy_v1_machine_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2959,7 +3273,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{34}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -3033,19 +3347,30 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\rDepartRequest\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12'\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\"\x10\n" +
-	"\x0eDepartResponse\"\xcc\x02\n" +
+	"\x0eDepartResponse\"\x82\x03\n" +
 	"\x0eSessionRequest\x12(\n" +
 	"\x05hello\x18\x01 \x01(\v2\x10.argosy.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x06report\x18\x02 \x01(\v2\x11.argosy.v1.ReportH\x00R\x06report\x12%\n" +
 	"\x04beat\x18\x03 \x01(\v2\x0f.argosy.v1.BeatH\x00R\x04beat\x12:\n" +
 	"\vtransitions\x18\x04 \x01(\v2\x16.argosy.v1.TransitionsH\x00R\vtransitions\x12.\n" +
 	"\x05usage\x18\x05 \x01(\v2\x16.argosy.v1.UsageReportH\x00R\x05usage\x121\n" +
-	"\x06engine\x18\x06 \x01(\v2\x17.argosy.v1.EngineReportH\x00R\x06engine\x12\x12\n" +
+	"\x06engine\x18\x06 \x01(\v2\x17.argosy.v1.EngineReportH\x00R\x06engine\x124\n" +
+	"\astorage\x18\b \x01(\v2\x18.argosy.v1.StorageReportH\x00R\astorage\x12\x12\n" +
 	"\x04mark\x18\a \x01(\x04R\x04markB\t\n" +
 	"\amessage\"Z\n" +
 	"\fEngineReport\x12\x18\n" +
 	"\atrouble\x18\x01 \x01(\tR\atrouble\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xd5\x02\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"r\n" +
+	"\rStorageReport\x12&\n" +
+	"\x05guard\x18\x01 \x01(\v2\x10.argosy.v1.GuardR\x05guard\x12\x18\n" +
+	"\adevices\x18\x02 \x03(\x06R\adevices\x12\x1f\n" +
+	"\vmount_types\x18\x03 \x03(\tR\n" +
+	"mountTypes\"i\n" +
+	"\x05Guard\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
+	"\bwatchdog\x18\x03 \x01(\tR\bwatchdog\x12\x18\n" +
+	"\atrouble\x18\x04 \x01(\tR\atrouble\"\xd5\x02\n" +
 	"\x05Hello\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1d\n" +
 	"\n" +
@@ -3072,7 +3397,7 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\vtransitions\x18\x01 \x03(\v2\x15.argosy.v1.TransitionR\vtransitions\"r\n" +
 	"\vUsageReport\x121\n" +
 	"\amachine\x18\x01 \x01(\v2\x17.argosy.v1.MachineUsageR\amachine\x120\n" +
-	"\amembers\x18\x02 \x03(\v2\x16.argosy.v1.MemberUsageR\amembers\"\xb9\x03\n" +
+	"\amembers\x18\x02 \x03(\v2\x16.argosy.v1.MemberUsageR\amembers\"\xf9\x03\n" +
 	"\x0fSessionResponse\x12.\n" +
 	"\awelcome\x18\x01 \x01(\v2\x12.argosy.v1.WelcomeH\x00R\awelcome\x12:\n" +
 	"\vassignments\x18\x02 \x01(\v2\x16.argosy.v1.AssignmentsH\x00R\vassignments\x12D\n" +
@@ -3082,8 +3407,19 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\arefusal\x18\x06 \x01(\v2\x12.argosy.v1.RefusalH\x00R\arefusal\x125\n" +
 	"\n" +
 	"usage_pace\x18\a \x01(\v2\x14.argosy.v1.UsagePaceH\x00R\tusagePace\x12%\n" +
-	"\x04mark\x18\b \x01(\v2\x0f.argosy.v1.MarkH\x00R\x04markB\t\n" +
-	"\amessage\"\x1e\n" +
+	"\x04mark\x18\b \x01(\v2\x0f.argosy.v1.MarkH\x00R\x04mark\x12>\n" +
+	"\rlease_servers\x18\t \x01(\v2\x17.argosy.v1.LeaseServersH\x00R\fleaseServersB\t\n" +
+	"\amessage\"\xb7\x01\n" +
+	"\fLeaseServers\x12\x18\n" +
+	"\aprofile\x18\x01 \x01(\tR\aprofile\x12-\n" +
+	"\x05epoch\x18\x02 \x01(\v2\x17.argosy.v1.FencingTokenR\x05epoch\x12\x18\n" +
+	"\amembers\x18\x03 \x03(\tR\amembers\x12\x12\n" +
+	"\x04next\x18\x04 \x03(\tR\x04next\x120\n" +
+	"\aservers\x18\x05 \x03(\v2\x16.argosy.v1.LeaseServerR\aservers\"I\n" +
+	"\vLeaseServer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\x1e\n" +
 	"\x04Mark\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\"\xbf\x02\n" +
 	"\aWelcome\x12\x16\n" +
@@ -3229,7 +3565,7 @@ func file_argosy_v1_machine_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_machine_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_argosy_v1_machine_proto_goTypes = []any{
 	(CopyKind)(0),                 // 0: argosy.v1.CopyKind
 	(*JoinRequest)(nil),           // 1: argosy.v1.JoinRequest
@@ -3242,118 +3578,128 @@ var file_argosy_v1_machine_proto_goTypes = []any{
 	(*DepartResponse)(nil),        // 8: argosy.v1.DepartResponse
 	(*SessionRequest)(nil),        // 9: argosy.v1.SessionRequest
 	(*EngineReport)(nil),          // 10: argosy.v1.EngineReport
-	(*Hello)(nil),                 // 11: argosy.v1.Hello
-	(*Beat)(nil),                  // 12: argosy.v1.Beat
-	(*Report)(nil),                // 13: argosy.v1.Report
-	(*Transitions)(nil),           // 14: argosy.v1.Transitions
-	(*UsageReport)(nil),           // 15: argosy.v1.UsageReport
-	(*SessionResponse)(nil),       // 16: argosy.v1.SessionResponse
-	(*Mark)(nil),                  // 17: argosy.v1.Mark
-	(*Welcome)(nil),               // 18: argosy.v1.Welcome
-	(*Refusal)(nil),               // 19: argosy.v1.Refusal
-	(*Assignments)(nil),           // 20: argosy.v1.Assignments
-	(*TransitionsAck)(nil),        // 21: argosy.v1.TransitionsAck
-	(*NetworkUpdate)(nil),         // 22: argosy.v1.NetworkUpdate
-	(*UsagePace)(nil),             // 23: argosy.v1.UsagePace
-	(*Work)(nil),                  // 24: argosy.v1.Work
-	(*LogsWork)(nil),              // 25: argosy.v1.LogsWork
-	(*ExecWork)(nil),              // 26: argosy.v1.ExecWork
-	(*DialWork)(nil),              // 27: argosy.v1.DialWork
-	(*CopyWork)(nil),              // 28: argosy.v1.CopyWork
-	(*FileStat)(nil),              // 29: argosy.v1.FileStat
-	(*Flow)(nil),                  // 30: argosy.v1.Flow
-	(*AttachRequest)(nil),         // 31: argosy.v1.AttachRequest
-	(*LogLine)(nil),               // 32: argosy.v1.LogLine
-	(*WorkEnd)(nil),               // 33: argosy.v1.WorkEnd
-	(*AttachResponse)(nil),        // 34: argosy.v1.AttachResponse
-	(*TerminalSize)(nil),          // 35: argosy.v1.TerminalSize
-	nil,                           // 36: argosy.v1.JoinRequest.LabelsEntry
-	nil,                           // 37: argosy.v1.ExecWork.EnvironmentEntry
-	(*Capacity)(nil),              // 38: argosy.v1.Capacity
-	(*ClusterSettings)(nil),       // 39: argosy.v1.ClusterSettings
-	(*durationpb.Duration)(nil),   // 40: google.protobuf.Duration
-	(*Drain)(nil),                 // 41: argosy.v1.Drain
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
-	(*ReplicaObservation)(nil),    // 43: argosy.v1.ReplicaObservation
-	(*Transition)(nil),            // 44: argosy.v1.Transition
-	(*MachineUsage)(nil),          // 45: argosy.v1.MachineUsage
-	(*MemberUsage)(nil),           // 46: argosy.v1.MemberUsage
-	(*Assignment)(nil),            // 47: argosy.v1.Assignment
-	(*ReplicaKey)(nil),            // 48: argosy.v1.ReplicaKey
-	(*Peer)(nil),                  // 49: argosy.v1.Peer
-	(*Endpoint)(nil),              // 50: argosy.v1.Endpoint
+	(*StorageReport)(nil),         // 11: argosy.v1.StorageReport
+	(*Guard)(nil),                 // 12: argosy.v1.Guard
+	(*Hello)(nil),                 // 13: argosy.v1.Hello
+	(*Beat)(nil),                  // 14: argosy.v1.Beat
+	(*Report)(nil),                // 15: argosy.v1.Report
+	(*Transitions)(nil),           // 16: argosy.v1.Transitions
+	(*UsageReport)(nil),           // 17: argosy.v1.UsageReport
+	(*SessionResponse)(nil),       // 18: argosy.v1.SessionResponse
+	(*LeaseServers)(nil),          // 19: argosy.v1.LeaseServers
+	(*LeaseServer)(nil),           // 20: argosy.v1.LeaseServer
+	(*Mark)(nil),                  // 21: argosy.v1.Mark
+	(*Welcome)(nil),               // 22: argosy.v1.Welcome
+	(*Refusal)(nil),               // 23: argosy.v1.Refusal
+	(*Assignments)(nil),           // 24: argosy.v1.Assignments
+	(*TransitionsAck)(nil),        // 25: argosy.v1.TransitionsAck
+	(*NetworkUpdate)(nil),         // 26: argosy.v1.NetworkUpdate
+	(*UsagePace)(nil),             // 27: argosy.v1.UsagePace
+	(*Work)(nil),                  // 28: argosy.v1.Work
+	(*LogsWork)(nil),              // 29: argosy.v1.LogsWork
+	(*ExecWork)(nil),              // 30: argosy.v1.ExecWork
+	(*DialWork)(nil),              // 31: argosy.v1.DialWork
+	(*CopyWork)(nil),              // 32: argosy.v1.CopyWork
+	(*FileStat)(nil),              // 33: argosy.v1.FileStat
+	(*Flow)(nil),                  // 34: argosy.v1.Flow
+	(*AttachRequest)(nil),         // 35: argosy.v1.AttachRequest
+	(*LogLine)(nil),               // 36: argosy.v1.LogLine
+	(*WorkEnd)(nil),               // 37: argosy.v1.WorkEnd
+	(*AttachResponse)(nil),        // 38: argosy.v1.AttachResponse
+	(*TerminalSize)(nil),          // 39: argosy.v1.TerminalSize
+	nil,                           // 40: argosy.v1.JoinRequest.LabelsEntry
+	nil,                           // 41: argosy.v1.ExecWork.EnvironmentEntry
+	(*Capacity)(nil),              // 42: argosy.v1.Capacity
+	(*ClusterSettings)(nil),       // 43: argosy.v1.ClusterSettings
+	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
+	(*Drain)(nil),                 // 45: argosy.v1.Drain
+	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
+	(*ReplicaObservation)(nil),    // 47: argosy.v1.ReplicaObservation
+	(*Transition)(nil),            // 48: argosy.v1.Transition
+	(*MachineUsage)(nil),          // 49: argosy.v1.MachineUsage
+	(*MemberUsage)(nil),           // 50: argosy.v1.MemberUsage
+	(*FencingToken)(nil),          // 51: argosy.v1.FencingToken
+	(*Assignment)(nil),            // 52: argosy.v1.Assignment
+	(*ReplicaKey)(nil),            // 53: argosy.v1.ReplicaKey
+	(*Peer)(nil),                  // 54: argosy.v1.Peer
+	(*Endpoint)(nil),              // 55: argosy.v1.Endpoint
 }
 var file_argosy_v1_machine_proto_depIdxs = []int32{
-	36, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
-	38, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
-	39, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
-	40, // 3: argosy.v1.LeaveRequest.deadline:type_name -> google.protobuf.Duration
-	41, // 4: argosy.v1.LeaveResponse.drain:type_name -> argosy.v1.Drain
-	11, // 5: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
-	13, // 6: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
-	12, // 7: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
-	14, // 8: argosy.v1.SessionRequest.transitions:type_name -> argosy.v1.Transitions
-	15, // 9: argosy.v1.SessionRequest.usage:type_name -> argosy.v1.UsageReport
+	40, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
+	42, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
+	43, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
+	44, // 3: argosy.v1.LeaveRequest.deadline:type_name -> google.protobuf.Duration
+	45, // 4: argosy.v1.LeaveResponse.drain:type_name -> argosy.v1.Drain
+	13, // 5: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
+	15, // 6: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
+	14, // 7: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
+	16, // 8: argosy.v1.SessionRequest.transitions:type_name -> argosy.v1.Transitions
+	17, // 9: argosy.v1.SessionRequest.usage:type_name -> argosy.v1.UsageReport
 	10, // 10: argosy.v1.SessionRequest.engine:type_name -> argosy.v1.EngineReport
-	42, // 11: argosy.v1.EngineReport.since:type_name -> google.protobuf.Timestamp
-	38, // 12: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
-	43, // 13: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
-	43, // 14: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
-	44, // 15: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
-	45, // 16: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
-	46, // 17: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
-	18, // 18: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
-	20, // 19: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
-	21, // 20: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
-	22, // 21: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
-	24, // 22: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
-	19, // 23: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
-	23, // 24: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
-	17, // 25: argosy.v1.SessionResponse.mark:type_name -> argosy.v1.Mark
-	39, // 26: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
-	47, // 27: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
-	48, // 28: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
-	49, // 29: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
-	50, // 30: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
-	50, // 31: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
-	40, // 32: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
-	25, // 33: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
-	26, // 34: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
-	27, // 35: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
-	28, // 36: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
-	48, // 37: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
-	42, // 38: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
-	48, // 39: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
-	37, // 40: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
-	48, // 41: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
-	48, // 42: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 43: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
-	42, // 44: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
-	32, // 45: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
-	33, // 46: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
-	30, // 47: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
-	29, // 48: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
-	42, // 49: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
-	48, // 50: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
-	35, // 51: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
-	30, // 52: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
-	1,  // 53: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
-	3,  // 54: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
-	9,  // 55: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
-	31, // 56: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
-	5,  // 57: argosy.v1.AgentService.Leave:input_type -> argosy.v1.LeaveRequest
-	7,  // 58: argosy.v1.AgentService.Depart:input_type -> argosy.v1.DepartRequest
-	2,  // 59: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
-	4,  // 60: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
-	16, // 61: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
-	34, // 62: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
-	6,  // 63: argosy.v1.AgentService.Leave:output_type -> argosy.v1.LeaveResponse
-	8,  // 64: argosy.v1.AgentService.Depart:output_type -> argosy.v1.DepartResponse
-	59, // [59:65] is the sub-list for method output_type
-	53, // [53:59] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	11, // 11: argosy.v1.SessionRequest.storage:type_name -> argosy.v1.StorageReport
+	46, // 12: argosy.v1.EngineReport.since:type_name -> google.protobuf.Timestamp
+	12, // 13: argosy.v1.StorageReport.guard:type_name -> argosy.v1.Guard
+	42, // 14: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
+	47, // 15: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
+	47, // 16: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
+	48, // 17: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
+	49, // 18: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
+	50, // 19: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
+	22, // 20: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
+	24, // 21: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
+	25, // 22: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
+	26, // 23: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
+	28, // 24: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
+	23, // 25: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
+	27, // 26: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
+	21, // 27: argosy.v1.SessionResponse.mark:type_name -> argosy.v1.Mark
+	19, // 28: argosy.v1.SessionResponse.lease_servers:type_name -> argosy.v1.LeaseServers
+	51, // 29: argosy.v1.LeaseServers.epoch:type_name -> argosy.v1.FencingToken
+	20, // 30: argosy.v1.LeaseServers.servers:type_name -> argosy.v1.LeaseServer
+	43, // 31: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
+	52, // 32: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
+	53, // 33: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
+	54, // 34: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
+	55, // 35: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
+	55, // 36: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
+	44, // 37: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
+	29, // 38: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
+	30, // 39: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
+	31, // 40: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
+	32, // 41: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
+	53, // 42: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
+	46, // 43: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
+	53, // 44: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
+	41, // 45: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
+	53, // 46: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
+	53, // 47: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 48: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
+	46, // 49: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
+	36, // 50: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
+	37, // 51: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
+	34, // 52: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
+	33, // 53: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
+	46, // 54: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	53, // 55: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
+	39, // 56: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
+	34, // 57: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
+	1,  // 58: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
+	3,  // 59: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
+	9,  // 60: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
+	35, // 61: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
+	5,  // 62: argosy.v1.AgentService.Leave:input_type -> argosy.v1.LeaveRequest
+	7,  // 63: argosy.v1.AgentService.Depart:input_type -> argosy.v1.DepartRequest
+	2,  // 64: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
+	4,  // 65: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
+	18, // 66: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
+	38, // 67: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
+	6,  // 68: argosy.v1.AgentService.Leave:output_type -> argosy.v1.LeaveResponse
+	8,  // 69: argosy.v1.AgentService.Depart:output_type -> argosy.v1.DepartResponse
+	64, // [64:70] is the sub-list for method output_type
+	58, // [58:64] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_machine_proto_init() }
@@ -3369,8 +3715,9 @@ func file_argosy_v1_machine_proto_init() {
 		(*SessionRequest_Transitions)(nil),
 		(*SessionRequest_Usage)(nil),
 		(*SessionRequest_Engine)(nil),
+		(*SessionRequest_Storage)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[15].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[17].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignments)(nil),
 		(*SessionResponse_TransitionsAck)(nil),
@@ -3379,19 +3726,20 @@ func file_argosy_v1_machine_proto_init() {
 		(*SessionResponse_Refusal)(nil),
 		(*SessionResponse_UsagePace)(nil),
 		(*SessionResponse_Mark)(nil),
+		(*SessionResponse_LeaseServers)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[23].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[27].OneofWrappers = []any{
 		(*Work_Logs)(nil),
 		(*Work_Exec)(nil),
 		(*Work_Dial)(nil),
 		(*Work_Copy)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[29].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[33].OneofWrappers = []any{
 		(*Flow_Content)(nil),
 		(*Flow_Ended)(nil),
 		(*Flow_Taken)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[30].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[34].OneofWrappers = []any{
 		(*AttachRequest_Log)(nil),
 		(*AttachRequest_Stdout)(nil),
 		(*AttachRequest_Stderr)(nil),
@@ -3400,7 +3748,7 @@ func file_argosy_v1_machine_proto_init() {
 		(*AttachRequest_Dialled)(nil),
 		(*AttachRequest_Stat)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[33].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[37].OneofWrappers = []any{
 		(*AttachResponse_Stdin)(nil),
 		(*AttachResponse_StdinClosed)(nil),
 		(*AttachResponse_Resize)(nil),
@@ -3413,7 +3761,7 @@ func file_argosy_v1_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_machine_proto_rawDesc), len(file_argosy_v1_machine_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   37,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -275,6 +275,83 @@ func (ReplicaState) EnumDescriptor() ([]byte, []int) {
 	return file_argosy_v1_state_proto_rawDescGZIP(), []int{3}
 }
 
+// ClaimPhase is how far a machine's guard is with a claim. Phases are passed in this order; some may be left out.
+type ClaimPhase int32
+
+const (
+	ClaimPhase_CLAIM_PHASE_UNSPECIFIED ClaimPhase = 0
+	// The agent looks for the storage, or waits for its guard.
+	ClaimPhase_CLAIM_PHASE_ATTACHING ClaimPhase = 1
+	// The guard asks the servers for the lease.
+	ClaimPhase_CLAIM_PHASE_ASKING   ClaimPhase = 2
+	ClaimPhase_CLAIM_PHASE_MOUNTING ClaimPhase = 3
+	// The lease is held, the mount verified: members may run.
+	ClaimPhase_CLAIM_PHASE_ARMED    ClaimPhase = 4
+	ClaimPhase_CLAIM_PHASE_STOPPING ClaimPhase = 5
+	// What remains is killed, unmounted, and looked at until nothing can write.
+	ClaimPhase_CLAIM_PHASE_CLEARING ClaimPhase = 6
+	ClaimPhase_CLAIM_PHASE_SEALING  ClaimPhase = 7
+	// Nothing of this machine can write with this token any more, now or later. The servers' witnesses were told.
+	ClaimPhase_CLAIM_PHASE_OVER ClaimPhase = 8
+	// It was never held here, and will not be with this token.
+	ClaimPhase_CLAIM_PHASE_REFUSED ClaimPhase = 9
+)
+
+// Enum value maps for ClaimPhase.
+var (
+	ClaimPhase_name = map[int32]string{
+		0: "CLAIM_PHASE_UNSPECIFIED",
+		1: "CLAIM_PHASE_ATTACHING",
+		2: "CLAIM_PHASE_ASKING",
+		3: "CLAIM_PHASE_MOUNTING",
+		4: "CLAIM_PHASE_ARMED",
+		5: "CLAIM_PHASE_STOPPING",
+		6: "CLAIM_PHASE_CLEARING",
+		7: "CLAIM_PHASE_SEALING",
+		8: "CLAIM_PHASE_OVER",
+		9: "CLAIM_PHASE_REFUSED",
+	}
+	ClaimPhase_value = map[string]int32{
+		"CLAIM_PHASE_UNSPECIFIED": 0,
+		"CLAIM_PHASE_ATTACHING":   1,
+		"CLAIM_PHASE_ASKING":      2,
+		"CLAIM_PHASE_MOUNTING":    3,
+		"CLAIM_PHASE_ARMED":       4,
+		"CLAIM_PHASE_STOPPING":    5,
+		"CLAIM_PHASE_CLEARING":    6,
+		"CLAIM_PHASE_SEALING":     7,
+		"CLAIM_PHASE_OVER":        8,
+		"CLAIM_PHASE_REFUSED":     9,
+	}
+)
+
+func (x ClaimPhase) Enum() *ClaimPhase {
+	p := new(ClaimPhase)
+	*p = x
+	return p
+}
+
+func (x ClaimPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ClaimPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_argosy_v1_state_proto_enumTypes[4].Descriptor()
+}
+
+func (ClaimPhase) Type() protoreflect.EnumType {
+	return &file_argosy_v1_state_proto_enumTypes[4]
+}
+
+func (x ClaimPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ClaimPhase.Descriptor instead.
+func (ClaimPhase) EnumDescriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{4}
+}
+
 type TransitionKind int32
 
 const (
@@ -325,11 +402,11 @@ func (x TransitionKind) String() string {
 }
 
 func (TransitionKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_argosy_v1_state_proto_enumTypes[4].Descriptor()
+	return file_argosy_v1_state_proto_enumTypes[5].Descriptor()
 }
 
 func (TransitionKind) Type() protoreflect.EnumType {
-	return &file_argosy_v1_state_proto_enumTypes[4]
+	return &file_argosy_v1_state_proto_enumTypes[5]
 }
 
 func (x TransitionKind) Number() protoreflect.EnumNumber {
@@ -338,7 +415,7 @@ func (x TransitionKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TransitionKind.Descriptor instead.
 func (TransitionKind) EnumDescriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 // App is the current head of what a manifest declares.
@@ -1775,7 +1852,9 @@ type ReplicaObservation struct {
 	Members     []*MemberObservation   `protobuf:"bytes,7,rep,name=members" json:"members,omitempty"`
 	ObservedAt  *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=observed_at,json=observedAt" json:"observed_at,omitempty"`
 	// Plain sentence on what stands in the way, empty when nothing does.
-	Message       string `protobuf:"bytes,9,opt,name=message" json:"message,omitempty"`
+	Message string `protobuf:"bytes,9,opt,name=message" json:"message,omitempty"`
+	// Of shared volumes: how far the machine is with each claim that it was given and that is not over without a trace.
+	Claims        []*ClaimObservation `protobuf:"bytes,10,rep,name=claims" json:"claims,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1873,6 +1952,136 @@ func (x *ReplicaObservation) GetMessage() string {
 	return ""
 }
 
+func (x *ReplicaObservation) GetClaims() []*ClaimObservation {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+// ClaimObservation is what a machine says of its claim to a shared volume.
+type ClaimObservation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name in the stack.
+	Volume string        `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`
+	Token  *FencingToken `protobuf:"bytes,2,opt,name=token" json:"token,omitempty"`
+	Phase  ClaimPhase    `protobuf:"varint,3,opt,name=phase,enum=argosy.v1.ClaimPhase" json:"phase,omitempty"`
+	// What is waited for, or stands in the way, and what to do about it; empty when nothing does.
+	Message string                 `protobuf:"bytes,4,opt,name=message" json:"message,omitempty"`
+	Since   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since" json:"since,omitempty"`
+	// Of the file system, once it was mounted and verified.
+	Uuid string `protobuf:"bytes,6,opt,name=uuid" json:"uuid,omitempty"`
+	// What protects the volume, as the driver found it; unspecified until it was looked at.
+	Class VolumeClass `protobuf:"varint,7,opt,name=class,enum=argosy.v1.VolumeClass" json:"class,omitempty"`
+	// Where it is: `/dev/sdb`, `server:/export`.
+	At string `protobuf:"bytes,8,opt,name=at" json:"at,omitempty"`
+	// Bytes of the file system and free ones, as last seen; 0 when not known.
+	Size          int64 `protobuf:"varint,9,opt,name=size" json:"size,omitempty"`
+	Free          int64 `protobuf:"varint,10,opt,name=free" json:"free,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimObservation) Reset() {
+	*x = ClaimObservation{}
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimObservation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimObservation) ProtoMessage() {}
+
+func (x *ClaimObservation) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimObservation.ProtoReflect.Descriptor instead.
+func (*ClaimObservation) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ClaimObservation) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *ClaimObservation) GetToken() *FencingToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *ClaimObservation) GetPhase() ClaimPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return ClaimPhase_CLAIM_PHASE_UNSPECIFIED
+}
+
+func (x *ClaimObservation) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *ClaimObservation) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ClaimObservation) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *ClaimObservation) GetClass() VolumeClass {
+	if x != nil {
+		return x.Class
+	}
+	return VolumeClass_VOLUME_CLASS_UNSPECIFIED
+}
+
+func (x *ClaimObservation) GetAt() string {
+	if x != nil {
+		return x.At
+	}
+	return ""
+}
+
+func (x *ClaimObservation) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ClaimObservation) GetFree() int64 {
+	if x != nil {
+		return x.Free
+	}
+	return 0
+}
+
 // Usage of one member, sampled by its agent.
 type MemberUsage struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1894,7 +2103,7 @@ type MemberUsage struct {
 
 func (x *MemberUsage) Reset() {
 	*x = MemberUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2115,7 @@ func (x *MemberUsage) String() string {
 func (*MemberUsage) ProtoMessage() {}
 
 func (x *MemberUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2128,7 @@ func (x *MemberUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberUsage.ProtoReflect.Descriptor instead.
 func (*MemberUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MemberUsage) GetKey() *ReplicaKey {
@@ -2005,7 +2214,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2226,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2239,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Traffic) GetNetworkReceived() int64 {
@@ -2076,7 +2285,7 @@ type MachineUsage struct {
 
 func (x *MachineUsage) Reset() {
 	*x = MachineUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2297,7 @@ func (x *MachineUsage) String() string {
 func (*MachineUsage) ProtoMessage() {}
 
 func (x *MachineUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2310,7 @@ func (x *MachineUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineUsage.ProtoReflect.Descriptor instead.
 func (*MachineUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MachineUsage) GetCpuMilli() int64 {
@@ -2174,7 +2383,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2186,7 +2395,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2199,7 +2408,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Transition) GetSeq() uint64 {
@@ -2339,14 +2548,16 @@ type Assignment struct {
 	Traceparent string                 `protobuf:"bytes,14,opt,name=traceparent" json:"traceparent,omitempty"`
 	TracedUntil *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=traced_until,json=tracedUntil" json:"traced_until,omitempty"`
 	// The stack's units, in order.
-	Units         []*Unit `protobuf:"bytes,16,rep,name=units" json:"units,omitempty"`
+	Units []*Unit `protobuf:"bytes,16,rep,name=units" json:"units,omitempty"`
+	// The stack's shared volumes, and with which token this incarnation may write each.
+	Claims        []*VolumeClaim `protobuf:"bytes,17,rep,name=claims" json:"claims,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2569,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2582,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Assignment) GetKey() *ReplicaKey {
@@ -2486,6 +2697,140 @@ func (x *Assignment) GetUnits() []*Unit {
 	return nil
 }
 
+func (x *Assignment) GetClaims() []*VolumeClaim {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+// VolumeClaim is one incarnation's right to write a shared volume. Without a token, nobody granted it yet: the incarnation waits.
+// With the goal REMOVE, or when the assignment is gone, it is to be given back.
+type VolumeClaim struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name in the stack.
+	Volume string        `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`
+	Token  *FencingToken `protobuf:"bytes,2,opt,name=token" json:"token,omitempty"`
+	// Of the file system that held the volume's data when it was last written; empty before first use.
+	Uuid string `protobuf:"bytes,3,opt,name=uuid" json:"uuid,omitempty"`
+	// Why there is no token, or for what its holder has to wait.
+	Reason        string `protobuf:"bytes,4,opt,name=reason" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeClaim) Reset() {
+	*x = VolumeClaim{}
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeClaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeClaim) ProtoMessage() {}
+
+func (x *VolumeClaim) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeClaim.ProtoReflect.Descriptor instead.
+func (*VolumeClaim) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *VolumeClaim) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *VolumeClaim) GetToken() *FencingToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *VolumeClaim) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *VolumeClaim) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// FencingToken orders the grants of a volume: one that is greater, by generation and then by revision, was given later.
+type FencingToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the store; a restore raises it.
+	Generation    uint64 `protobuf:"varint,1,opt,name=generation" json:"generation,omitempty"`
+	Revision      uint64 `protobuf:"varint,2,opt,name=revision" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FencingToken) Reset() {
+	*x = FencingToken{}
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FencingToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FencingToken) ProtoMessage() {}
+
+func (x *FencingToken) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FencingToken.ProtoReflect.Descriptor instead.
+func (*FencingToken) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *FencingToken) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *FencingToken) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // SealedSecret can be opened only by the holder of the recipient's private key.
 type SealedSecret struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2499,7 +2844,7 @@ type SealedSecret struct {
 
 func (x *SealedSecret) Reset() {
 	*x = SealedSecret{}
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2511,7 +2856,7 @@ func (x *SealedSecret) String() string {
 func (*SealedSecret) ProtoMessage() {}
 
 func (x *SealedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2524,7 +2869,7 @@ func (x *SealedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedSecret.ProtoReflect.Descriptor instead.
 func (*SealedSecret) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SealedSecret) GetName() string {
@@ -2561,7 +2906,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2918,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +2931,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Peer) GetMachine() string {
@@ -2632,7 +2977,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	mi := &file_argosy_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2644,7 +2989,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	mi := &file_argosy_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2657,7 +3002,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Endpoint) GetKey() *ReplicaKey {
@@ -2721,7 +3066,7 @@ type ClusterSettings struct {
 
 func (x *ClusterSettings) Reset() {
 	*x = ClusterSettings{}
-	mi := &file_argosy_v1_state_proto_msgTypes[23]
+	mi := &file_argosy_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2733,7 +3078,7 @@ func (x *ClusterSettings) String() string {
 func (*ClusterSettings) ProtoMessage() {}
 
 func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[23]
+	mi := &file_argosy_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2746,7 +3091,7 @@ func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
 func (*ClusterSettings) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ClusterSettings) GetClusterId() string {
@@ -2943,7 +3288,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x06result\x18\x05 \x01(\tR\x06result\x12\x1a\n" +
 	"\brestarts\x18\x06 \x01(\rR\brestarts\x12\x19\n" +
 	"\bmain_pid\x18\a \x01(\rR\amainPid\x12#\n" +
-	"\rinvocation_id\x18\b \x01(\tR\finvocationId\"\xec\x02\n" +
+	"\rinvocation_id\x18\b \x01(\tR\finvocationId\"\xa1\x03\n" +
 	"\x12ReplicaObservation\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x17\n" +
 	"\aapp_uid\x18\x02 \x01(\tR\x06appUid\x12 \n" +
@@ -2954,7 +3299,21 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\amembers\x18\a \x03(\v2\x1c.argosy.v1.MemberObservationR\amembers\x12;\n" +
 	"\vobserved_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"observedAt\x12\x18\n" +
-	"\amessage\x18\t \x01(\tR\amessage\"\xe5\x02\n" +
+	"\amessage\x18\t \x01(\tR\amessage\x123\n" +
+	"\x06claims\x18\n" +
+	" \x03(\v2\x1b.argosy.v1.ClaimObservationR\x06claims\"\xcc\x02\n" +
+	"\x10ClaimObservation\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12-\n" +
+	"\x05token\x18\x02 \x01(\v2\x17.argosy.v1.FencingTokenR\x05token\x12+\n" +
+	"\x05phase\x18\x03 \x01(\x0e2\x15.argosy.v1.ClaimPhaseR\x05phase\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
+	"\x04uuid\x18\x06 \x01(\tR\x04uuid\x12,\n" +
+	"\x05class\x18\a \x01(\x0e2\x16.argosy.v1.VolumeClassR\x05class\x12\x0e\n" +
+	"\x02at\x18\b \x01(\tR\x02at\x12\x12\n" +
+	"\x04size\x18\t \x01(\x03R\x04size\x12\x12\n" +
+	"\x04free\x18\n" +
+	" \x01(\x03R\x04free\"\xe5\x02\n" +
 	"\vMemberUsage\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x1b\n" +
@@ -2999,7 +3358,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x06tenant\x18\r \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03app\x18\x0e \x01(\tR\x03app\x12\x14\n" +
 	"\x05actor\x18\x0f \x01(\tR\x05actor\x125\n" +
-	"\bverdicts\x18\x10 \x03(\v2\x19.argosy.v1.MachineVerdictR\bverdicts\"\x89\x06\n" +
+	"\bverdicts\x18\x10 \x03(\v2\x19.argosy.v1.MachineVerdictR\bverdicts\"\xb9\x06\n" +
 	"\n" +
 	"Assignment\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x17\n" +
@@ -3020,10 +3379,21 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x0fmissing_secrets\x18\r \x03(\tR\x0emissingSecrets\x12 \n" +
 	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12=\n" +
 	"\ftraced_until\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\vtracedUntil\x12%\n" +
-	"\x05units\x18\x10 \x03(\v2\x0f.argosy.v1.UnitR\x05units\x1a:\n" +
+	"\x05units\x18\x10 \x03(\v2\x0f.argosy.v1.UnitR\x05units\x12.\n" +
+	"\x06claims\x18\x11 \x03(\v2\x16.argosy.v1.VolumeClaimR\x06claims\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"T\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x80\x01\n" +
+	"\vVolumeClaim\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12-\n" +
+	"\x05token\x18\x02 \x01(\v2\x17.argosy.v1.FencingTokenR\x05token\x12\x12\n" +
+	"\x04uuid\x18\x03 \x01(\tR\x04uuid\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"J\n" +
+	"\fFencingToken\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"T\n" +
 	"\fSealedSecret\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
@@ -3081,7 +3451,19 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x14REPLICA_STATE_FAILED\x10\x05\x12\x1a\n" +
 	"\x16REPLICA_STATE_STOPPING\x10\x06\x12\x16\n" +
 	"\x12REPLICA_STATE_GONE\x10\a\x12\x1b\n" +
-	"\x17REPLICA_STATE_COMPLETED\x10\b*\xf9\x01\n" +
+	"\x17REPLICA_STATE_COMPLETED\x10\b*\x89\x02\n" +
+	"\n" +
+	"ClaimPhase\x12\x1b\n" +
+	"\x17CLAIM_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15CLAIM_PHASE_ATTACHING\x10\x01\x12\x16\n" +
+	"\x12CLAIM_PHASE_ASKING\x10\x02\x12\x18\n" +
+	"\x14CLAIM_PHASE_MOUNTING\x10\x03\x12\x15\n" +
+	"\x11CLAIM_PHASE_ARMED\x10\x04\x12\x18\n" +
+	"\x14CLAIM_PHASE_STOPPING\x10\x05\x12\x18\n" +
+	"\x14CLAIM_PHASE_CLEARING\x10\x06\x12\x17\n" +
+	"\x13CLAIM_PHASE_SEALING\x10\a\x12\x14\n" +
+	"\x10CLAIM_PHASE_OVER\x10\b\x12\x17\n" +
+	"\x13CLAIM_PHASE_REFUSED\x10\t*\xf9\x01\n" +
 	"\x0eTransitionKind\x12\x1f\n" +
 	"\x1bTRANSITION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16TRANSITION_KIND_MEMBER\x10\x01\x12\x1b\n" +
@@ -3104,114 +3486,125 @@ func file_argosy_v1_state_proto_rawDescGZIP() []byte {
 	return file_argosy_v1_state_proto_rawDescData
 }
 
-var file_argosy_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_argosy_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_argosy_v1_state_proto_goTypes = []any{
 	(ReplicaGoal)(0),              // 0: argosy.v1.ReplicaGoal
 	(MachineCondition)(0),         // 1: argosy.v1.MachineCondition
 	(MemberState)(0),              // 2: argosy.v1.MemberState
 	(ReplicaState)(0),             // 3: argosy.v1.ReplicaState
-	(TransitionKind)(0),           // 4: argosy.v1.TransitionKind
-	(*App)(nil),                   // 5: argosy.v1.App
-	(*Revision)(nil),              // 6: argosy.v1.Revision
-	(*ReplicaKey)(nil),            // 7: argosy.v1.ReplicaKey
-	(*Replica)(nil),               // 8: argosy.v1.Replica
-	(*PastIncarnation)(nil),       // 9: argosy.v1.PastIncarnation
-	(*Reason)(nil),                // 10: argosy.v1.Reason
-	(*MachineVerdict)(nil),        // 11: argosy.v1.MachineVerdict
-	(*RuleVerdict)(nil),           // 12: argosy.v1.RuleVerdict
-	(*Volume)(nil),                // 13: argosy.v1.Volume
-	(*Machine)(nil),               // 14: argosy.v1.Machine
-	(*Drain)(nil),                 // 15: argosy.v1.Drain
-	(*Capacity)(nil),              // 16: argosy.v1.Capacity
-	(*MemberObservation)(nil),     // 17: argosy.v1.MemberObservation
-	(*UnitObservation)(nil),       // 18: argosy.v1.UnitObservation
-	(*ReplicaObservation)(nil),    // 19: argosy.v1.ReplicaObservation
-	(*MemberUsage)(nil),           // 20: argosy.v1.MemberUsage
-	(*Traffic)(nil),               // 21: argosy.v1.Traffic
-	(*MachineUsage)(nil),          // 22: argosy.v1.MachineUsage
-	(*Transition)(nil),            // 23: argosy.v1.Transition
-	(*Assignment)(nil),            // 24: argosy.v1.Assignment
-	(*SealedSecret)(nil),          // 25: argosy.v1.SealedSecret
-	(*Peer)(nil),                  // 26: argosy.v1.Peer
-	(*Endpoint)(nil),              // 27: argosy.v1.Endpoint
-	(*ClusterSettings)(nil),       // 28: argosy.v1.ClusterSettings
-	nil,                           // 29: argosy.v1.App.RestartsEntry
-	nil,                           // 30: argosy.v1.App.ReplicaRestartsEntry
-	nil,                           // 31: argosy.v1.Machine.LabelsEntry
-	nil,                           // 32: argosy.v1.Assignment.ConfigsEntry
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*AppSpec)(nil),               // 34: argosy.v1.AppSpec
-	(VolumeClass)(0),              // 35: argosy.v1.VolumeClass
-	(*PublishedPort)(nil),         // 36: argosy.v1.PublishedPort
-	(*StackSpec)(nil),             // 37: argosy.v1.StackSpec
-	(*ContainerSpec)(nil),         // 38: argosy.v1.ContainerSpec
-	(*Unit)(nil),                  // 39: argosy.v1.Unit
-	(*Port)(nil),                  // 40: argosy.v1.Port
-	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
+	(ClaimPhase)(0),               // 4: argosy.v1.ClaimPhase
+	(TransitionKind)(0),           // 5: argosy.v1.TransitionKind
+	(*App)(nil),                   // 6: argosy.v1.App
+	(*Revision)(nil),              // 7: argosy.v1.Revision
+	(*ReplicaKey)(nil),            // 8: argosy.v1.ReplicaKey
+	(*Replica)(nil),               // 9: argosy.v1.Replica
+	(*PastIncarnation)(nil),       // 10: argosy.v1.PastIncarnation
+	(*Reason)(nil),                // 11: argosy.v1.Reason
+	(*MachineVerdict)(nil),        // 12: argosy.v1.MachineVerdict
+	(*RuleVerdict)(nil),           // 13: argosy.v1.RuleVerdict
+	(*Volume)(nil),                // 14: argosy.v1.Volume
+	(*Machine)(nil),               // 15: argosy.v1.Machine
+	(*Drain)(nil),                 // 16: argosy.v1.Drain
+	(*Capacity)(nil),              // 17: argosy.v1.Capacity
+	(*MemberObservation)(nil),     // 18: argosy.v1.MemberObservation
+	(*UnitObservation)(nil),       // 19: argosy.v1.UnitObservation
+	(*ReplicaObservation)(nil),    // 20: argosy.v1.ReplicaObservation
+	(*ClaimObservation)(nil),      // 21: argosy.v1.ClaimObservation
+	(*MemberUsage)(nil),           // 22: argosy.v1.MemberUsage
+	(*Traffic)(nil),               // 23: argosy.v1.Traffic
+	(*MachineUsage)(nil),          // 24: argosy.v1.MachineUsage
+	(*Transition)(nil),            // 25: argosy.v1.Transition
+	(*Assignment)(nil),            // 26: argosy.v1.Assignment
+	(*VolumeClaim)(nil),           // 27: argosy.v1.VolumeClaim
+	(*FencingToken)(nil),          // 28: argosy.v1.FencingToken
+	(*SealedSecret)(nil),          // 29: argosy.v1.SealedSecret
+	(*Peer)(nil),                  // 30: argosy.v1.Peer
+	(*Endpoint)(nil),              // 31: argosy.v1.Endpoint
+	(*ClusterSettings)(nil),       // 32: argosy.v1.ClusterSettings
+	nil,                           // 33: argosy.v1.App.RestartsEntry
+	nil,                           // 34: argosy.v1.App.ReplicaRestartsEntry
+	nil,                           // 35: argosy.v1.Machine.LabelsEntry
+	nil,                           // 36: argosy.v1.Assignment.ConfigsEntry
+	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
+	(*AppSpec)(nil),               // 38: argosy.v1.AppSpec
+	(VolumeClass)(0),              // 39: argosy.v1.VolumeClass
+	(*PublishedPort)(nil),         // 40: argosy.v1.PublishedPort
+	(*StackSpec)(nil),             // 41: argosy.v1.StackSpec
+	(*ContainerSpec)(nil),         // 42: argosy.v1.ContainerSpec
+	(*Unit)(nil),                  // 43: argosy.v1.Unit
+	(*Port)(nil),                  // 44: argosy.v1.Port
+	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
 }
 var file_argosy_v1_state_proto_depIdxs = []int32{
-	33, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
-	29, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
-	30, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
-	34, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
-	33, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
-	7,  // 5: argosy.v1.Replica.key:type_name -> argosy.v1.ReplicaKey
+	37, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
+	33, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
+	34, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
+	38, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
+	37, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
+	8,  // 5: argosy.v1.Replica.key:type_name -> argosy.v1.ReplicaKey
 	0,  // 6: argosy.v1.Replica.goal:type_name -> argosy.v1.ReplicaGoal
-	10, // 7: argosy.v1.Replica.reason:type_name -> argosy.v1.Reason
-	33, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
-	9,  // 9: argosy.v1.Replica.past:type_name -> argosy.v1.PastIncarnation
-	11, // 10: argosy.v1.Reason.verdicts:type_name -> argosy.v1.MachineVerdict
-	33, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
-	12, // 12: argosy.v1.MachineVerdict.rules:type_name -> argosy.v1.RuleVerdict
-	7,  // 13: argosy.v1.Volume.replica:type_name -> argosy.v1.ReplicaKey
-	35, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
-	33, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
-	31, // 16: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
-	16, // 17: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
-	33, // 18: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
+	11, // 7: argosy.v1.Replica.reason:type_name -> argosy.v1.Reason
+	37, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
+	10, // 9: argosy.v1.Replica.past:type_name -> argosy.v1.PastIncarnation
+	12, // 10: argosy.v1.Reason.verdicts:type_name -> argosy.v1.MachineVerdict
+	37, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
+	13, // 12: argosy.v1.MachineVerdict.rules:type_name -> argosy.v1.RuleVerdict
+	8,  // 13: argosy.v1.Volume.replica:type_name -> argosy.v1.ReplicaKey
+	39, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
+	37, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
+	35, // 16: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
+	17, // 17: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
+	37, // 18: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
 	1,  // 19: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
-	15, // 20: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
-	33, // 21: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	33, // 22: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
-	33, // 23: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
+	16, // 20: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
+	37, // 21: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	37, // 22: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
+	37, // 23: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
 	2,  // 24: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
-	33, // 25: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
-	33, // 26: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
-	36, // 27: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
-	18, // 28: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
-	7,  // 29: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
+	37, // 25: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
+	37, // 26: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
+	40, // 27: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
+	19, // 28: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
+	8,  // 29: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
 	3,  // 30: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
-	17, // 31: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
-	33, // 32: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
-	7,  // 33: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
-	33, // 34: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
-	21, // 35: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
-	33, // 36: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
-	21, // 37: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
-	33, // 38: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	4,  // 39: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
-	7,  // 40: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
-	11, // 41: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
-	7,  // 42: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 43: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
-	37, // 44: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
-	38, // 45: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
-	25, // 46: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
-	32, // 47: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
-	25, // 48: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
-	33, // 49: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
-	39, // 50: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
-	7,  // 51: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
-	40, // 52: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
-	41, // 53: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
-	41, // 54: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
-	41, // 55: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
-	56, // [56:56] is the sub-list for method output_type
-	56, // [56:56] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	18, // 31: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
+	37, // 32: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
+	21, // 33: argosy.v1.ReplicaObservation.claims:type_name -> argosy.v1.ClaimObservation
+	28, // 34: argosy.v1.ClaimObservation.token:type_name -> argosy.v1.FencingToken
+	4,  // 35: argosy.v1.ClaimObservation.phase:type_name -> argosy.v1.ClaimPhase
+	37, // 36: argosy.v1.ClaimObservation.since:type_name -> google.protobuf.Timestamp
+	39, // 37: argosy.v1.ClaimObservation.class:type_name -> argosy.v1.VolumeClass
+	8,  // 38: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
+	37, // 39: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
+	23, // 40: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
+	37, // 41: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
+	23, // 42: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
+	37, // 43: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	5,  // 44: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
+	8,  // 45: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
+	12, // 46: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
+	8,  // 47: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 48: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
+	41, // 49: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
+	42, // 50: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
+	29, // 51: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
+	36, // 52: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
+	29, // 53: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
+	37, // 54: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
+	43, // 55: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
+	27, // 56: argosy.v1.Assignment.claims:type_name -> argosy.v1.VolumeClaim
+	28, // 57: argosy.v1.VolumeClaim.token:type_name -> argosy.v1.FencingToken
+	8,  // 58: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
+	44, // 59: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
+	45, // 60: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
+	45, // 61: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
+	45, // 62: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
+	63, // [63:63] is the sub-list for method output_type
+	63, // [63:63] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_state_proto_init() }
@@ -3225,8 +3618,8 @@ func file_argosy_v1_state_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_state_proto_rawDesc), len(file_argosy_v1_state_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   28,
+			NumEnums:      6,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
