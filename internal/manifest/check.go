@@ -236,6 +236,9 @@ func (s *stack) checkUnits(r *reader, d *draft) {
 			r.fault(m.at, "unit %s is in the stack twice", quoted(m.is))
 			continue
 		}
+		if text := sameUnit(append(s.spec.Units, m.is)); text != "" {
+			r.fault(m.at, "%s", text).Advise("take one of them out, or put them into stacks of their own")
+		}
 		s.spec.Units = append(s.spec.Units, m.is)
 		if u, ok := d.units.get(m.is); ok {
 			u.used = true

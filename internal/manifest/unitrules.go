@@ -60,6 +60,19 @@ func (v *verifier) global(e *argosyv1.ClusterEntry) *unitfile.Unit {
 	return nil
 }
 
+// sameUnit says, of the last of a stack's units and one before it, that a replica would have both under one name; "" if there is none.
+func sameUnit(names []string) string {
+	last := names[len(names)-1]
+	for _, other := range names[:len(names)-1] {
+		for _, t := range [][2]string{{last, other}, {other, last}} {
+			if n := unitfile.ReplicaOf(t[0], t[1]); n > 0 {
+				return fmt.Sprintf("unit %s is what replica %d has of %s, which is in the stack too", quoted(t[1]), n, quoted(t[0]))
+			}
+		}
+	}
+	return ""
+}
+
 // keptApart visits each two of a stack's units of which one has a rule that keeps the other off its machine, the rule's unit first.
 // They are as replica 1 has them. Of two that both say so the first is told.
 func keptApart(units []*unitfile.Unit, visit func(by, other *unitfile.Unit, rule unitfile.Said, word string)) {
@@ -135,10 +148,13 @@ func (s *stack) checkApart(r *reader, d *draft) {
 	})
 }
 
-// apart refuses units of a stack that could never be placed together.
+// apart refuses units of a stack that could never be placed together, or would have one name.
 func (v *verifier) apart(s *argosyv1.StackSpec) (err error) {
 	units := make([]*unitfile.Unit, 0, len(s.Units))
-	for _, name := range s.Units {
+	for i, name := range s.Units {
+		if text := sameUnit(s.Units[:i+1]); text != "" {
+			return errors.New(text)
+		}
 		units = append(units, v.units[name])
 	}
 	if v.compared += rulesWeight(units); v.compared > maxComparison {

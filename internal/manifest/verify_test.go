@@ -80,6 +80,11 @@ func TestVerifyRefuses(t *testing.T) {
 			unit("b@.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=a*\n")(s)
 			s.Stacks[0].Units = []string{"a.service", "b@.service"}
 		}},
+		{"a template beside its instance", "unit \"web@12.service\" is what replica 12 has of \"web@.service\"", func(s *spec) {
+			unit("web@.service", "[Service]\nExecStart=/bin/true\n")(s)
+			unit("web@12.service", "[Service]\nExecStart=/bin/true\n")(s)
+			s.Stacks[0].Units = []string{"web@12.service", "web@.service"}
+		}},
 		{"more rules than can be compared", "too many rules", func(s *spec) {
 			var names, globs []string
 			for i := range 60 {

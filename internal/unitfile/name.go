@@ -65,6 +65,17 @@ func ForReplica(name string, number uint32) string {
 	return n.Stem + strconv.FormatUint(uint64(number), 10) + "." + n.Type
 }
 
+// ReplicaOf is the number of the replica for which a template's unit is called like that; 0 when there is none.
+func ReplicaOf(template, name string) uint32 {
+	_, after, _ := strings.Cut(name, "@")
+	number, _, _ := strings.Cut(after, ".")
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil || name == template || ForReplica(template, uint32(n)) != name {
+		return 0
+	}
+	return uint32(n)
+}
+
 // A NameError says why a text is not the name of a unit.
 type NameError struct {
 	Message    string
