@@ -133,6 +133,7 @@ var only = map[string][]string{
 	"github.com/compose-spec/":         {"internal/compose"},
 	"github.com/sirupsen/logrus":       {"internal/compose"},
 	module + "internal/compose":        {"internal/node"},
+	"github.com/hanwen/go-fuse/":       {"test/sharedisk"},
 	"go.etcd.io/etcd/server/":          {"internal/store/embedded"},
 	"go.etcd.io/etcd/etcdutl/":         {"internal/store/embedded"},
 	"go.etcd.io/etcd/client/":          {"internal/store", "internal/server"},
