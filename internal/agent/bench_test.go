@@ -24,7 +24,7 @@ const fifty = 50
 func BenchmarkFiftyContainers(b *testing.B) {
 	bn, l := newBench(b), newLeader(b)
 	bn.start(b, bn.config(l, nil))
-	l.until(b, "the agent reported", 10*time.Second, func() bool { return l.full })
+	l.until(b, "the agent reported", func() bool { return l.full })
 	var ratios []float64
 	for range b.N {
 		bare := bn.bareFifty(b)
@@ -67,7 +67,7 @@ func (b *bench) agentFifty(t testing.TB, l *leader) time.Duration {
 	}
 	begin := time.Now()
 	l.assign(list...)
-	l.until(t, "all fifty are ready", 3*time.Minute, func() bool { return l.readyCount() == fifty })
+	l.until(t, "all fifty are ready", func() bool { return l.readyCount() == fifty })
 	took := time.Since(begin)
 	for _, a := range list {
 		gone := proto.CloneOf(a)
@@ -75,7 +75,7 @@ func (b *bench) agentFifty(t testing.TB, l *leader) time.Duration {
 		gone.Containers[0].StopGracePeriod = durationpb.New(0)
 		l.assign(gone)
 	}
-	l.until(t, "all fifty are gone", 3*time.Minute, func() bool {
+	l.until(t, "all fifty are gone", func() bool {
 		for _, o := range l.seen {
 			if o.GetState() != argosyv1.ReplicaState_REPLICA_STATE_GONE {
 				return false
@@ -86,7 +86,7 @@ func (b *bench) agentFifty(t testing.TB, l *leader) time.Duration {
 	for _, a := range list {
 		l.forget(a.GetKey())
 	}
-	l.until(t, "all fifty are forgotten", time.Minute, func() bool { return len(l.seen) == 0 })
+	l.until(t, "all fifty are forgotten", func() bool { return len(l.seen) == 0 })
 	return took
 }
 
@@ -107,13 +107,13 @@ func BenchmarkIdleAgent(b *testing.B) {
 	usage := 15 * time.Second // these two are what a cluster does by itself
 	l.beat = time.Second
 	p := bn.process(b, l, usage)
-	l.until(b, "the agent reported", 15*time.Second, func() bool { return l.full })
+	l.until(b, "the agent reported", func() bool { return l.full })
 	for i := range fifty {
 		m := bn.member("apache", "serve")
 		m.Healthcheck = &argosyv1.Healthcheck{Test: []string{"CMD", "/testprog", "check", "http://127.0.0.1:8080/health"}, Interval: durationpb.New(30 * time.Second)}
 		l.assign(bn.assignment(uint32(i+1), m))
 	}
-	l.until(b, "all fifty are ready", 5*time.Minute, func() bool { return l.readyCount() == fifty })
+	l.until(b, "all fifty are ready", func() bool { return l.readyCount() == fifty })
 	var cores, rss float64
 	for range b.N {
 		before := cpuTime(b, p.Process.Pid)
@@ -168,7 +168,7 @@ func resident(t testing.TB, pid int) float64 {
 func BenchmarkAssignmentToCreate(b *testing.B) {
 	bn, l := newBench(b), newLeader(b)
 	bn.start(b, bn.config(l, nil))
-	l.until(b, "the agent reported", 10*time.Second, func() bool { return l.full })
+	l.until(b, "the agent reported", func() bool { return l.full })
 	var times []time.Duration
 	for i := range b.N {
 		begin := time.Now()

@@ -28,6 +28,9 @@ import (
 
 const prefix = "argosy-agent-test"
 
+// patience bounds what is only about hanging: a machine that has much to do takes long for what another does at once.
+const patience = 3 * time.Minute
+
 // leader is a server that leads, as an agent sees one. It assigns what a test tells it to, and remembers what it hears.
 type leader struct {
 	argosyv1connect.UnimplementedAgentServiceHandler
@@ -215,7 +218,7 @@ func (l *leader) work(t testing.TB, w *argosyv1.Work) *attached {
 	case a := <-ch:
 		t.Cleanup(func() { closeOnce(a.done) })
 		return a
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the agent did not attach")
 		return nil
 	}
@@ -254,9 +257,9 @@ func (l *leader) forget(k *argosyv1.ReplicaKey) {
 }
 
 // until waits for something to become true of what was heard.
-func (l *leader) until(t testing.TB, what string, within time.Duration, ok func() bool) {
+func (l *leader) until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(within)
+	deadline := time.After(patience)
 	for {
 		l.mu.Lock()
 		good, changed := ok(), l.changed
@@ -268,7 +271,7 @@ func (l *leader) until(t testing.TB, what string, within time.Duration, ok func(
 		case <-changed:
 		case <-deadline:
 			l.show(t)
-			t.Fatalf("not within %s: %s", within, what)
+			t.Fatalf("not within %s: %s", patience, what)
 		}
 	}
 }
@@ -289,7 +292,7 @@ func (l *leader) state(name string) argosyv1.ReplicaState { return l.seen[name].
 
 func (l *leader) ready(t testing.TB, name string) {
 	t.Helper()
-	l.until(t, name+" is ready", 30*time.Second, func() bool { return l.state(name) == argosyv1.ReplicaState_REPLICA_STATE_READY })
+	l.until(t, name+" is ready", func() bool { return l.state(name) == argosyv1.ReplicaState_REPLICA_STATE_READY })
 }
 
 func (l *leader) sound(t testing.TB) {
@@ -407,7 +410,7 @@ func (b *bench) start(t testing.TB, cfg agent.Config) (stop func()) {
 			if err != nil {
 				t.Errorf("agent.Run: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Error("the agent does not end")
 		}
 	})

@@ -96,7 +96,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	b, l := newBench(t), newLeader(t)
 	l.holdAcks = true
 	p := b.process(t, l, time.Second)
-	l.until(t, "the agent reported", 15*time.Second, func() bool { return l.full })
+	l.until(t, "the agent reported", func() bool { return l.full })
 	const replicas = 4
 	for n := uint32(1); n <= replicas; n++ {
 		m := b.member("apache", "exit", "7", "1s")
@@ -112,7 +112,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	}
 	for n := 1; n <= replicas; n++ {
 		name := fmt.Sprintf("shop/lamp.%d", n)
-		l.until(t, name+" has failed for good", 30*time.Second, func() bool { return l.full && l.state(name) == argosyv1.ReplicaState_REPLICA_STATE_FAILED })
+		l.until(t, name+" has failed for good", func() bool { return l.full && l.state(name) == argosyv1.ReplicaState_REPLICA_STATE_FAILED })
 	}
 	_ = p.Process.Kill()
 	_ = p.Wait()
@@ -121,7 +121,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	l.mu.Unlock()
 	b.process(t, l, time.Second)
 	for n := uint32(1); n <= replicas; n++ {
-		l.until(t, fmt.Sprintf("the history of replica %d ends with its failure", n), 20*time.Second, func() bool {
+		l.until(t, fmt.Sprintf("the history of replica %d ends with its failure", n), func() bool {
 			last := ""
 			for _, tr := range l.transitions {
 				if tr.GetReplica().GetNumber() == n && tr.GetMember() == "apache" {

@@ -79,7 +79,7 @@ func TestRebootWithoutServers(t *testing.T) {
 	cfg := config()
 	cfg.Servers, cfg.Grace = []string{"127.0.0.1:1"}, 0
 	stop = b.start(t, cfg)
-	eventually(t, "the replica whose secret opens runs again, with it", 30*time.Second, func() bool {
+	eventually(t, "the replica whose secret opens runs again, with it", func() bool {
 		out, err := exec.Command("docker", "exec", b.containers(t)["mysql.1"], "/testprog", "cat", "/run/secrets/db-root").Output()
 		return err == nil && string(out) == value
 	})
@@ -92,11 +92,11 @@ func TestRebootWithoutServers(t *testing.T) {
 	// A server is back: it is told what happened while none was there, and what waits and why.
 	b.start(t, config())
 	l.ready(t, "shop/lamp.1")
-	l.until(t, "what cannot be opened says so", 10*time.Second, func() bool {
+	l.until(t, "what cannot be opened says so", func() bool {
 		o := l.seen["shop/lamp.2"]
 		return o.GetState() != argosyv1.ReplicaState_REPLICA_STATE_READY && strings.Contains(o.GetMessage(), "db-root") && strings.Contains(o.GetMessage(), "another machine's key")
 	})
-	l.until(t, "what happened meanwhile is told, with its time", 10*time.Second, func() bool {
+	l.until(t, "what happened meanwhile is told, with its time", func() bool {
 		for _, tr := range l.transitions {
 			if at := tr.GetAt().AsTime(); tr.GetReplica().GetNumber() == 1 && tr.GetMember() == "mysql" && tr.GetTo() == "running" && at.After(off) && at.Before(back) {
 				return true

@@ -48,7 +48,7 @@ func TestLogs(t *testing.T) {
 	}
 	// A member counts as ready while it still writes: what it says at last is waited for.
 	all := func(member string, want int) (lines []*argosyv1.LogLine) {
-		for deadline := time.Now().Add(20 * time.Second); len(lines) < want && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(patience); len(lines) < want && time.Now().Before(deadline); {
 			_, _, lines, _ = logs(&argosyv1.LogsWork{Member: member, All: true}).collect(t)
 		}
 		return lines
@@ -100,7 +100,7 @@ func TestLogs(t *testing.T) {
 	}()
 	select {
 	case <-left:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Error("the agent goes on after it was told to stop")
 	}
 }
@@ -170,20 +170,18 @@ func TestUsage(t *testing.T) {
 	l.assign(b.assignment(1, busy, b.member("big", "alloc", "30")))
 	b.start(t, b.config(l, logger(t)))
 	l.ready(t, "shop/lamp.1")
-	l.until(t, "usage is told", 15*time.Second, func() bool {
-		good := 0
+	// Of a machine that has much else to do it gets less than its limit, and no more in any case. That what is told is what was
+	// counted, usage's own tests see to.
+	l.until(t, "usage is told", func() bool {
+		var spins, idles, memory int64
 		for _, m := range l.usage.GetMembers() {
 			switch m.GetMember() {
 			case "busy":
-				if m.GetCpuMilli() > 100 && m.GetCpuMilli() < 300 {
-					good++
-				}
+				spins = m.GetCpuMilli()
 			case "big":
-				if m.GetMemory() > 30<<20 && m.GetMemory() < 50<<20 {
-					good++
-				}
+				idles, memory = m.GetCpuMilli(), m.GetMemory()
 			}
 		}
-		return good == 2 && l.usage.GetMachine().GetMemory() > 0 && l.usage.GetMachine().GetDiskTotal() > 0
+		return spins > idles && spins < 300 && memory > 30<<20 && memory < 50<<20 && l.usage.GetMachine().GetMemory() > 0 && l.usage.GetMachine().GetDiskTotal() > 0
 	})
 }
