@@ -61,6 +61,8 @@ type Member struct {
 	ended   chan struct{} // closed by Stop
 	gaveUp  atomic.Bool   // fail was called
 	stop    sync.Once
+	// changing holds an element while the members are changed from here.
+	changing chan struct{}
 }
 
 const (
@@ -85,7 +87,7 @@ func Start(ctx context.Context, c Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{release: release, quota: c.Quota, failed: make(chan error, 1), ended: make(chan struct{})}
+	m := &Member{release: release, quota: c.Quota, failed: make(chan error, 1), ended: make(chan struct{}), changing: make(chan struct{}, 1)}
 	ctx, cancel := context.WithTimeout(ctx, startPeriod)
 	defer cancel()
 	if err := m.start(ctx, c); err != nil {

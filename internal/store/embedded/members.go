@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
@@ -61,10 +62,30 @@ func (m *Member) Applied() uint64 { return m.etcd.Server.AppliedIndex() }
 // Size is the size of the member's database file in bytes.
 func (m *Member) Size() int64 { return m.etcd.Server.Backend().Size() }
 
+// changePeriod is how long one change of the members may take. Raft drops one that is proposed while another is under way or while
+// its leader goes, and etcd then waits as long as it is let.
+const changePeriod = 5 * time.Second
+
+// change makes one change of the members after the other.
+func (m *Member) change(ctx context.Context, f func(ctx context.Context) error) error {
+	select {
+	case m.changing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-m.changing }()
+	ctx, cancel := context.WithTimeout(ctx, changePeriod)
+	defer cancel()
+	return f(ctx)
+}
+
 // Add makes room for a new member without a vote, which other members will reach at peer. It is to be started with
 // [Peers.Join].
 func (m *Member) Add(ctx context.Context, peer string) error {
-	if _, err := m.client.MemberAddAsLearner(ctx, []string{"https://" + peer}); err != nil {
+	if err := m.change(ctx, func(ctx context.Context) error {
+		_, err := m.client.MemberAddAsLearner(ctx, []string{"https://" + peer})
+		return err
+	}); err != nil {
 		return fmt.Errorf("adding a member of the store at %s: %w", peer, err)
 	}
 	return nil
@@ -72,7 +93,10 @@ func (m *Member) Add(ctx context.Context, peer string) error {
 
 // Promote gives a member its vote once it has caught up; until then it returns false.
 func (m *Member) Promote(ctx context.Context, id uint64) (bool, error) {
-	_, err := m.client.MemberPromote(ctx, id)
+	err := m.change(ctx, func(ctx context.Context) error {
+		_, err := m.client.MemberPromote(ctx, id)
+		return err
+	})
 	switch {
 	case err == nil:
 		return true, nil
@@ -84,7 +108,10 @@ func (m *Member) Promote(ctx context.Context, id uint64) (bool, error) {
 
 // Remove takes a member out of the cluster.
 func (m *Member) Remove(ctx context.Context, id uint64) error {
-	_, err := m.client.MemberRemove(ctx, id)
+	err := m.change(ctx, func(ctx context.Context) error {
+		_, err := m.client.MemberRemove(ctx, id)
+		return err
+	})
 	if err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
 		return fmt.Errorf("removing a member of the store: %w", err)
 	}
@@ -93,7 +120,10 @@ func (m *Member) Remove(ctx context.Context, id uint64) error {
 
 // Move says where other members reach a member.
 func (m *Member) Move(ctx context.Context, id uint64, peer string) error {
-	if _, err := m.client.MemberUpdate(ctx, id, []string{"https://" + peer}); err != nil {
+	if err := m.change(ctx, func(ctx context.Context) error {
+		_, err := m.client.MemberUpdate(ctx, id, []string{"https://" + peer})
+		return err
+	}); err != nil {
 		return fmt.Errorf("changing the address of a member of the store: %w", err)
 	}
 	return nil
