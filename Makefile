@@ -76,7 +76,7 @@ check: ## formatting, vet, protocol, generated code
 
 .PHONY: unit
 unit: ## all tests that need no machines, and a minute of simulation
-	@go test ./...
+	@go test -parallel 6 ./... # what is slow waits: for elections, leases, Engines
 	@go test -count=1 ./internal/sim -run TestSim -simtime 60s
 
 .PHONY: e2e

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
+	"github.com/argosy-cluster/argosy/internal/freeport"
 	"github.com/argosy-cluster/argosy/internal/lease"
 )
 
@@ -108,12 +109,11 @@ func (s *server) look() *leasev1.Report {
 
 // TestKilled: whenever it is killed, the highest token that it said yes to is what it knows when it is back.
 func TestKilled(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Take()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
-	_ = l.Close()
+	s := &server{t: t, dir: t.TempDir(), port: port}
 	s.start()
 	t.Cleanup(func() { s.kill() })
 	id, err := lease.NewIdentity()

@@ -25,6 +25,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/argosy-cluster/argosy/internal/cli"
+	"github.com/argosy-cluster/argosy/internal/freeport"
 	"github.com/argosy-cluster/argosy/internal/node"
 )
 
@@ -177,10 +178,9 @@ func stopServer(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 func freeAddress(ts *testscript.TestScript) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Address()
 	ts.Check(err)
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 type fatal struct{ error }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/argosy-cluster/argosy/internal/freeport"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the screens in testdata/screen anew")
@@ -192,12 +193,10 @@ type testServer struct {
 func (s *testServer) start() {
 	s.t.Helper()
 	if s.addr == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+		var err error
+		if s.addr, err = freeport.Address(); err != nil {
 			s.t.Fatal(err)
 		}
-		s.addr = l.Addr().String()
-		_ = l.Close()
 		s.t.Cleanup(func() { s.stop() })
 	}
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,6 +22,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/agent"
+	"github.com/argosy-cluster/argosy/internal/freeport"
 	"github.com/argosy-cluster/argosy/internal/image/testimage"
 )
 
@@ -343,12 +343,11 @@ func newBench(t testing.TB) *bench {
 }
 
 func freePort(t testing.TB) int {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	port, err := freeport.Take()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 func (b *bench) filter() client.Filters {

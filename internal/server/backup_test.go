@@ -61,6 +61,7 @@ func (c *clients) backup(t testing.TB, req *argosyv1.CreateBackupRequest) ([]byt
 // A cluster is put into a file and comes back on another host: apps, secrets, machines and people are those they were, in a
 // generation that no machine has met. What happened since is not known, and what had been on the machines is not removed.
 func TestBackupAndRestore(t *testing.T) {
+	t.Parallel()
 	c := own(t, t.TempDir(), nil)
 	m := c.machine(t, facts())
 	m.connect(t)

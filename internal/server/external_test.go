@@ -71,6 +71,7 @@ func (c *cluster) list(t *testing.T) (*argosyv1.ListServersResponse, map[string]
 
 // Two servers on one external etcd: any answers, the loss of one is survived, one that is removed ends and is not let in again.
 func TestExternalStore(t *testing.T) {
+	t.Parallel()
 	etcd, to := ownEtcd(t)
 	one := own(t, shortDir(t), externally("s1", to))
 	one.apply(t, spec("kept", 2))
@@ -141,6 +142,7 @@ func password(t *testing.T, e *etcdserver.Etcd) string {
 
 // A server that is started with another store than its own says so, and touches nothing.
 func TestStoresAreNotMixedUp(t *testing.T) {
+	t.Parallel()
 	_, to := ownEtcd(t)
 	with := func(prefix string) external.Config { c := to; c.Prefix = prefix; return c }
 	embedded, one := shortDir(t), shortDir(t)
@@ -173,6 +175,7 @@ func TestStoresAreNotMixedUp(t *testing.T) {
 
 // A cluster moves from its servers' own store to an external one by way of a backup, and back.
 func TestMovingStores(t *testing.T) {
+	t.Parallel()
 	_, to := ownEtcd(t)
 	key, lock := backupKey(t)
 	c := own(t, t.TempDir(), nil)
@@ -220,6 +223,7 @@ func TestMovingStores(t *testing.T) {
 
 // An etcd that is away for a while: what asks is told so, and all goes on when it is back.
 func TestExternalStoreAway(t *testing.T) {
+	t.Parallel()
 	etcd, to := ownEtcd(t)
 	c := own(t, shortDir(t), externally("s1", to))
 	c.apply(t, spec("kept", 1))
@@ -243,6 +247,7 @@ func TestExternalStoreAway(t *testing.T) {
 // Of an etcd with three members one may be lost, the one that leads as well: servers go on with the others, and one that starts
 // meanwhile does too. Without two nobody leads, and with them again all goes on.
 func TestExternalStoreOfThree(t *testing.T) {
+	t.Parallel()
 	etcd, to := etcdOf(t, etcdserver.Options{Members: 3})
 	one := own(t, shortDir(t), externally("s1", to))
 	one.apply(t, spec("kept", 1))
@@ -288,6 +293,7 @@ func TestExternalStoreOfThree(t *testing.T) {
 // An etcd that is full takes no changes: who asks for one is told so and what to do, so is who asks how the cluster is; the server
 // goes on, and changes with it as soon as there is room.
 func TestExternalStoreFull(t *testing.T) {
+	t.Parallel()
 	etcd, to := etcdOf(t, etcdserver.Options{Change: func(c *embed.Config) { c.QuotaBackendBytes = 16 << 20 }})
 	c := own(t, shortDir(t), externally("s1", to))
 	c.apply(t, spec("kept", 1))

@@ -24,6 +24,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/freeport"
 	"github.com/argosy-cluster/argosy/internal/join"
 )
 
@@ -126,7 +127,7 @@ func own(t testing.TB, dir string, change func(*Config)) *cluster {
 }
 
 func startIn(dir string, change func(*Config)) (*cluster, error) {
-	addr, err := freeAddress()
+	addr, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

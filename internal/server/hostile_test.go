@@ -125,6 +125,7 @@ func callers(t *testing.T, c *cluster) map[string]*clients {
 
 // TestEveryRPCRefusesNonsense calls every RPC as everybody with nothing, with noise, and with texts that are far too long.
 func TestEveryRPCRefusesNonsense(t *testing.T) {
+	t.Parallel()
 	c := shared(t)
 	c.apply(t, spec("nonsense", 1))
 	long := strings.Repeat("x", 300<<10)

@@ -53,6 +53,7 @@ func (c *cluster) send(t *testing.T, name, tag, text string) (image.Digest, erro
 // An image that is sent to any server can be had from each, also when the one that took it is gone; so can its name, and
 // when the name is taken away it is gone everywhere.
 func TestImagesOfSeveralServers(t *testing.T) {
+	t.Parallel()
 	s := threeServers(t)
 	lead, others := s.leader()
 	d, err := others[0].send(t, "shop/web", "1", "hello")

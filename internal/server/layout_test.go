@@ -66,6 +66,7 @@ func marked(t *testing.T, c *cluster, name string) bool {
 
 // A server alone changes its store as it starts, and the release from before refuses it, saying what to install.
 func TestLayoutOfOne(t *testing.T) {
+	t.Parallel()
 	c := own(t, shortDir(t), nil)
 	setSecret(t, c.local, "db", "one")
 	c.stop()
@@ -99,6 +100,7 @@ func TestLayoutOfOne(t *testing.T) {
 // Three servers of which one after another is upgraded work together all the time, and change the store when the last one is.
 // One that is put back to the release from before does not start.
 func TestLayoutOfThree(t *testing.T) {
+	t.Parallel()
 	s := threeServers(t)
 	setSecret(t, s.any(), "db", "0")
 	for i := range 3 {

@@ -311,6 +311,7 @@ func (p *process) apply(ctx context.Context, app, key string) (uint64, error) {
 // The leader is killed: the next one decides within a moment, what ran stays where it is, and the machine takes nothing
 // from two leaders at once.
 func TestLeaderKilled(t *testing.T) {
+	t.Parallel()
 	f := threeProcesses(t)
 	e := f.machine()
 	if _, err := f.list[1].apply(t.Context(), "before", "k1"); err != nil {
@@ -351,6 +352,7 @@ func TestLeaderKilled(t *testing.T) {
 // The leader stands still in the midst of its work while another takes over. When it goes on, whatever it has
 // acknowledged is in the store, and it changes nothing any more.
 func TestLeaderPaused(t *testing.T) {
+	t.Parallel()
 	f := threeProcesses(t)
 	e := f.machine()
 	lead, others := f.leader()

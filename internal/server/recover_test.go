@@ -18,6 +18,7 @@ import (
 // Two of three servers are gone for good. Nothing can be changed, until the survivor is made the only one: it knows what
 // was acknowledged, and others may join it again.
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	s := threeServers(t)
 	s.servers[0].apply(t, spec("kept", 2))
 	_, err := Recover(t.Context(), filepath.Join(s.servers[0].dir, "data"), slog.New(slog.DiscardHandler))

@@ -121,6 +121,7 @@ func (h *holder) works(ctx context.Context) error {
 // A server alone: a machine that was away in between follows when it is back, tokens from before and from in between let in, and one
 // that is left behind by force is told what to do.
 func TestRotation(t *testing.T) {
+	t.Parallel()
 	c := own(t, shortDir(t), nil)
 	first := c.server.cluster.CA()
 	away, _ := c.heldMachine(t)
@@ -188,6 +189,7 @@ func TestRotation(t *testing.T) {
 
 // A machine that is connected hears of it in its session, and follows by itself; the session that it has goes on.
 func TestConnectedMachinesFollow(t *testing.T) {
+	t.Parallel()
 	c := own(t, shortDir(t), nil)
 	h, m := c.heldMachine(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -242,6 +244,7 @@ func TestConnectedMachinesFollow(t *testing.T) {
 // A cluster slept for a year: every certificate has expired, of servers, machine and user. All servers wake at once, make their own
 // anew before their stores need them, and let the others renew.
 func TestAYearAsleep(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	s := threeSince(t, now.Add(-600*24*time.Hour))
 	machine, m := s.servers[0].heldMachine(t)
@@ -339,6 +342,7 @@ func (s *several) issuer(t *testing.T, dirs map[string]string) *auth.Cluster {
 
 // Whoever is left behind by force is told what to do, and is told so by servers that it does not trust.
 func TestRotationByForce(t *testing.T) {
+	t.Parallel()
 	c := own(t, shortDir(t), nil)
 	left, m := c.heldMachine(t)
 	c.rotate(t)
@@ -367,6 +371,7 @@ func TestRotationByForce(t *testing.T) {
 // Three servers, one of which is away when it begins, and all of which are stopped in the middle: it goes on when they are back,
 // and ends with servers and stores that trust the new authority only.
 func TestRotationOfThreeServers(t *testing.T) {
+	t.Parallel()
 	s := threeServers(t)
 	machine, _ := s.servers[0].heldMachine(t)
 	_, others := s.leader()

@@ -19,6 +19,7 @@ import (
 // A store that is full refuses changes and says so, goes on answering how the servers are, and has room again without
 // anybody's doing: what filled it is gone, so its file has much to give back.
 func TestFullStoreMendsItself(t *testing.T) {
+	t.Parallel()
 	const quota = 24 << 20
 	c := own(t, t.TempDir(), func(cfg *Config) { cfg.StoreQuota = quota })
 	c.apply(t, spec("kept", 1))
@@ -81,6 +82,7 @@ func (c *cluster) servers() argosyv1connect.ServerServiceClient {
 
 // A server has another defragment its file, and nobody has that of the one that leads.
 func TestDefragmentAnother(t *testing.T) {
+	t.Parallel()
 	s := threeServers(t)
 	s.servers[0].apply(t, spec("kept", 1))
 	lead, others := s.leader()

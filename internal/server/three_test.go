@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/freeport"
 	"github.com/argosy-cluster/argosy/internal/join"
 )
 
@@ -30,24 +30,11 @@ type several struct {
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	addr, err := freeAddress()
+	addr, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return addr
-}
-
-// freeAddress is one of this host that nobody listens on. Its port is below those that the kernel takes for connections: there, one
-// that is free now need not be in a moment.
-func freeAddress() (addr string, err error) {
-	const from, ports = 20_000, 10_000
-	for range 100 {
-		var l net.Listener
-		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", from+rand.IntN(ports))); err == nil {
-			return l.Addr().String(), l.Close()
-		}
-	}
-	return "", err
 }
 
 // threeServers starts one server and has two join it; it returns when all have a vote.
@@ -196,6 +183,7 @@ func (s *several) drop(c *cluster) {
 
 // Any server answers any request, and what one was told all know.
 func TestThreeServers(t *testing.T) {
+	t.Parallel()
 	s := threeServers(t)
 	lead, others := s.leader()
 	for i, c := range s.servers {

@@ -13,6 +13,7 @@ import (
 
 // TestWatchUsage: a watcher is told everything once and then only what is not as it was.
 func TestWatchUsage(t *testing.T) {
+	t.Parallel()
 	c := own(t, shortDir(t), nil)
 	f := facts()
 	agent := c.machine(t, f)
@@ -79,6 +80,7 @@ func TestWatchUsage(t *testing.T) {
 
 // TestWatchUsagePace: machines report often while somebody watches, and as they like once nobody does.
 func TestWatchUsagePace(t *testing.T) {
+	t.Parallel()
 	c := own(t, shortDir(t), nil)
 	agent := c.machine(t, facts())
 	agent.connect(t)

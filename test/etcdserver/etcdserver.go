@@ -29,6 +29,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+
+	"github.com/argosy-cluster/argosy/internal/freeport"
 )
 
 // User may read and write what begins with the prefix, and nothing else.
@@ -78,7 +80,7 @@ func Start(o Options) (*Etcd, error) {
 	if o.Members == 0 {
 		o.Members = 1
 	}
-	ports, err := freePorts(o.Host, 2*o.Members)
+	ports, err := freePorts(2 * o.Members)
 	if err != nil {
 		return nil, err
 	}
@@ -163,14 +165,13 @@ func (e *Etcd) ready(n int) error {
 }
 
 // freePorts are ports that nobody listens at.
-func freePorts(host string, n int) (ports []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		var err error
+		if ports[i], err = freeport.Take(); err != nil {
 			return nil, err
 		}
-		defer l.Close() // when all are known, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }

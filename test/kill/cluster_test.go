@@ -16,6 +16,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/freeport"
 	"github.com/argosy-cluster/argosy/internal/join"
 )
 
@@ -143,12 +144,11 @@ func await(ctx context.Context, f func(ctx context.Context) error) (took time.Du
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	addr, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // shortDir is a directory whose path leaves room for a socket's.
