@@ -2,6 +2,7 @@
 //
 //	make bench                      everything, on machines in containers (root; about an hour)
 //	make bench ONLY='apply|fifty'   a part
+//	make bench ONLY=loss ROUNDS=5   machines killed, and where the time goes until what ran there serves elsewhere
 //	make bench ONLY=units UNITS=300 systemd units through fleet's API, beside systemctl start alone
 //	make bench ONLY=compare SIZES=10,50 ROUNDS=5 AGAINST='bare|swarm'
 //

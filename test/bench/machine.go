@@ -57,20 +57,27 @@ func (b *bench) newMachine(ctx context.Context) error {
 		return err
 	}
 	b.m = m
+	m.image, err = b.loadTestImage(ctx, m.server)
+	return err
+}
+
+// loadTestImage gives a cluster the test image, and returns its name.
+func (b *bench) loadTestImage(ctx context.Context, server string) (string, error) {
 	docker, err := client.New(client.FromEnv)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer docker.Close()
-	if m.image, err = testimage.Ensure(ctx, docker); err != nil {
-		return err
+	image, err := testimage.Ensure(ctx, docker)
+	if err != nil {
+		return "", err
 	}
-	load := exec.CommandContext(ctx, b.binary, "image", "load", m.image)
-	load.Env = append(os.Environ(), "ARGOSY_SERVER="+m.server)
+	load := exec.CommandContext(ctx, b.binary, "image", "load", image)
+	load.Env = append(os.Environ(), "ARGOSY_SERVER="+server)
 	if out, err := load.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", load, err, out)
+		return "", fmt.Errorf("%s: %w\n%s", load, err, out)
 	}
-	return nil
+	return image, nil
 }
 
 func (m *machine) down(ctx context.Context) error {
@@ -122,7 +129,10 @@ cluster:
 }
 
 func spec(app, image string, n int) (*argosyv1.AppSpec, error) {
-	text := manifestText(app, image, n)
+	return parseSpec(app, manifestText(app, image, n))
+}
+
+func parseSpec(app, text string) (*argosyv1.AppSpec, error) {
 	s, _, faults := manifest.Parse([]manifest.File{{Name: app + ".yaml", Data: []byte(text)}}, manifest.Options{})
 	if len(faults) > 0 {
 		return nil, faults.Err()
@@ -136,6 +146,10 @@ func (m *machine) apply(ctx context.Context, app string, n int) (sent, acknowled
 	if err != nil {
 		return sent, acknowledged, err
 	}
+	return m.applySpec(ctx, app, s)
+}
+
+func (m *machine) applySpec(ctx context.Context, app string, s *argosyv1.AppSpec) (sent, acknowledged time.Time, err error) {
 	sent = time.Now()
 	res, err := m.apps.Apply(ctx, connect.NewRequest(&argosyv1.ApplyRequest{Spec: s}))
 	acknowledged = time.Now()

@@ -27,7 +27,7 @@ type measurement struct {
 }
 
 func measurements() []measurement {
-	return []measurement{helping, parsing, placing, starting, serverIdle, losingLeader, restoring, asking, applying, fiftyContainers, agentIdle, startingUnits, comparing}
+	return []measurement{helping, parsing, placing, starting, serverIdle, losingLeader, losingMachine, restoring, asking, applying, fiftyContainers, agentIdle, startingUnits, comparing}
 }
 
 // bench is what measurements share.
