@@ -55,6 +55,7 @@ type agent struct {
 	installed chan struct{} // a full set of assignments came from a leader
 	once      sync.Once
 	removed   chan string
+	stray     chan struct{} // 1: volumes are to be looked for that belong to nothing
 }
 
 // HTTPClient makes a Config's HTTP out of a transport that has the machine's TLS configuration.
@@ -67,7 +68,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	a := &agent{cfg: cfg, log: cfg.Log, installed: make(chan struct{}), removed: make(chan string, 1)}
+	a := &agent{cfg: cfg, log: cfg.Log, installed: make(chan struct{}), removed: make(chan string, 1), stray: make(chan struct{}, 1)}
 	a.name.Store(&cfg.Name)
 	var err error
 	if a.tracer, err = tracing.New(ctx, "argosy-agent", cfg.Version, os.Getenv); err != nil {
@@ -266,6 +267,7 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	run(a.begin)
 	run(a.collect)
+	run(a.strays)
 	if a.cfg.UsageEvery > 0 {
 		run(a.sample)
 	}

@@ -48,6 +48,7 @@ type leader struct {
 	beats       int
 	usage       *argosyv1.UsageReport
 	trouble     string // of the Engine, as it was told last
+	strays      []string
 	holdAcks    bool
 	beat        time.Duration
 	faults      []string
@@ -185,6 +186,11 @@ func (l *leader) hear(session int, m *argosyv1.SessionRequest) {
 		l.usage = what.Usage
 	case *argosyv1.SessionRequest_Engine:
 		l.trouble = what.Engine.GetTrouble()
+	case *argosyv1.SessionRequest_Strays:
+		l.strays = nil
+		for _, v := range what.Strays.GetVolumes() {
+			l.strays = append(l.strays, nameOf(v.GetReplica())+"/"+v.GetName())
+		}
 	}
 }
 

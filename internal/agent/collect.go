@@ -34,6 +34,7 @@ func (a *agent) collect(ctx context.Context) {
 			return
 		case <-t.C:
 		}
+		a.lookForStrays()
 		if err := a.collectOnce(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			a.log.Warn("what nothing needs could not be removed", "error", err)
 		}

@@ -53,6 +53,7 @@ func (a *agent) Assigned(server string, m *argosyv1.Assignments) error {
 		return err
 	}
 	a.x.Assign(m.GetFull(), set, m.GetRemoved())
+	a.lookForStrays()
 	if m.GetFull() {
 		a.once.Do(func() { close(a.installed) })
 	}

@@ -7,8 +7,11 @@ import (
 	"github.com/argosy-cluster/argosy/internal/tracing"
 )
 
-// did makes a span of a step, below whatever asked for the replica's revision.
+// did makes a span of a step, below whatever asked for the replica's revision, and has looked what it did to volumes.
 func (a *agent) did(s core.Step, begin, end time.Time, err error) {
+	if s.Kind == core.Clean || s.Kind == core.Prepare {
+		a.lookForStrays()
+	}
 	parent := s.Assignment.GetTraceparent()
 	if parent == "" || begin.After(s.Assignment.GetTracedUntil().AsTime()) {
 		return

@@ -165,7 +165,30 @@ func (a *app) describeMachine(m *argosyv1.MachineStatus) {
 		line("In use", "cpu %s, memory %s, disk %s of %s", cpus(u.CpuMilli), size(u.Memory), size(u.DiskUsed), size(u.DiskTotal))
 	}
 	line("Labels", "%s", orDash(labelList(r.Labels)))
+	for i, l := range strayLines(m, mostRemaining) {
+		name := ""
+		if i == 0 {
+			name = "Left over"
+		}
+		line(name, "%s", l)
+	}
 	line("Versions", "agent %s, Docker Engine %s", orDash(r.AgentVersion), orDash(r.EngineVersion))
+}
+
+// strayLines says which volumes on a machine nothing in the cluster names, and what to do about them.
+func strayLines(m *argosyv1.MachineStatus, most int) []string {
+	var out []string
+	for i, v := range m.GetStrays() {
+		if i == most {
+			out = append(out, fmt.Sprintf("and %s more", plural(uint32(len(m.GetStrays())-most), "volume")))
+			break
+		}
+		out = append(out, fmt.Sprintf("%s: volume %s of %s, and nothing in the cluster has it", oneLine(v.EngineName), oneLine(v.Name), replicaName(v.Replica)))
+	}
+	if len(out) > 0 {
+		out = append(out, fmt.Sprintf("look at what is in it, and remove it on %s with: docker volume rm NAME", m.GetMachine().GetName()))
+	}
+	return out
 }
 
 func (a *app) machineLabelCmd() *cobra.Command {

@@ -90,6 +90,8 @@ type machine struct {
 	usageAt  time.Time // when both came
 	// trouble is what the machine's engine has, empty while it answers.
 	trouble string
+	// strays are volumes there that belong to nothing assigned, as last reported.
+	strays []*argosyv1.StrayVolume
 	// outbox holds transitions that were received and not yet committed, in order.
 	outbox []*argosyv1.Transition
 	// intruder is the session id that was last refused. suspect says why, until the session that was first shows that it is
@@ -136,6 +138,7 @@ const (
 	maxOutbox      = 4096 // transitions waiting to be committed
 	maxUsage       = 16384
 	maxWork        = 256
+	maxStrays      = 1000
 	deltaSize      = 256 // assignments in one message
 	transitionText = 1024
 )
@@ -265,6 +268,14 @@ func (c *Core) Trouble(id string) string {
 		return m.trouble
 	}
 	return ""
+}
+
+// Strays are volumes on a machine that belong to nothing assigned to it, as it last said.
+func (c *Core) Strays(id string) []*argosyv1.StrayVolume {
+	if m := c.machines[id]; m != nil {
+		return m.strays
+	}
+	return nil
 }
 
 // Hello is what the machine's session said of itself, nil without one.

@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -47,6 +48,8 @@ func (c *Core) Receive(now time.Time, s *Session, msg *argosyv1.SessionRequest) 
 	case *argosyv1.SessionRequest_Engine:
 		m.trouble = cut(what.Engine.GetTrouble(), transitionText)
 		c.news.Machines.Add(m.id)
+	case *argosyv1.SessionRequest_Strays:
+		c.strays(m, what.Strays)
 	case *argosyv1.SessionRequest_Hello:
 		return errors.New("a session says hello only once")
 	}
@@ -64,6 +67,7 @@ func (c *Core) report(said time.Time, m *machine, r *argosyv1.Report) error {
 	if r.GetFull() {
 		m.seen = make(map[Incarnation]Observation, len(r.GetReplicas()))
 		clear(m.gone)
+		m.strays = nil // it says them again
 	}
 	for _, o := range r.GetReplicas() {
 		if o == nil {
@@ -105,10 +109,22 @@ func incarnationOf(o *argosyv1.ReplicaObservation) Incarnation {
 
 func (c *Core) markGone(m *machine, i Incarnation) {
 	delete(m.seen, i)
+	m.strays = slices.DeleteFunc(slices.Clone(m.strays), func(v *argosyv1.StrayVolume) bool { return state.KeyOf(v.GetReplica()) == i.Key })
 	if len(m.gone) < maxReplicas {
 		m.gone[i] = struct{}{}
 	}
 	c.news.Replicas.Add(i.Key)
+}
+
+// strays keeps which volumes a machine has that belong to nothing assigned to it.
+func (c *Core) strays(m *machine, r *argosyv1.StrayReport) {
+	m.strays = nil
+	for _, v := range r.GetVolumes()[:min(len(r.GetVolumes()), maxStrays)] {
+		if v.GetReplica() != nil && len(v.GetName()) <= 128 && len(v.GetEngineName()) <= 512 {
+			m.strays = append(m.strays, v)
+		}
+	}
+	c.news.Machines.Add(m.id)
 }
 
 // same reports whether a new observation says the same as an old one, whenever they were made. Others may be reading the

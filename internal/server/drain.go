@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"time"
 	"unicode"
 
@@ -148,11 +149,15 @@ func machineStatus(ctx context.Context, v *leader.View, m *argosyv1.Machine) *ar
 	if id.Role == auth.Admin {
 		return res
 	}
+	others := func(tenant string) bool {
+		return tenant != id.Tenant && !(id.Tenant == "" && tenant == auth.DefaultTenant)
+	}
 	for _, l := range res.Remaining {
-		if tenant := l.GetKey().GetTenant(); tenant != id.Tenant && !(id.Tenant == "" && tenant == auth.DefaultTenant) {
+		if others(l.GetKey().GetTenant()) {
 			l.Key, l.Why = nil, ""
 		}
 	}
+	res.Strays = slices.DeleteFunc(res.Strays, func(v *argosyv1.StrayVolume) bool { return others(v.GetReplica().GetTenant()) })
 	return res
 }
 

@@ -365,11 +365,7 @@ func (w *World) checkEngine(v *core.View, m *Machine, wanted map[agent.ID]*argos
 		return
 	}
 	w.checkTold(m)
-	for k := range m.engine.volumes {
-		if len(v.Volumes(state.Key(k))) == 0 {
-			w.violate("agreement: %s keeps the volumes of %s, which no record names", m.Name, k)
-		}
-	}
+	w.checkVolumes(v, m)
 	running := map[agent.MemberID]int{}
 	for _, id := range m.engine.ids() {
 		b := m.engine.containers[id]
@@ -388,6 +384,25 @@ func (w *World) checkEngine(v *core.View, m *Machine, wanted map[agent.ID]*argos
 	for id, n := range running {
 		if n > 1 {
 			w.violate("agreement: %s runs %s/%s %d times", m.Name, id.Key, id.Member, n)
+		}
+	}
+}
+
+// checkVolumes: what a machine keeps, a record names. A machine whose disk lost what it said was written begins again from what it
+// believed earlier, and may have made the volume of a replica that has been deleted since. Whether such a volume is anybody's data,
+// nobody can know, so it stays, and the cluster has to say so. It says so of nothing else.
+func (w *World) checkVolumes(v *core.View, m *Machine) {
+	shown := map[agent.Key]bool{}
+	for _, s := range v.MachineStatus(v.Machine(m.ID)).GetStrays() {
+		k := agent.KeyOf(s.GetReplica())
+		shown[k] = true
+		if !m.engine.volumes[k] || len(v.Volumes(state.Key(k))) > 0 {
+			w.violate("no lies: %s is said to keep a volume of %s that nothing names: it is there: %v, and records name %d", m.Name, k, m.engine.volumes[k], len(v.Volumes(state.Key(k))))
+		}
+	}
+	for k := range m.engine.volumes {
+		if len(v.Volumes(state.Key(k))) == 0 && !(m.lied && shown[k]) {
+			w.violate("agreement: %s keeps the volumes of %s, which no record names, and which is said to be left over: %v", m.Name, k, shown[k])
 		}
 	}
 }

@@ -122,6 +122,12 @@ func (m *Machine) lying() {
 	m.w.after(m.w.span(500*time.Millisecond, 10*time.Second), m.lying)
 }
 
+// Lie has a machine's disk write nothing more of what it says is written, until the power goes.
+func (w *World) Lie(m *Machine) {
+	w.trace("%s: its disk lies", m.Name)
+	m.sync()
+}
+
 // lose is what a power cut does to a disk that lied: the agent's database and the engine are as they were a while ago, or the
 // database is damaged, and the agent sets it aside and begins with none.
 func (m *Machine) lose() {
@@ -130,7 +136,7 @@ func (m *Machine) lose() {
 	}
 	m.lied = true
 	m.disk = m.synced.disk
-	if m.w.chance(0.3) {
+	if !m.w.cfg.Calm && m.w.chance(0.3) {
 		m.disk = newDisk()
 	}
 	m.w.trace("%s: its disk lost what was written last: %d assignments are left", m.Name, len(m.disk.wanted))

@@ -89,6 +89,15 @@ func (e *engine) ids() []string {
 	return ids
 }
 
+// listVolumes lists the volumes that there are: a replica has one at most, called data.
+func (e *engine) listVolumes() []agent.Volume {
+	var out []agent.Volume
+	for k := range e.volumes {
+		out = append(out, agent.Volume{Key: k, Name: "data"})
+	}
+	return out
+}
+
 // do carries out a step's effect.
 func (e *engine) do(s agent.Step) error {
 	w := e.m.w

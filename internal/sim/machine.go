@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	agent "github.com/argosy-cluster/argosy/internal/agent/core"
 )
@@ -53,6 +55,9 @@ type agentProcess struct {
 	met    uint64 // the latest leader's term
 	dirty  map[agent.ID]bool
 	ticked time.Time // when it last beat
+
+	strays    *argosyv1.StrayReport // as last told
+	strayLook bool                  // a look is due already
 }
 
 // startAgent starts the agent, if it does not run.
@@ -193,9 +198,43 @@ func (m *Machine) act(a *agentProcess, s agent.Step) {
 	w.after(total, func() {
 		a.run(func() {
 			a.memory.Done(m.clock.now(), s, err)
+			if s.Kind == agent.Clean || s.Kind == agent.Prepare {
+				m.lookForStrays(a)
+			}
 			m.look(s.Key)
 		})
 	})
+}
+
+// lookForStrays has volumes looked for a moment later that belong to nothing assigned, and tells the leader when these changed.
+func (m *Machine) lookForStrays(a *agentProcess) {
+	if a.strayLook {
+		return
+	}
+	a.strayLook = true
+	a.after(time.Second, func() {
+		a.strayLook = false
+		if !a.memory.Complete {
+			return
+		}
+		wanted := slices.Collect(maps.Values(a.wanted))
+		a.after(20*time.Millisecond, func() {
+			r := agent.Strays(wanted, m.engine.listVolumes())
+			if proto.Equal(r, a.strays) {
+				return
+			}
+			a.strays = r
+			for _, c := range a.conns {
+				if c.leading() && c.reported {
+					c.toLeader(strayMessage(r))
+				}
+			}
+		})
+	})
+}
+
+func strayMessage(r *argosyv1.StrayReport) *argosyv1.SessionRequest {
+	return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Strays{Strays: r}}
 }
 
 // observe notes what differs from what was last told, for the journal and for the leader.

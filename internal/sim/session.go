@@ -148,6 +148,7 @@ func (m *Machine) assigned(a *agentProcess, as *argosyv1.Assignments) {
 	if as.GetFull() {
 		m.begin(a)
 	}
+	m.lookForStrays(a)
 	m.soon(a)
 }
 
@@ -162,6 +163,9 @@ func (m *Machine) reportAll(a *agentProcess, c *conn) {
 		}
 	}
 	c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: r}})
+	if len(a.strays.GetVolumes()) > 0 {
+		c.toLeader(strayMessage(a.strays))
+	}
 	m.send(a)
 }
 

@@ -70,6 +70,8 @@ func (tr *transcript) command(t *testing.T, d *datadriven.TestData) string {
 		return ""
 	case "crash":
 		tr.w.Crash(machine())
+	case "lie":
+		tr.w.Lie(machine())
 	case "boot":
 		tr.w.Boot(machine())
 	case "isolate":

@@ -3400,7 +3400,9 @@ type MachineStatus struct {
 	// What is left on a machine that is being drained.
 	Remaining []*DrainRemaining `protobuf:"bytes,9,rep,name=remaining" json:"remaining,omitempty"`
 	// It is being drained, and nothing is left.
-	Drained       bool `protobuf:"varint,10,opt,name=drained" json:"drained,omitempty"`
+	Drained bool `protobuf:"varint,10,opt,name=drained" json:"drained,omitempty"`
+	// Volumes of this cluster on the machine that nothing in the cluster names, as last seen. They are never removed unasked.
+	Strays        []*StrayVolume `protobuf:"bytes,11,rep,name=strays" json:"strays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3503,6 +3505,13 @@ func (x *MachineStatus) GetDrained() bool {
 		return x.Drained
 	}
 	return false
+}
+
+func (x *MachineStatus) GetStrays() []*StrayVolume {
+	if x != nil {
+		return x.Strays
+	}
+	return nil
 }
 
 // DrainRemaining is a replica on a machine that is being drained.
@@ -7301,7 +7310,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\vknown_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"knownSince\"/\n" +
 	"\x13ListMachinesRequest\x12\x18\n" +
-	"\amachine\x18\x01 \x01(\tR\amachine\"\xb4\x03\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\"\xe4\x03\n" +
 	"\rMachineStatus\x12,\n" +
 	"\amachine\x18\x01 \x01(\v2\x12.argosy.v1.MachineR\amachine\x129\n" +
 	"\tcondition\x18\x02 \x01(\x0e2\x1b.argosy.v1.MachineConditionR\tcondition\x12+\n" +
@@ -7313,7 +7322,8 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\amessage\x18\b \x01(\tR\amessage\x127\n" +
 	"\tremaining\x18\t \x03(\v2\x19.argosy.v1.DrainRemainingR\tremaining\x12\x18\n" +
 	"\adrained\x18\n" +
-	" \x01(\bR\adrained\"K\n" +
+	" \x01(\bR\adrained\x12.\n" +
+	"\x06strays\x18\v \x03(\v2\x16.argosy.v1.StrayVolumeR\x06strays\"K\n" +
 	"\x0eDrainRemaining\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"L\n" +
@@ -7784,16 +7794,17 @@ var file_argosy_v1_cluster_proto_goTypes = []any{
 	(*Machine)(nil),                          // 119: argosy.v1.Machine
 	(MachineCondition)(0),                    // 120: argosy.v1.MachineCondition
 	(*MachineUsage)(nil),                     // 121: argosy.v1.MachineUsage
-	(*ClusterSettings)(nil),                  // 122: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 123: argosy.v1.MemberUsage
-	(*Traffic)(nil),                          // 124: argosy.v1.Traffic
-	(*LogLine)(nil),                          // 125: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 126: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 127: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 128: argosy.v1.WorkEnd
-	(*Flow)(nil),                             // 129: argosy.v1.Flow
-	(*CopyWork)(nil),                         // 130: argosy.v1.CopyWork
-	(*FileStat)(nil),                         // 131: argosy.v1.FileStat
+	(*StrayVolume)(nil),                      // 122: argosy.v1.StrayVolume
+	(*ClusterSettings)(nil),                  // 123: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 124: argosy.v1.MemberUsage
+	(*Traffic)(nil),                          // 125: argosy.v1.Traffic
+	(*LogLine)(nil),                          // 126: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 127: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 128: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 129: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 130: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 131: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 132: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
 	105, // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
@@ -7864,148 +7875,149 @@ var file_argosy_v1_cluster_proto_depIdxs = []int32{
 	113, // 65: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
 	121, // 66: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
 	46,  // 67: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
-	106, // 68: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
-	45,  // 69: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	103, // 70: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	113, // 71: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
-	45,  // 72: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
-	110, // 73: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
-	56,  // 74: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
-	62,  // 75: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	122, // 76: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
-	113, // 77: argosy.v1.GetClusterResponse.backup_every:type_name -> google.protobuf.Duration
-	110, // 78: argosy.v1.GetClusterResponse.backup_at:type_name -> google.protobuf.Timestamp
-	110, // 79: argosy.v1.GetClusterResponse.history_since:type_name -> google.protobuf.Timestamp
-	113, // 80: argosy.v1.GetClusterResponse.history_age:type_name -> google.protobuf.Duration
-	2,   // 81: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	113, // 82: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	71,  // 83: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
-	2,   // 84: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	110, // 85: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	110, // 86: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	71,  // 87: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	106, // 88: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	110, // 89: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	118, // 90: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	123, // 91: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	104, // 92: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	113, // 93: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	106, // 94: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	124, // 95: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	123, // 96: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	121, // 97: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	113, // 98: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	82,  // 99: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	81,  // 100: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	110, // 101: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	125, // 102: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	126, // 103: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	127, // 104: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	128, // 105: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	89,  // 106: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	129, // 107: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	106, // 108: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	91,  // 109: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	129, // 110: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	128, // 111: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	106, // 112: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	130, // 113: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	129, // 114: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	131, // 115: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	129, // 116: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	128, // 117: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	110, // 118: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
-	95,  // 119: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
-	3,   // 120: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
-	95,  // 121: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
-	96,  // 122: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
-	110, // 123: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
-	110, // 124: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
-	113, // 125: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
-	121, // 126: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	4,   // 127: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	16,  // 128: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	18,  // 129: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	22,  // 130: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	24,  // 131: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	25,  // 132: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
-	26,  // 133: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	28,  // 134: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	30,  // 135: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	30,  // 136: argosy.v1.AppService.ListReplicaRows:input_type -> argosy.v1.ListReplicasRequest
-	31,  // 137: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
-	30,  // 138: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	40,  // 139: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	44,  // 140: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	48,  // 141: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	49,  // 142: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	51,  // 143: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
-	52,  // 144: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
-	53,  // 145: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
-	55,  // 146: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	57,  // 147: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	59,  // 148: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	61,  // 149: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	63,  // 150: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	65,  // 151: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	67,  // 152: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	69,  // 153: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	72,  // 154: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	74,  // 155: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	94,  // 156: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
-	98,  // 157: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
-	99,  // 158: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
-	76,  // 159: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	78,  // 160: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	80,  // 161: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	84,  // 162: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	86,  // 163: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	88,  // 164: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	92,  // 165: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	6,   // 166: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	17,  // 167: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	21,  // 168: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	23,  // 169: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	17,  // 170: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	17,  // 171: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
-	27,  // 172: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	29,  // 173: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	35,  // 174: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	36,  // 175: argosy.v1.AppService.ListReplicaRows:output_type -> argosy.v1.ListReplicaRowsResponse
-	32,  // 176: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
-	39,  // 177: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	41,  // 178: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	47,  // 179: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	45,  // 180: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	50,  // 181: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	45,  // 182: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
-	45,  // 183: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
-	54,  // 184: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
-	56,  // 185: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	58,  // 186: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	60,  // 187: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	62,  // 188: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	64,  // 189: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	66,  // 190: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	68,  // 191: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	70,  // 192: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	73,  // 193: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	75,  // 194: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	97,  // 195: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
-	97,  // 196: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
-	97,  // 197: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
-	77,  // 198: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	79,  // 199: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	83,  // 200: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	85,  // 201: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	87,  // 202: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	90,  // 203: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	93,  // 204: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	166, // [166:205] is the sub-list for method output_type
-	127, // [127:166] is the sub-list for method input_type
-	127, // [127:127] is the sub-list for extension type_name
-	127, // [127:127] is the sub-list for extension extendee
-	0,   // [0:127] is the sub-list for field type_name
+	122, // 68: argosy.v1.MachineStatus.strays:type_name -> argosy.v1.StrayVolume
+	106, // 69: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
+	45,  // 70: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
+	103, // 71: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	113, // 72: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
+	45,  // 73: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
+	110, // 74: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	56,  // 75: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
+	62,  // 76: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
+	123, // 77: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	113, // 78: argosy.v1.GetClusterResponse.backup_every:type_name -> google.protobuf.Duration
+	110, // 79: argosy.v1.GetClusterResponse.backup_at:type_name -> google.protobuf.Timestamp
+	110, // 80: argosy.v1.GetClusterResponse.history_since:type_name -> google.protobuf.Timestamp
+	113, // 81: argosy.v1.GetClusterResponse.history_age:type_name -> google.protobuf.Duration
+	2,   // 82: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
+	113, // 83: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	71,  // 84: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	2,   // 85: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
+	110, // 86: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	110, // 87: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	71,  // 88: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	106, // 89: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	110, // 90: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	118, // 91: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	124, // 92: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	104, // 93: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	113, // 94: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	106, // 95: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	125, // 96: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	124, // 97: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	121, // 98: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	113, // 99: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	82,  // 100: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	81,  // 101: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	110, // 102: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	126, // 103: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	127, // 104: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	128, // 105: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	129, // 106: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	89,  // 107: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	130, // 108: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	106, // 109: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	91,  // 110: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	130, // 111: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	129, // 112: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	106, // 113: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	131, // 114: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	130, // 115: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	132, // 116: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	130, // 117: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	129, // 118: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	110, // 119: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
+	95,  // 120: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
+	3,   // 121: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
+	95,  // 122: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
+	96,  // 123: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
+	110, // 124: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
+	110, // 125: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
+	113, // 126: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
+	121, // 127: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	4,   // 128: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	16,  // 129: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	18,  // 130: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	22,  // 131: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	24,  // 132: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	25,  // 133: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
+	26,  // 134: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	28,  // 135: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	30,  // 136: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	30,  // 137: argosy.v1.AppService.ListReplicaRows:input_type -> argosy.v1.ListReplicasRequest
+	31,  // 138: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
+	30,  // 139: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	40,  // 140: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	44,  // 141: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	48,  // 142: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	49,  // 143: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	51,  // 144: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
+	52,  // 145: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
+	53,  // 146: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
+	55,  // 147: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	57,  // 148: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	59,  // 149: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	61,  // 150: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	63,  // 151: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	65,  // 152: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	67,  // 153: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	69,  // 154: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	72,  // 155: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	74,  // 156: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	94,  // 157: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
+	98,  // 158: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
+	99,  // 159: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
+	76,  // 160: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	78,  // 161: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	80,  // 162: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	84,  // 163: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	86,  // 164: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	88,  // 165: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	92,  // 166: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	6,   // 167: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	17,  // 168: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	21,  // 169: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	23,  // 170: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	17,  // 171: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	17,  // 172: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
+	27,  // 173: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	29,  // 174: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	35,  // 175: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	36,  // 176: argosy.v1.AppService.ListReplicaRows:output_type -> argosy.v1.ListReplicaRowsResponse
+	32,  // 177: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
+	39,  // 178: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	41,  // 179: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	47,  // 180: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	45,  // 181: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	50,  // 182: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	45,  // 183: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
+	45,  // 184: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
+	54,  // 185: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
+	56,  // 186: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	58,  // 187: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	60,  // 188: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	62,  // 189: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	64,  // 190: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	66,  // 191: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	68,  // 192: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	70,  // 193: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	73,  // 194: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	75,  // 195: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	97,  // 196: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
+	97,  // 197: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
+	97,  // 198: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
+	77,  // 199: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	79,  // 200: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	83,  // 201: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	85,  // 202: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	87,  // 203: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	90,  // 204: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	93,  // 205: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	167, // [167:206] is the sub-list for method output_type
+	128, // [128:167] is the sub-list for method input_type
+	128, // [128:128] is the sub-list for extension type_name
+	128, // [128:128] is the sub-list for extension extendee
+	0,   // [0:128] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }

@@ -686,6 +686,7 @@ type SessionRequest struct {
 	//	*SessionRequest_Usage
 	//	*SessionRequest_Engine
 	//	*SessionRequest_Storage
+	//	*SessionRequest_Strays
 	Message isSessionRequest_Message `protobuf_oneof:"message"`
 	// The last mark that was received before this message was put together; 0 before the first one.
 	Mark          uint64 `protobuf:"varint,7,opt,name=mark" json:"mark,omitempty"`
@@ -793,6 +794,15 @@ func (x *SessionRequest) GetStorage() *StorageReport {
 	return nil
 }
 
+func (x *SessionRequest) GetStrays() *StrayReport {
+	if x != nil {
+		if x, ok := x.Message.(*SessionRequest_Strays); ok {
+			return x.Strays
+		}
+	}
+	return nil
+}
+
 func (x *SessionRequest) GetMark() uint64 {
 	if x != nil {
 		return x.Mark
@@ -832,6 +842,10 @@ type SessionRequest_Storage struct {
 	Storage *StorageReport `protobuf:"bytes,8,opt,name=storage,oneof"`
 }
 
+type SessionRequest_Strays struct {
+	Strays *StrayReport `protobuf:"bytes,9,opt,name=strays,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Message() {}
 
 func (*SessionRequest_Report) isSessionRequest_Message() {}
@@ -846,6 +860,54 @@ func (*SessionRequest_Engine) isSessionRequest_Message() {}
 
 func (*SessionRequest_Storage) isSessionRequest_Message() {}
 
+func (*SessionRequest_Strays) isSessionRequest_Message() {}
+
+// StrayReport lists the cluster's volumes on a machine that belong to no replica assigned to it. It follows a full report when
+// there are any, and comes when they change. Most of them are explained by records that only the leader has.
+type StrayReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volumes       []*StrayVolume         `protobuf:"bytes,1,rep,name=volumes" json:"volumes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StrayReport) Reset() {
+	*x = StrayReport{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StrayReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StrayReport) ProtoMessage() {}
+
+func (x *StrayReport) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StrayReport.ProtoReflect.Descriptor instead.
+func (*StrayReport) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StrayReport) GetVolumes() []*StrayVolume {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
 // EngineReport says whether the machine's container engine answers. It follows a full report when it does not, and
 // comes when that changes.
 type EngineReport struct {
@@ -859,7 +921,7 @@ type EngineReport struct {
 
 func (x *EngineReport) Reset() {
 	*x = EngineReport{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[9]
+	mi := &file_argosy_v1_machine_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +933,7 @@ func (x *EngineReport) String() string {
 func (*EngineReport) ProtoMessage() {}
 
 func (x *EngineReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[9]
+	mi := &file_argosy_v1_machine_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +946,7 @@ func (x *EngineReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineReport.ProtoReflect.Descriptor instead.
 func (*EngineReport) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{9}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EngineReport) GetTrouble() string {
@@ -917,7 +979,7 @@ type StorageReport struct {
 
 func (x *StorageReport) Reset() {
 	*x = StorageReport{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[10]
+	mi := &file_argosy_v1_machine_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +991,7 @@ func (x *StorageReport) String() string {
 func (*StorageReport) ProtoMessage() {}
 
 func (x *StorageReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[10]
+	mi := &file_argosy_v1_machine_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1004,7 @@ func (x *StorageReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageReport.ProtoReflect.Descriptor instead.
 func (*StorageReport) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StorageReport) GetGuard() *Guard {
@@ -982,7 +1044,7 @@ type Guard struct {
 
 func (x *Guard) Reset() {
 	*x = Guard{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[11]
+	mi := &file_argosy_v1_machine_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1056,7 @@ func (x *Guard) String() string {
 func (*Guard) ProtoMessage() {}
 
 func (x *Guard) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[11]
+	mi := &file_argosy_v1_machine_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1069,7 @@ func (x *Guard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Guard.ProtoReflect.Descriptor instead.
 func (*Guard) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Guard) GetKey() []byte {
@@ -1059,7 +1121,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[12]
+	mi := &file_argosy_v1_machine_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1133,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[12]
+	mi := &file_argosy_v1_machine_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1146,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Hello) GetBootId() string {
@@ -1169,7 +1231,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[13]
+	mi := &file_argosy_v1_machine_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1243,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[13]
+	mi := &file_argosy_v1_machine_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1256,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Beat) GetNumber() uint64 {
@@ -1224,7 +1286,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[14]
+	mi := &file_argosy_v1_machine_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1298,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[14]
+	mi := &file_argosy_v1_machine_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1311,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Report) GetFull() bool {
@@ -1283,7 +1345,7 @@ type Transitions struct {
 
 func (x *Transitions) Reset() {
 	*x = Transitions{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[15]
+	mi := &file_argosy_v1_machine_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1357,7 @@ func (x *Transitions) String() string {
 func (*Transitions) ProtoMessage() {}
 
 func (x *Transitions) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[15]
+	mi := &file_argosy_v1_machine_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1370,7 @@ func (x *Transitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transitions.ProtoReflect.Descriptor instead.
 func (*Transitions) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Transitions) GetTransitions() []*Transition {
@@ -1328,7 +1390,7 @@ type UsageReport struct {
 
 func (x *UsageReport) Reset() {
 	*x = UsageReport{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	mi := &file_argosy_v1_machine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1402,7 @@ func (x *UsageReport) String() string {
 func (*UsageReport) ProtoMessage() {}
 
 func (x *UsageReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[16]
+	mi := &file_argosy_v1_machine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1415,7 @@ func (x *UsageReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageReport.ProtoReflect.Descriptor instead.
 func (*UsageReport) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UsageReport) GetMachine() *MachineUsage {
@@ -1390,7 +1452,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[17]
+	mi := &file_argosy_v1_machine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1464,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[17]
+	mi := &file_argosy_v1_machine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1477,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -1583,7 +1645,7 @@ type LeaseServers struct {
 
 func (x *LeaseServers) Reset() {
 	*x = LeaseServers{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1657,7 @@ func (x *LeaseServers) String() string {
 func (*LeaseServers) ProtoMessage() {}
 
 func (x *LeaseServers) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[18]
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1670,7 @@ func (x *LeaseServers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServers.ProtoReflect.Descriptor instead.
 func (*LeaseServers) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LeaseServers) GetProfile() string {
@@ -1660,7 +1722,7 @@ type LeaseServer struct {
 
 func (x *LeaseServer) Reset() {
 	*x = LeaseServer{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1734,7 @@ func (x *LeaseServer) String() string {
 func (*LeaseServer) ProtoMessage() {}
 
 func (x *LeaseServer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1747,7 @@ func (x *LeaseServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServer.ProtoReflect.Descriptor instead.
 func (*LeaseServer) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LeaseServer) GetId() string {
@@ -1719,7 +1781,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1731,7 +1793,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1744,7 +1806,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Mark) GetNumber() uint64 {
@@ -1776,7 +1838,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +1850,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +1863,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Welcome) GetLeader() bool {
@@ -1886,7 +1948,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +1960,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +1973,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Refusal) GetReason() string {
@@ -1941,7 +2003,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2015,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2028,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -2000,7 +2062,7 @@ type TransitionsAck struct {
 
 func (x *TransitionsAck) Reset() {
 	*x = TransitionsAck{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2074,7 @@ func (x *TransitionsAck) String() string {
 func (*TransitionsAck) ProtoMessage() {}
 
 func (x *TransitionsAck) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2087,7 @@ func (x *TransitionsAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionsAck.ProtoReflect.Descriptor instead.
 func (*TransitionsAck) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TransitionsAck) GetOutboxSeq() uint64 {
@@ -2050,7 +2112,7 @@ type NetworkUpdate struct {
 
 func (x *NetworkUpdate) Reset() {
 	*x = NetworkUpdate{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2124,7 @@ func (x *NetworkUpdate) String() string {
 func (*NetworkUpdate) ProtoMessage() {}
 
 func (x *NetworkUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2137,7 @@ func (x *NetworkUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkUpdate.ProtoReflect.Descriptor instead.
 func (*NetworkUpdate) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *NetworkUpdate) GetFull() bool {
@@ -2125,7 +2187,7 @@ type UsagePace struct {
 
 func (x *UsagePace) Reset() {
 	*x = UsagePace{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2199,7 @@ func (x *UsagePace) String() string {
 func (*UsagePace) ProtoMessage() {}
 
 func (x *UsagePace) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2212,7 @@ func (x *UsagePace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsagePace.ProtoReflect.Descriptor instead.
 func (*UsagePace) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UsagePace) GetInterval() *durationpb.Duration {
@@ -2177,7 +2239,7 @@ type Work struct {
 
 func (x *Work) Reset() {
 	*x = Work{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +2251,7 @@ func (x *Work) String() string {
 func (*Work) ProtoMessage() {}
 
 func (x *Work) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +2264,7 @@ func (x *Work) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Work.ProtoReflect.Descriptor instead.
 func (*Work) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Work) GetId() string {
@@ -2299,7 +2361,7 @@ type LogsWork struct {
 
 func (x *LogsWork) Reset() {
 	*x = LogsWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[28]
+	mi := &file_argosy_v1_machine_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2373,7 @@ func (x *LogsWork) String() string {
 func (*LogsWork) ProtoMessage() {}
 
 func (x *LogsWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[28]
+	mi := &file_argosy_v1_machine_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2386,7 @@ func (x *LogsWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsWork.ProtoReflect.Descriptor instead.
 func (*LogsWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LogsWork) GetKey() *ReplicaKey {
@@ -2394,7 +2456,7 @@ type ExecWork struct {
 
 func (x *ExecWork) Reset() {
 	*x = ExecWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[29]
+	mi := &file_argosy_v1_machine_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +2468,7 @@ func (x *ExecWork) String() string {
 func (*ExecWork) ProtoMessage() {}
 
 func (x *ExecWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[29]
+	mi := &file_argosy_v1_machine_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +2481,7 @@ func (x *ExecWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecWork.ProtoReflect.Descriptor instead.
 func (*ExecWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{29}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExecWork) GetKey() *ReplicaKey {
@@ -2504,7 +2566,7 @@ type DialWork struct {
 
 func (x *DialWork) Reset() {
 	*x = DialWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[30]
+	mi := &file_argosy_v1_machine_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +2578,7 @@ func (x *DialWork) String() string {
 func (*DialWork) ProtoMessage() {}
 
 func (x *DialWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[30]
+	mi := &file_argosy_v1_machine_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +2591,7 @@ func (x *DialWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialWork.ProtoReflect.Descriptor instead.
 func (*DialWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{30}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DialWork) GetKey() *ReplicaKey {
@@ -2567,7 +2629,7 @@ type CopyWork struct {
 
 func (x *CopyWork) Reset() {
 	*x = CopyWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[31]
+	mi := &file_argosy_v1_machine_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2579,7 +2641,7 @@ func (x *CopyWork) String() string {
 func (*CopyWork) ProtoMessage() {}
 
 func (x *CopyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[31]
+	mi := &file_argosy_v1_machine_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2592,7 +2654,7 @@ func (x *CopyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyWork.ProtoReflect.Descriptor instead.
 func (*CopyWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{31}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CopyWork) GetKey() *ReplicaKey {
@@ -2640,7 +2702,7 @@ type FileStat struct {
 
 func (x *FileStat) Reset() {
 	*x = FileStat{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[32]
+	mi := &file_argosy_v1_machine_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2652,7 +2714,7 @@ func (x *FileStat) String() string {
 func (*FileStat) ProtoMessage() {}
 
 func (x *FileStat) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[32]
+	mi := &file_argosy_v1_machine_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2665,7 +2727,7 @@ func (x *FileStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
 func (*FileStat) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{32}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FileStat) GetName() string {
@@ -2720,7 +2782,7 @@ type Flow struct {
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[33]
+	mi := &file_argosy_v1_machine_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +2794,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[33]
+	mi := &file_argosy_v1_machine_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +2807,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{33}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Flow) GetWord() isFlow_Word {
@@ -2826,7 +2888,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[34]
+	mi := &file_argosy_v1_machine_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2900,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[34]
+	mi := &file_argosy_v1_machine_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2913,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{34}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AttachRequest) GetWorkId() string {
@@ -2992,7 +3054,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[35]
+	mi := &file_argosy_v1_machine_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3066,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[35]
+	mi := &file_argosy_v1_machine_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3079,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{35}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LogLine) GetAt() *timestamppb.Timestamp {
@@ -3066,7 +3128,7 @@ type WorkEnd struct {
 
 func (x *WorkEnd) Reset() {
 	*x = WorkEnd{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[36]
+	mi := &file_argosy_v1_machine_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3140,7 @@ func (x *WorkEnd) String() string {
 func (*WorkEnd) ProtoMessage() {}
 
 func (x *WorkEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[36]
+	mi := &file_argosy_v1_machine_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3153,7 @@ func (x *WorkEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkEnd.ProtoReflect.Descriptor instead.
 func (*WorkEnd) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{36}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WorkEnd) GetExitCode() int32 {
@@ -3124,7 +3186,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[37]
+	mi := &file_argosy_v1_machine_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3136,7 +3198,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[37]
+	mi := &file_argosy_v1_machine_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3149,7 +3211,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{37}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AttachResponse) GetData() isAttachResponse_Data {
@@ -3248,7 +3310,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[38]
+	mi := &file_argosy_v1_machine_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3260,7 +3322,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[38]
+	mi := &file_argosy_v1_machine_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3273,7 +3335,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{38}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -3347,7 +3409,7 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\rDepartRequest\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12'\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\"\x10\n" +
-	"\x0eDepartResponse\"\x82\x03\n" +
+	"\x0eDepartResponse\"\xb4\x03\n" +
 	"\x0eSessionRequest\x12(\n" +
 	"\x05hello\x18\x01 \x01(\v2\x10.argosy.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x06report\x18\x02 \x01(\v2\x11.argosy.v1.ReportH\x00R\x06report\x12%\n" +
@@ -3355,9 +3417,12 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\vtransitions\x18\x04 \x01(\v2\x16.argosy.v1.TransitionsH\x00R\vtransitions\x12.\n" +
 	"\x05usage\x18\x05 \x01(\v2\x16.argosy.v1.UsageReportH\x00R\x05usage\x121\n" +
 	"\x06engine\x18\x06 \x01(\v2\x17.argosy.v1.EngineReportH\x00R\x06engine\x124\n" +
-	"\astorage\x18\b \x01(\v2\x18.argosy.v1.StorageReportH\x00R\astorage\x12\x12\n" +
+	"\astorage\x18\b \x01(\v2\x18.argosy.v1.StorageReportH\x00R\astorage\x120\n" +
+	"\x06strays\x18\t \x01(\v2\x16.argosy.v1.StrayReportH\x00R\x06strays\x12\x12\n" +
 	"\x04mark\x18\a \x01(\x04R\x04markB\t\n" +
-	"\amessage\"Z\n" +
+	"\amessage\"?\n" +
+	"\vStrayReport\x120\n" +
+	"\avolumes\x18\x01 \x03(\v2\x16.argosy.v1.StrayVolumeR\avolumes\"Z\n" +
 	"\fEngineReport\x12\x18\n" +
 	"\atrouble\x18\x01 \x01(\tR\atrouble\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"r\n" +
@@ -3565,7 +3630,7 @@ func file_argosy_v1_machine_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_machine_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_argosy_v1_machine_proto_goTypes = []any{
 	(CopyKind)(0),                 // 0: argosy.v1.CopyKind
 	(*JoinRequest)(nil),           // 1: argosy.v1.JoinRequest
@@ -3577,129 +3642,133 @@ var file_argosy_v1_machine_proto_goTypes = []any{
 	(*DepartRequest)(nil),         // 7: argosy.v1.DepartRequest
 	(*DepartResponse)(nil),        // 8: argosy.v1.DepartResponse
 	(*SessionRequest)(nil),        // 9: argosy.v1.SessionRequest
-	(*EngineReport)(nil),          // 10: argosy.v1.EngineReport
-	(*StorageReport)(nil),         // 11: argosy.v1.StorageReport
-	(*Guard)(nil),                 // 12: argosy.v1.Guard
-	(*Hello)(nil),                 // 13: argosy.v1.Hello
-	(*Beat)(nil),                  // 14: argosy.v1.Beat
-	(*Report)(nil),                // 15: argosy.v1.Report
-	(*Transitions)(nil),           // 16: argosy.v1.Transitions
-	(*UsageReport)(nil),           // 17: argosy.v1.UsageReport
-	(*SessionResponse)(nil),       // 18: argosy.v1.SessionResponse
-	(*LeaseServers)(nil),          // 19: argosy.v1.LeaseServers
-	(*LeaseServer)(nil),           // 20: argosy.v1.LeaseServer
-	(*Mark)(nil),                  // 21: argosy.v1.Mark
-	(*Welcome)(nil),               // 22: argosy.v1.Welcome
-	(*Refusal)(nil),               // 23: argosy.v1.Refusal
-	(*Assignments)(nil),           // 24: argosy.v1.Assignments
-	(*TransitionsAck)(nil),        // 25: argosy.v1.TransitionsAck
-	(*NetworkUpdate)(nil),         // 26: argosy.v1.NetworkUpdate
-	(*UsagePace)(nil),             // 27: argosy.v1.UsagePace
-	(*Work)(nil),                  // 28: argosy.v1.Work
-	(*LogsWork)(nil),              // 29: argosy.v1.LogsWork
-	(*ExecWork)(nil),              // 30: argosy.v1.ExecWork
-	(*DialWork)(nil),              // 31: argosy.v1.DialWork
-	(*CopyWork)(nil),              // 32: argosy.v1.CopyWork
-	(*FileStat)(nil),              // 33: argosy.v1.FileStat
-	(*Flow)(nil),                  // 34: argosy.v1.Flow
-	(*AttachRequest)(nil),         // 35: argosy.v1.AttachRequest
-	(*LogLine)(nil),               // 36: argosy.v1.LogLine
-	(*WorkEnd)(nil),               // 37: argosy.v1.WorkEnd
-	(*AttachResponse)(nil),        // 38: argosy.v1.AttachResponse
-	(*TerminalSize)(nil),          // 39: argosy.v1.TerminalSize
-	nil,                           // 40: argosy.v1.JoinRequest.LabelsEntry
-	nil,                           // 41: argosy.v1.ExecWork.EnvironmentEntry
-	(*Capacity)(nil),              // 42: argosy.v1.Capacity
-	(*ClusterSettings)(nil),       // 43: argosy.v1.ClusterSettings
-	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
-	(*Drain)(nil),                 // 45: argosy.v1.Drain
-	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
-	(*ReplicaObservation)(nil),    // 47: argosy.v1.ReplicaObservation
-	(*Transition)(nil),            // 48: argosy.v1.Transition
-	(*MachineUsage)(nil),          // 49: argosy.v1.MachineUsage
-	(*MemberUsage)(nil),           // 50: argosy.v1.MemberUsage
-	(*FencingToken)(nil),          // 51: argosy.v1.FencingToken
-	(*Assignment)(nil),            // 52: argosy.v1.Assignment
-	(*ReplicaKey)(nil),            // 53: argosy.v1.ReplicaKey
-	(*Peer)(nil),                  // 54: argosy.v1.Peer
-	(*Endpoint)(nil),              // 55: argosy.v1.Endpoint
+	(*StrayReport)(nil),           // 10: argosy.v1.StrayReport
+	(*EngineReport)(nil),          // 11: argosy.v1.EngineReport
+	(*StorageReport)(nil),         // 12: argosy.v1.StorageReport
+	(*Guard)(nil),                 // 13: argosy.v1.Guard
+	(*Hello)(nil),                 // 14: argosy.v1.Hello
+	(*Beat)(nil),                  // 15: argosy.v1.Beat
+	(*Report)(nil),                // 16: argosy.v1.Report
+	(*Transitions)(nil),           // 17: argosy.v1.Transitions
+	(*UsageReport)(nil),           // 18: argosy.v1.UsageReport
+	(*SessionResponse)(nil),       // 19: argosy.v1.SessionResponse
+	(*LeaseServers)(nil),          // 20: argosy.v1.LeaseServers
+	(*LeaseServer)(nil),           // 21: argosy.v1.LeaseServer
+	(*Mark)(nil),                  // 22: argosy.v1.Mark
+	(*Welcome)(nil),               // 23: argosy.v1.Welcome
+	(*Refusal)(nil),               // 24: argosy.v1.Refusal
+	(*Assignments)(nil),           // 25: argosy.v1.Assignments
+	(*TransitionsAck)(nil),        // 26: argosy.v1.TransitionsAck
+	(*NetworkUpdate)(nil),         // 27: argosy.v1.NetworkUpdate
+	(*UsagePace)(nil),             // 28: argosy.v1.UsagePace
+	(*Work)(nil),                  // 29: argosy.v1.Work
+	(*LogsWork)(nil),              // 30: argosy.v1.LogsWork
+	(*ExecWork)(nil),              // 31: argosy.v1.ExecWork
+	(*DialWork)(nil),              // 32: argosy.v1.DialWork
+	(*CopyWork)(nil),              // 33: argosy.v1.CopyWork
+	(*FileStat)(nil),              // 34: argosy.v1.FileStat
+	(*Flow)(nil),                  // 35: argosy.v1.Flow
+	(*AttachRequest)(nil),         // 36: argosy.v1.AttachRequest
+	(*LogLine)(nil),               // 37: argosy.v1.LogLine
+	(*WorkEnd)(nil),               // 38: argosy.v1.WorkEnd
+	(*AttachResponse)(nil),        // 39: argosy.v1.AttachResponse
+	(*TerminalSize)(nil),          // 40: argosy.v1.TerminalSize
+	nil,                           // 41: argosy.v1.JoinRequest.LabelsEntry
+	nil,                           // 42: argosy.v1.ExecWork.EnvironmentEntry
+	(*Capacity)(nil),              // 43: argosy.v1.Capacity
+	(*ClusterSettings)(nil),       // 44: argosy.v1.ClusterSettings
+	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
+	(*Drain)(nil),                 // 46: argosy.v1.Drain
+	(*StrayVolume)(nil),           // 47: argosy.v1.StrayVolume
+	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
+	(*ReplicaObservation)(nil),    // 49: argosy.v1.ReplicaObservation
+	(*Transition)(nil),            // 50: argosy.v1.Transition
+	(*MachineUsage)(nil),          // 51: argosy.v1.MachineUsage
+	(*MemberUsage)(nil),           // 52: argosy.v1.MemberUsage
+	(*FencingToken)(nil),          // 53: argosy.v1.FencingToken
+	(*Assignment)(nil),            // 54: argosy.v1.Assignment
+	(*ReplicaKey)(nil),            // 55: argosy.v1.ReplicaKey
+	(*Peer)(nil),                  // 56: argosy.v1.Peer
+	(*Endpoint)(nil),              // 57: argosy.v1.Endpoint
 }
 var file_argosy_v1_machine_proto_depIdxs = []int32{
-	40, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
-	42, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
-	43, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
-	44, // 3: argosy.v1.LeaveRequest.deadline:type_name -> google.protobuf.Duration
-	45, // 4: argosy.v1.LeaveResponse.drain:type_name -> argosy.v1.Drain
-	13, // 5: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
-	15, // 6: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
-	14, // 7: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
-	16, // 8: argosy.v1.SessionRequest.transitions:type_name -> argosy.v1.Transitions
-	17, // 9: argosy.v1.SessionRequest.usage:type_name -> argosy.v1.UsageReport
-	10, // 10: argosy.v1.SessionRequest.engine:type_name -> argosy.v1.EngineReport
-	11, // 11: argosy.v1.SessionRequest.storage:type_name -> argosy.v1.StorageReport
-	46, // 12: argosy.v1.EngineReport.since:type_name -> google.protobuf.Timestamp
-	12, // 13: argosy.v1.StorageReport.guard:type_name -> argosy.v1.Guard
-	42, // 14: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
-	47, // 15: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
-	47, // 16: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
-	48, // 17: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
-	49, // 18: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
-	50, // 19: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
-	22, // 20: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
-	24, // 21: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
-	25, // 22: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
-	26, // 23: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
-	28, // 24: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
-	23, // 25: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
-	27, // 26: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
-	21, // 27: argosy.v1.SessionResponse.mark:type_name -> argosy.v1.Mark
-	19, // 28: argosy.v1.SessionResponse.lease_servers:type_name -> argosy.v1.LeaseServers
-	51, // 29: argosy.v1.LeaseServers.epoch:type_name -> argosy.v1.FencingToken
-	20, // 30: argosy.v1.LeaseServers.servers:type_name -> argosy.v1.LeaseServer
-	43, // 31: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
-	52, // 32: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
-	53, // 33: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
-	54, // 34: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
-	55, // 35: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
-	55, // 36: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
-	44, // 37: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
-	29, // 38: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
-	30, // 39: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
-	31, // 40: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
-	32, // 41: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
-	53, // 42: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
-	46, // 43: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
-	53, // 44: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
-	41, // 45: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
-	53, // 46: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
-	53, // 47: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 48: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
-	46, // 49: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
-	36, // 50: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
-	37, // 51: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
-	34, // 52: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
-	33, // 53: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
-	46, // 54: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
-	53, // 55: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
-	39, // 56: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
-	34, // 57: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
-	1,  // 58: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
-	3,  // 59: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
-	9,  // 60: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
-	35, // 61: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
-	5,  // 62: argosy.v1.AgentService.Leave:input_type -> argosy.v1.LeaveRequest
-	7,  // 63: argosy.v1.AgentService.Depart:input_type -> argosy.v1.DepartRequest
-	2,  // 64: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
-	4,  // 65: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
-	18, // 66: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
-	38, // 67: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
-	6,  // 68: argosy.v1.AgentService.Leave:output_type -> argosy.v1.LeaveResponse
-	8,  // 69: argosy.v1.AgentService.Depart:output_type -> argosy.v1.DepartResponse
-	64, // [64:70] is the sub-list for method output_type
-	58, // [58:64] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	41, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
+	43, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
+	44, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
+	45, // 3: argosy.v1.LeaveRequest.deadline:type_name -> google.protobuf.Duration
+	46, // 4: argosy.v1.LeaveResponse.drain:type_name -> argosy.v1.Drain
+	14, // 5: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
+	16, // 6: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
+	15, // 7: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
+	17, // 8: argosy.v1.SessionRequest.transitions:type_name -> argosy.v1.Transitions
+	18, // 9: argosy.v1.SessionRequest.usage:type_name -> argosy.v1.UsageReport
+	11, // 10: argosy.v1.SessionRequest.engine:type_name -> argosy.v1.EngineReport
+	12, // 11: argosy.v1.SessionRequest.storage:type_name -> argosy.v1.StorageReport
+	10, // 12: argosy.v1.SessionRequest.strays:type_name -> argosy.v1.StrayReport
+	47, // 13: argosy.v1.StrayReport.volumes:type_name -> argosy.v1.StrayVolume
+	48, // 14: argosy.v1.EngineReport.since:type_name -> google.protobuf.Timestamp
+	13, // 15: argosy.v1.StorageReport.guard:type_name -> argosy.v1.Guard
+	43, // 16: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
+	49, // 17: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
+	49, // 18: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
+	50, // 19: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
+	51, // 20: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
+	52, // 21: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
+	23, // 22: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
+	25, // 23: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
+	26, // 24: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
+	27, // 25: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
+	29, // 26: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
+	24, // 27: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
+	28, // 28: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
+	22, // 29: argosy.v1.SessionResponse.mark:type_name -> argosy.v1.Mark
+	20, // 30: argosy.v1.SessionResponse.lease_servers:type_name -> argosy.v1.LeaseServers
+	53, // 31: argosy.v1.LeaseServers.epoch:type_name -> argosy.v1.FencingToken
+	21, // 32: argosy.v1.LeaseServers.servers:type_name -> argosy.v1.LeaseServer
+	44, // 33: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
+	54, // 34: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
+	55, // 35: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
+	56, // 36: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
+	57, // 37: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
+	57, // 38: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
+	45, // 39: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
+	30, // 40: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
+	31, // 41: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
+	32, // 42: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
+	33, // 43: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
+	55, // 44: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
+	48, // 45: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
+	55, // 46: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
+	42, // 47: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
+	55, // 48: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
+	55, // 49: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 50: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
+	48, // 51: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
+	37, // 52: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
+	38, // 53: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
+	35, // 54: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
+	34, // 55: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
+	48, // 56: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	55, // 57: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
+	40, // 58: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
+	35, // 59: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
+	1,  // 60: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
+	3,  // 61: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
+	9,  // 62: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
+	36, // 63: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
+	5,  // 64: argosy.v1.AgentService.Leave:input_type -> argosy.v1.LeaveRequest
+	7,  // 65: argosy.v1.AgentService.Depart:input_type -> argosy.v1.DepartRequest
+	2,  // 66: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
+	4,  // 67: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
+	19, // 68: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
+	39, // 69: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
+	6,  // 70: argosy.v1.AgentService.Leave:output_type -> argosy.v1.LeaveResponse
+	8,  // 71: argosy.v1.AgentService.Depart:output_type -> argosy.v1.DepartResponse
+	66, // [66:72] is the sub-list for method output_type
+	60, // [60:66] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_machine_proto_init() }
@@ -3716,8 +3785,9 @@ func file_argosy_v1_machine_proto_init() {
 		(*SessionRequest_Usage)(nil),
 		(*SessionRequest_Engine)(nil),
 		(*SessionRequest_Storage)(nil),
+		(*SessionRequest_Strays)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[17].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[18].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignments)(nil),
 		(*SessionResponse_TransitionsAck)(nil),
@@ -3728,18 +3798,18 @@ func file_argosy_v1_machine_proto_init() {
 		(*SessionResponse_Mark)(nil),
 		(*SessionResponse_LeaseServers)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[27].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[28].OneofWrappers = []any{
 		(*Work_Logs)(nil),
 		(*Work_Exec)(nil),
 		(*Work_Dial)(nil),
 		(*Work_Copy)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[33].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[34].OneofWrappers = []any{
 		(*Flow_Content)(nil),
 		(*Flow_Ended)(nil),
 		(*Flow_Taken)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[34].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[35].OneofWrappers = []any{
 		(*AttachRequest_Log)(nil),
 		(*AttachRequest_Stdout)(nil),
 		(*AttachRequest_Stderr)(nil),
@@ -3748,7 +3818,7 @@ func file_argosy_v1_machine_proto_init() {
 		(*AttachRequest_Dialled)(nil),
 		(*AttachRequest_Stat)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[37].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[38].OneofWrappers = []any{
 		(*AttachResponse_Stdin)(nil),
 		(*AttachResponse_StdinClosed)(nil),
 		(*AttachResponse_Resize)(nil),
@@ -3761,7 +3831,7 @@ func file_argosy_v1_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_machine_proto_rawDesc), len(file_argosy_v1_machine_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

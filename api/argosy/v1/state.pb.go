@@ -1233,6 +1233,68 @@ func (x *Volume) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// StrayVolume is data on a machine that no replica assigned to it has.
+type StrayVolume struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Replica *ReplicaKey            `protobuf:"bytes,1,opt,name=replica" json:"replica,omitempty"`
+	Name    string                 `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
+	// The container engine's name for it, `argosy.default.shop.lamp.3.data`.
+	EngineName    string `protobuf:"bytes,3,opt,name=engine_name,json=engineName" json:"engine_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StrayVolume) Reset() {
+	*x = StrayVolume{}
+	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StrayVolume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StrayVolume) ProtoMessage() {}
+
+func (x *StrayVolume) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StrayVolume.ProtoReflect.Descriptor instead.
+func (*StrayVolume) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StrayVolume) GetReplica() *ReplicaKey {
+	if x != nil {
+		return x.Replica
+	}
+	return nil
+}
+
+func (x *StrayVolume) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *StrayVolume) GetEngineName() string {
+	if x != nil {
+		return x.EngineName
+	}
+	return ""
+}
+
 // Machine is the durable record of a host that joined.
 type Machine struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1266,7 +1328,7 @@ type Machine struct {
 
 func (x *Machine) Reset() {
 	*x = Machine{}
-	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	mi := &file_argosy_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1340,7 @@ func (x *Machine) String() string {
 func (*Machine) ProtoMessage() {}
 
 func (x *Machine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	mi := &file_argosy_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1353,7 @@ func (x *Machine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Machine.ProtoReflect.Descriptor instead.
 func (*Machine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Machine) GetId() string {
@@ -1429,7 +1491,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	mi := &file_argosy_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1503,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	mi := &file_argosy_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1516,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Drain) GetSince() *timestamppb.Timestamp {
@@ -1528,7 +1590,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_argosy_v1_state_proto_msgTypes[11]
+	mi := &file_argosy_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1602,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[11]
+	mi := &file_argosy_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1615,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Capacity) GetCpuMilli() int64 {
@@ -1617,7 +1679,7 @@ type MemberObservation struct {
 
 func (x *MemberObservation) Reset() {
 	*x = MemberObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[12]
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1691,7 @@ func (x *MemberObservation) String() string {
 func (*MemberObservation) ProtoMessage() {}
 
 func (x *MemberObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[12]
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1704,7 @@ func (x *MemberObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberObservation.ProtoReflect.Descriptor instead.
 func (*MemberObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MemberObservation) GetName() string {
@@ -1756,7 +1818,7 @@ type UnitObservation struct {
 
 func (x *UnitObservation) Reset() {
 	*x = UnitObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1830,7 @@ func (x *UnitObservation) String() string {
 func (*UnitObservation) ProtoMessage() {}
 
 func (x *UnitObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +1843,7 @@ func (x *UnitObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnitObservation.ProtoReflect.Descriptor instead.
 func (*UnitObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UnitObservation) GetName() string {
@@ -1861,7 +1923,7 @@ type ReplicaObservation struct {
 
 func (x *ReplicaObservation) Reset() {
 	*x = ReplicaObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +1935,7 @@ func (x *ReplicaObservation) String() string {
 func (*ReplicaObservation) ProtoMessage() {}
 
 func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +1948,7 @@ func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaObservation.ProtoReflect.Descriptor instead.
 func (*ReplicaObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReplicaObservation) GetKey() *ReplicaKey {
@@ -1984,7 +2046,7 @@ type ClaimObservation struct {
 
 func (x *ClaimObservation) Reset() {
 	*x = ClaimObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1996,7 +2058,7 @@ func (x *ClaimObservation) String() string {
 func (*ClaimObservation) ProtoMessage() {}
 
 func (x *ClaimObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2009,7 +2071,7 @@ func (x *ClaimObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimObservation.ProtoReflect.Descriptor instead.
 func (*ClaimObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ClaimObservation) GetVolume() string {
@@ -2103,7 +2165,7 @@ type MemberUsage struct {
 
 func (x *MemberUsage) Reset() {
 	*x = MemberUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2177,7 @@ func (x *MemberUsage) String() string {
 func (*MemberUsage) ProtoMessage() {}
 
 func (x *MemberUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2190,7 @@ func (x *MemberUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberUsage.ProtoReflect.Descriptor instead.
 func (*MemberUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MemberUsage) GetKey() *ReplicaKey {
@@ -2214,7 +2276,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2226,7 +2288,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2239,7 +2301,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Traffic) GetNetworkReceived() int64 {
@@ -2285,7 +2347,7 @@ type MachineUsage struct {
 
 func (x *MachineUsage) Reset() {
 	*x = MachineUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2359,7 @@ func (x *MachineUsage) String() string {
 func (*MachineUsage) ProtoMessage() {}
 
 func (x *MachineUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2372,7 @@ func (x *MachineUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineUsage.ProtoReflect.Descriptor instead.
 func (*MachineUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MachineUsage) GetCpuMilli() int64 {
@@ -2383,7 +2445,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2457,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +2470,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Transition) GetSeq() uint64 {
@@ -2557,7 +2619,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +2631,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +2644,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Assignment) GetKey() *ReplicaKey {
@@ -2721,7 +2783,7 @@ type VolumeClaim struct {
 
 func (x *VolumeClaim) Reset() {
 	*x = VolumeClaim{}
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2733,7 +2795,7 @@ func (x *VolumeClaim) String() string {
 func (*VolumeClaim) ProtoMessage() {}
 
 func (x *VolumeClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2746,7 +2808,7 @@ func (x *VolumeClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeClaim.ProtoReflect.Descriptor instead.
 func (*VolumeClaim) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *VolumeClaim) GetVolume() string {
@@ -2789,7 +2851,7 @@ type FencingToken struct {
 
 func (x *FencingToken) Reset() {
 	*x = FencingToken{}
-	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	mi := &file_argosy_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2801,7 +2863,7 @@ func (x *FencingToken) String() string {
 func (*FencingToken) ProtoMessage() {}
 
 func (x *FencingToken) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	mi := &file_argosy_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2814,7 +2876,7 @@ func (x *FencingToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencingToken.ProtoReflect.Descriptor instead.
 func (*FencingToken) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FencingToken) GetGeneration() uint64 {
@@ -2844,7 +2906,7 @@ type SealedSecret struct {
 
 func (x *SealedSecret) Reset() {
 	*x = SealedSecret{}
-	mi := &file_argosy_v1_state_proto_msgTypes[23]
+	mi := &file_argosy_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2856,7 +2918,7 @@ func (x *SealedSecret) String() string {
 func (*SealedSecret) ProtoMessage() {}
 
 func (x *SealedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[23]
+	mi := &file_argosy_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2869,7 +2931,7 @@ func (x *SealedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedSecret.ProtoReflect.Descriptor instead.
 func (*SealedSecret) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SealedSecret) GetName() string {
@@ -2906,7 +2968,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_argosy_v1_state_proto_msgTypes[24]
+	mi := &file_argosy_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +2980,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[24]
+	mi := &file_argosy_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +2993,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Peer) GetMachine() string {
@@ -2977,7 +3039,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_argosy_v1_state_proto_msgTypes[25]
+	mi := &file_argosy_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3051,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[25]
+	mi := &file_argosy_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3064,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Endpoint) GetKey() *ReplicaKey {
@@ -3066,7 +3128,7 @@ type ClusterSettings struct {
 
 func (x *ClusterSettings) Reset() {
 	*x = ClusterSettings{}
-	mi := &file_argosy_v1_state_proto_msgTypes[26]
+	mi := &file_argosy_v1_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3140,7 @@ func (x *ClusterSettings) String() string {
 func (*ClusterSettings) ProtoMessage() {}
 
 func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[26]
+	mi := &file_argosy_v1_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3153,7 @@ func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
 func (*ClusterSettings) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ClusterSettings) GetClusterId() string {
@@ -3221,7 +3283,12 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\amachine\x18\x04 \x01(\tR\amachine\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x129\n" +
 	"\n" +
-	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\x8b\x05\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"s\n" +
+	"\vStrayVolume\x12/\n" +
+	"\areplica\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\areplica\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
+	"\vengine_name\x18\x03 \x01(\tR\n" +
+	"engineName\"\x8b\x05\n" +
 	"\aMachine\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x126\n" +
@@ -3487,7 +3554,7 @@ func file_argosy_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_argosy_v1_state_proto_goTypes = []any{
 	(ReplicaGoal)(0),              // 0: argosy.v1.ReplicaGoal
 	(MachineCondition)(0),         // 1: argosy.v1.MachineCondition
@@ -3504,107 +3571,109 @@ var file_argosy_v1_state_proto_goTypes = []any{
 	(*MachineVerdict)(nil),        // 12: argosy.v1.MachineVerdict
 	(*RuleVerdict)(nil),           // 13: argosy.v1.RuleVerdict
 	(*Volume)(nil),                // 14: argosy.v1.Volume
-	(*Machine)(nil),               // 15: argosy.v1.Machine
-	(*Drain)(nil),                 // 16: argosy.v1.Drain
-	(*Capacity)(nil),              // 17: argosy.v1.Capacity
-	(*MemberObservation)(nil),     // 18: argosy.v1.MemberObservation
-	(*UnitObservation)(nil),       // 19: argosy.v1.UnitObservation
-	(*ReplicaObservation)(nil),    // 20: argosy.v1.ReplicaObservation
-	(*ClaimObservation)(nil),      // 21: argosy.v1.ClaimObservation
-	(*MemberUsage)(nil),           // 22: argosy.v1.MemberUsage
-	(*Traffic)(nil),               // 23: argosy.v1.Traffic
-	(*MachineUsage)(nil),          // 24: argosy.v1.MachineUsage
-	(*Transition)(nil),            // 25: argosy.v1.Transition
-	(*Assignment)(nil),            // 26: argosy.v1.Assignment
-	(*VolumeClaim)(nil),           // 27: argosy.v1.VolumeClaim
-	(*FencingToken)(nil),          // 28: argosy.v1.FencingToken
-	(*SealedSecret)(nil),          // 29: argosy.v1.SealedSecret
-	(*Peer)(nil),                  // 30: argosy.v1.Peer
-	(*Endpoint)(nil),              // 31: argosy.v1.Endpoint
-	(*ClusterSettings)(nil),       // 32: argosy.v1.ClusterSettings
-	nil,                           // 33: argosy.v1.App.RestartsEntry
-	nil,                           // 34: argosy.v1.App.ReplicaRestartsEntry
-	nil,                           // 35: argosy.v1.Machine.LabelsEntry
-	nil,                           // 36: argosy.v1.Assignment.ConfigsEntry
-	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
-	(*AppSpec)(nil),               // 38: argosy.v1.AppSpec
-	(VolumeClass)(0),              // 39: argosy.v1.VolumeClass
-	(*PublishedPort)(nil),         // 40: argosy.v1.PublishedPort
-	(*StackSpec)(nil),             // 41: argosy.v1.StackSpec
-	(*ContainerSpec)(nil),         // 42: argosy.v1.ContainerSpec
-	(*Unit)(nil),                  // 43: argosy.v1.Unit
-	(*Port)(nil),                  // 44: argosy.v1.Port
-	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
+	(*StrayVolume)(nil),           // 15: argosy.v1.StrayVolume
+	(*Machine)(nil),               // 16: argosy.v1.Machine
+	(*Drain)(nil),                 // 17: argosy.v1.Drain
+	(*Capacity)(nil),              // 18: argosy.v1.Capacity
+	(*MemberObservation)(nil),     // 19: argosy.v1.MemberObservation
+	(*UnitObservation)(nil),       // 20: argosy.v1.UnitObservation
+	(*ReplicaObservation)(nil),    // 21: argosy.v1.ReplicaObservation
+	(*ClaimObservation)(nil),      // 22: argosy.v1.ClaimObservation
+	(*MemberUsage)(nil),           // 23: argosy.v1.MemberUsage
+	(*Traffic)(nil),               // 24: argosy.v1.Traffic
+	(*MachineUsage)(nil),          // 25: argosy.v1.MachineUsage
+	(*Transition)(nil),            // 26: argosy.v1.Transition
+	(*Assignment)(nil),            // 27: argosy.v1.Assignment
+	(*VolumeClaim)(nil),           // 28: argosy.v1.VolumeClaim
+	(*FencingToken)(nil),          // 29: argosy.v1.FencingToken
+	(*SealedSecret)(nil),          // 30: argosy.v1.SealedSecret
+	(*Peer)(nil),                  // 31: argosy.v1.Peer
+	(*Endpoint)(nil),              // 32: argosy.v1.Endpoint
+	(*ClusterSettings)(nil),       // 33: argosy.v1.ClusterSettings
+	nil,                           // 34: argosy.v1.App.RestartsEntry
+	nil,                           // 35: argosy.v1.App.ReplicaRestartsEntry
+	nil,                           // 36: argosy.v1.Machine.LabelsEntry
+	nil,                           // 37: argosy.v1.Assignment.ConfigsEntry
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*AppSpec)(nil),               // 39: argosy.v1.AppSpec
+	(VolumeClass)(0),              // 40: argosy.v1.VolumeClass
+	(*PublishedPort)(nil),         // 41: argosy.v1.PublishedPort
+	(*StackSpec)(nil),             // 42: argosy.v1.StackSpec
+	(*ContainerSpec)(nil),         // 43: argosy.v1.ContainerSpec
+	(*Unit)(nil),                  // 44: argosy.v1.Unit
+	(*Port)(nil),                  // 45: argosy.v1.Port
+	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
 }
 var file_argosy_v1_state_proto_depIdxs = []int32{
-	37, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
-	33, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
-	34, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
-	38, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
-	37, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
+	38, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
+	34, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
+	35, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
+	39, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
+	38, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
 	8,  // 5: argosy.v1.Replica.key:type_name -> argosy.v1.ReplicaKey
 	0,  // 6: argosy.v1.Replica.goal:type_name -> argosy.v1.ReplicaGoal
 	11, // 7: argosy.v1.Replica.reason:type_name -> argosy.v1.Reason
-	37, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
+	38, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
 	10, // 9: argosy.v1.Replica.past:type_name -> argosy.v1.PastIncarnation
 	12, // 10: argosy.v1.Reason.verdicts:type_name -> argosy.v1.MachineVerdict
-	37, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
+	38, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
 	13, // 12: argosy.v1.MachineVerdict.rules:type_name -> argosy.v1.RuleVerdict
 	8,  // 13: argosy.v1.Volume.replica:type_name -> argosy.v1.ReplicaKey
-	39, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
-	37, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
-	35, // 16: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
-	17, // 17: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
-	37, // 18: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
-	1,  // 19: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
-	16, // 20: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
-	37, // 21: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	37, // 22: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
-	37, // 23: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
-	2,  // 24: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
-	37, // 25: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
-	37, // 26: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
-	40, // 27: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
-	19, // 28: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
-	8,  // 29: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
-	3,  // 30: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
-	18, // 31: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
-	37, // 32: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
-	21, // 33: argosy.v1.ReplicaObservation.claims:type_name -> argosy.v1.ClaimObservation
-	28, // 34: argosy.v1.ClaimObservation.token:type_name -> argosy.v1.FencingToken
-	4,  // 35: argosy.v1.ClaimObservation.phase:type_name -> argosy.v1.ClaimPhase
-	37, // 36: argosy.v1.ClaimObservation.since:type_name -> google.protobuf.Timestamp
-	39, // 37: argosy.v1.ClaimObservation.class:type_name -> argosy.v1.VolumeClass
-	8,  // 38: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
-	37, // 39: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
-	23, // 40: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
-	37, // 41: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
-	23, // 42: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
-	37, // 43: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	5,  // 44: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
-	8,  // 45: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
-	12, // 46: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
-	8,  // 47: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 48: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
-	41, // 49: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
-	42, // 50: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
-	29, // 51: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
-	36, // 52: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
-	29, // 53: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
-	37, // 54: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
-	43, // 55: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
-	27, // 56: argosy.v1.Assignment.claims:type_name -> argosy.v1.VolumeClaim
-	28, // 57: argosy.v1.VolumeClaim.token:type_name -> argosy.v1.FencingToken
-	8,  // 58: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
-	44, // 59: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
-	45, // 60: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
-	45, // 61: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
-	45, // 62: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
-	63, // [63:63] is the sub-list for method output_type
-	63, // [63:63] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	40, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
+	38, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
+	8,  // 16: argosy.v1.StrayVolume.replica:type_name -> argosy.v1.ReplicaKey
+	36, // 17: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
+	18, // 18: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
+	38, // 19: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
+	1,  // 20: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
+	17, // 21: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
+	38, // 22: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	38, // 23: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
+	38, // 24: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
+	2,  // 25: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
+	38, // 26: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
+	38, // 27: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
+	41, // 28: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
+	20, // 29: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
+	8,  // 30: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
+	3,  // 31: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
+	19, // 32: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
+	38, // 33: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
+	22, // 34: argosy.v1.ReplicaObservation.claims:type_name -> argosy.v1.ClaimObservation
+	29, // 35: argosy.v1.ClaimObservation.token:type_name -> argosy.v1.FencingToken
+	4,  // 36: argosy.v1.ClaimObservation.phase:type_name -> argosy.v1.ClaimPhase
+	38, // 37: argosy.v1.ClaimObservation.since:type_name -> google.protobuf.Timestamp
+	40, // 38: argosy.v1.ClaimObservation.class:type_name -> argosy.v1.VolumeClass
+	8,  // 39: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
+	38, // 40: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
+	24, // 41: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
+	38, // 42: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
+	24, // 43: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
+	38, // 44: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	5,  // 45: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
+	8,  // 46: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
+	12, // 47: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
+	8,  // 48: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 49: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
+	42, // 50: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
+	43, // 51: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
+	30, // 52: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
+	37, // 53: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
+	30, // 54: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
+	38, // 55: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
+	44, // 56: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
+	28, // 57: argosy.v1.Assignment.claims:type_name -> argosy.v1.VolumeClaim
+	29, // 58: argosy.v1.VolumeClaim.token:type_name -> argosy.v1.FencingToken
+	8,  // 59: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
+	45, // 60: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
+	46, // 61: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
+	46, // 62: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
+	46, // 63: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
+	64, // [64:64] is the sub-list for method output_type
+	64, // [64:64] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_state_proto_init() }
@@ -3619,7 +3688,7 @@ func file_argosy_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_state_proto_rawDesc), len(file_argosy_v1_state_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

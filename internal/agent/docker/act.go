@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
@@ -125,6 +126,29 @@ func (e *Engine) RemoveVolumes(ctx context.Context, k core.Key) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Volumes lists the cluster's volumes on this machine. What is labelled in another way than the agent does it is nobody's.
+func (e *Engine) Volumes(ctx context.Context) ([]core.Volume, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	res, err := e.api.VolumeList(ctx, client.VolumeListOptions{Filters: e.mine()})
+	if err != nil {
+		return nil, fault("list volumes", err)
+	}
+	var out []core.Volume
+	for _, v := range res.Items {
+		number, err := strconv.ParseUint(v.Labels[labelNumber], 10, 32)
+		k := core.Key{Tenant: v.Labels[labelTenant], App: v.Labels[labelApp], Stack: v.Labels[labelStack], Number: uint32(number)}
+		if err != nil || v.Labels[labelCluster] != e.cfg.ClusterID || len(v.Name) > maxVolumeName || v.Name != e.volumeName(k, v.Labels[labelVolume]) {
+			continue
+		}
+		out = append(out, core.Volume{Key: k, Name: v.Labels[labelVolume], EngineName: v.Name})
+	}
+	return out, nil
+}
+
+// maxVolumeName is above what five DNS labels and a prefix come to.
+const maxVolumeName = 512
 
 func fileMode(mode uint32) fs.FileMode {
 	return fs.FileMode(mode & 0o7777)

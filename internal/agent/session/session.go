@@ -78,6 +78,7 @@ type Client struct {
 	open     map[*stream]bool
 	usage    *argosyv1.UsageReport
 	engine   *argosyv1.EngineReport // nil while nothing was ever wrong
+	strays   *argosyv1.StrayReport  // nil while there never were any
 	met      Met
 	// pace is how often pacer, the leader's stream, wants usage; 0 and nil when nobody says. paced is closed when that changes.
 	pace  time.Duration
@@ -157,6 +158,17 @@ func (c *Client) Engine(trouble string) {
 	c.engine = &argosyv1.EngineReport{Trouble: trouble, Since: timestamppb.Now()}
 	for s := range c.live {
 		s.engine = true
+		s.kick()
+	}
+}
+
+// Strays notes which volumes belong to nothing assigned.
+func (c *Client) Strays(r *argosyv1.StrayReport) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.strays = r
+	for s := range c.live {
+		s.strays = true
 		s.kick()
 	}
 }

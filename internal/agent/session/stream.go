@@ -42,6 +42,8 @@ type stream struct {
 	usage bool
 	// engine says that how the engine is has to be told.
 	engine bool
+	// strays says that volumes which belong to nothing have to be told.
+	strays bool
 	acked  uint64
 	beat   time.Duration
 	leads  bool // the server's last word
@@ -218,6 +220,7 @@ func (s *stream) due() (*argosyv1.SessionRequest, error) {
 		clear(s.dirty)
 		s.usage = s.c.usage != nil
 		s.engine = s.c.engine.GetTrouble() != ""
+		s.strays = len(s.c.strays.GetVolumes()) > 0
 		r := &argosyv1.Report{Full: true}
 		for _, o := range s.c.current {
 			r.Replicas = append(r.Replicas, o)
@@ -228,6 +231,9 @@ func (s *stream) due() (*argosyv1.SessionRequest, error) {
 		return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Engine{Engine: s.c.engine}}, nil
 	case len(s.dirty) > 0:
 		return s.delta(), nil
+	case s.strays:
+		s.strays = false
+		return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Strays{Strays: s.c.strays}}, nil
 	}
 	after := max(s.sent, s.acked)
 	if after-s.acked < window {

@@ -221,10 +221,33 @@ func (v *View) MachineStatus(m *argosyv1.Machine) *argosyv1.MachineStatus {
 	if t := v.core.disp.Trouble(id); t != "" {
 		out.Message = join(t, out.Message)
 	}
+	if out.Strays = v.strays(id); len(out.Strays) > 0 {
+		out.Message = join(out.Message, strayText(len(out.Strays)))
+	}
 	if session, reported := v.core.disp.Connected(id); session && !reported {
 		out.Message = join("its agent is connected and has not reported yet", out.Message)
 	}
 	return out
+}
+
+// strays are volumes on a machine that no record names: neither a replica nor data that was kept has them.
+func (v *View) strays(id string) []*argosyv1.StrayVolume {
+	var out []*argosyv1.StrayVolume
+	for _, s := range v.core.disp.Strays(id) {
+		k := state.KeyOf(s.GetReplica())
+		named := slices.ContainsFunc(v.Volumes(k), func(r *argosyv1.Volume) bool { return r.GetName() == s.GetName() && r.GetMachine() == id })
+		if r := v.Replica(k); !named && r.GetMachine() != id {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func strayText(n int) string {
+	if n == 1 {
+		return "keeps a volume that nothing in the cluster names"
+	}
+	return fmt.Sprintf("keeps %d volumes that nothing in the cluster names", n)
 }
 
 // Usage lists the latest usage of an app's members (of all apps' when app is empty, of all tenants' when both are) and of
