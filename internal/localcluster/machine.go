@@ -72,7 +72,7 @@ func (l *Local) createOptions(number int, subnet netip.Prefix) client.ContainerC
 			Tmpfs:         map[string]string{"/run": "exec,mode=755,size=256m", "/tmp": "exec,mode=1777,size=256m"},
 			Binds:         binds,
 			NetworkMode:   container.NetworkMode(l.prefix()),
-			Resources:     container.Resources{Memory: l.opts.Memory, MemorySwap: l.opts.Memory},
+			Resources:     container.Resources{Memory: l.opts.Memory, MemorySwap: l.opts.Memory, DeviceCgroupRules: []string{loopDevices}},
 			LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "1"}},
 		},
 		NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
