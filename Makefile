@@ -7,6 +7,8 @@ SHELL       := /bin/bash
 # sudo and fresh shells do not always know where Go is.
 export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 export CGO_ENABLED := 0
+# As executables are built, so that tests find what they have in common compiled.
+export GOFLAGS := -trimpath $(GOFLAGS)
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/argosy-cluster/argosy/internal/version.Version=$(VERSION)
