@@ -62,7 +62,8 @@ type Guard struct {
 	peers  *peers
 	work   *workers
 	fed    guard.Watchdog
-	over   bool // the machine is being reset
+	over   bool                 // the machine is being reset
+	asked  map[claims.ID]string // what was told last of claims that wait for a majority
 }
 
 // events that wait to be stepped; the witnesses' answers are dropped beyond that, and come again.
@@ -80,6 +81,11 @@ func Open(cfg Config) (*Guard, error) {
 	case err != nil:
 		return nil, err
 	case found:
+		// The cluster's timing may have been changed since, but not under what is held.
+		if state.Profile != cfg.Profile && guard.Idle(state) {
+			state.Profile = cfg.Profile
+		}
+		g.cfg.Profile = state.Profile
 		g.state = state
 		g.clock, err = lease.ResumeGuardClock(moment)
 	default:
@@ -92,9 +98,21 @@ func Open(cfg Config) (*Guard, error) {
 	if found {
 		g.events <- guard.Restarted{}
 	}
-	g.peers = newPeers(cfg, func(a claims.Ack) { g.offer(guard.Ack{Ack: a}) })
-	g.work = newWorkers(cfg, g.events)
+	g.peers = newPeers(g.cfg, func(a claims.Ack) { g.offer(guard.Ack{Ack: a}) })
+	g.work = newWorkers(g.cfg, g.events)
 	return g, nil
+}
+
+// Profile is the timing that the guard uses: the configured one, or that of what it still holds.
+func (g *Guard) Profile() claims.Profile { return g.cfg.Profile }
+
+// Left are the claims of an earlier guard that this one goes on with. It is to be asked before Run.
+func (g *Guard) Left() []guard.Tell {
+	var all []guard.Tell
+	for _, c := range g.state.Claims {
+		all = append(all, guard.Tell{Claim: c.ID, Token: c.Token, Phase: c.Phase, Why: c.Why})
+	}
+	return all
 }
 
 // Witnesses tells the set of servers, and where each witness is.
@@ -151,6 +169,7 @@ func (g *Guard) Run(ctx context.Context) error {
 		g.state = next
 		if !g.over {
 			g.carryOut(effects)
+			g.progress()
 		}
 		g.feed()
 		if err := timer.set(g.wait()); err != nil {
@@ -210,6 +229,23 @@ func (g *Guard) carryOut(effects []guard.Effect) {
 			return
 		}
 	}
+}
+
+// progress tells how many of the servers agreed to what is asked for, where that changed.
+func (g *Guard) progress() {
+	asked := map[claims.ID]string{}
+	for i := range g.state.Claims {
+		c := &g.state.Claims[i]
+		if c.Phase != guard.Asking {
+			continue
+		}
+		why := guard.Agreed(g.state, c.ID)
+		asked[c.ID] = why
+		if g.asked[c.ID] != why {
+			g.cfg.Tell(guard.Tell{Claim: c.ID, Token: c.Token, Phase: guard.Asking, Why: why})
+		}
+	}
+	g.asked = asked
 }
 
 func (g *Guard) reset(why string) {

@@ -18,14 +18,15 @@ type workers struct {
 
 	mu    sync.Mutex
 	ctx   context.Context
-	queue map[claims.ID][]guard.Effect // of those that have a worker; what it does now is not in it
+	queue map[claims.ID][]guard.Effect     // of those that have a worker; what it does now is not in it
+	mount map[claims.ID]context.CancelFunc // of a mount that is under way
 }
 
 // sealAgain is how long after a failure slice and path are tried to be removed again.
 const sealAgain = 500 * time.Millisecond
 
 func newWorkers(cfg Config, events chan<- guard.Event) *workers {
-	return &workers{cfg: cfg, events: events, queue: map[claims.ID][]guard.Effect{}}
+	return &workers{cfg: cfg, events: events, queue: map[claims.ID][]guard.Effect{}, mount: map[claims.ID]context.CancelFunc{}}
 }
 
 func (w *workers) run(ctx context.Context) {
@@ -48,6 +49,9 @@ func (w *workers) order(e guard.Effect) {
 		}
 	}
 	w.queue[id] = append(waiting, e)
+	if _, ends := e.(guard.Clear); ends && w.mount[id] != nil {
+		w.mount[id]() // storage that does not answer must not keep a claim from ending
+	}
 	if !busy {
 		w.all.Go(func() { w.work(id) })
 	}
@@ -95,12 +99,14 @@ func (w *workers) act(ctx context.Context, e guard.Effect) {
 	var answer guard.Event
 	switch e.(type) {
 	case guard.Mount:
-		answer = guard.Mounted{Claim: id, Token: t, Fault: fault(w.cfg.Actuator.Mount(ctx, id, t))}
+		answer = guard.Mounted{Claim: id, Token: t, Fault: fault(w.mounting(ctx, id, t))}
 	case guard.Arm:
 		if err := w.cfg.Actuator.Arm(ctx, id, t); err != nil {
 			// Nothing runs then, which is safe. The agent hears it, and gives the claim back or asks again.
 			w.cfg.Log.Error("the gate cannot be opened", "claim", id, "token", t, "err", err)
 			w.cfg.Tell(guard.Tell{Claim: id, Token: t, Phase: guard.Armed, Why: fmt.Sprintf("the gate cannot be opened: %v", err)})
+		} else {
+			w.cfg.Tell(guard.Tell{Claim: id, Token: t, Phase: guard.Armed}) // and now it is
 		}
 		return
 	case guard.Clear:
@@ -120,4 +126,24 @@ func (w *workers) act(ctx context.Context, e guard.Effect) {
 	case <-ctx.Done():
 	case w.events <- answer:
 	}
+}
+
+// mounting mounts, unless the claim is to end first.
+func (w *workers) mounting(ctx context.Context, id claims.ID, t claims.Token) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.mu.Lock()
+	w.mount[id] = cancel
+	for _, e := range w.queue[id] {
+		if _, ends := e.(guard.Clear); ends {
+			cancel()
+		}
+	}
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		delete(w.mount, id)
+		w.mu.Unlock()
+	}()
+	return w.cfg.Actuator.Mount(ctx, id, t)
 }

@@ -12,9 +12,15 @@ import (
 // Between the messages of the protocol and the words of package claims. What comes from outside is bounded by the size of a
 // frame, and judged by claims itself.
 
-func stampTo(s claims.Stamp) *leasev1.Stamp {
+func stampTo(s claims.Stamp) *leasev1.Stamp { return StampTo(s) }
+
+// StampTo makes a message of a token, or of an epoch.
+func StampTo(s claims.Stamp) *leasev1.Stamp {
 	return &leasev1.Stamp{Generation: s.Generation, Revision: s.Revision}
 }
+
+// StampFrom is the reverse.
+func StampFrom(s *leasev1.Stamp) claims.Stamp { return stampFrom(s) }
 
 func stampFrom(s *leasev1.Stamp) claims.Stamp {
 	return claims.Stamp{Generation: s.GetGeneration(), Revision: s.GetRevision()}

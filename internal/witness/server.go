@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-
-	"golang.org/x/sys/unix"
 
 	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
 	"github.com/argosy-cluster/argosy/internal/claims"
@@ -15,23 +12,11 @@ import (
 )
 
 // Listen opens the socket for the server beside the witness. Only processes of this user, and root's, are answered there.
-func Listen(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		return nil, fmt.Errorf("the witness's socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("the witness's socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, fmt.Errorf("the witness's socket: %w", err)
-	}
-	return l, nil
-}
+func Listen(path string) (net.Listener, error) { return lease.Listen(path) }
 
 // server answers the orders of the server beside this witness.
 func (w *Witness) server(_ context.Context, c net.Conn) {
-	if err := sameUser(c); err != nil {
+	if err := lease.SameUser(c); err != nil {
 		w.cfg.Log.Warn("somebody else's process is not answered", "err", err)
 		return
 	}
@@ -48,29 +33,6 @@ func (w *Witness) server(_ context.Context, c net.Conn) {
 			return
 		}
 	}
-}
-
-func sameUser(c net.Conn) error {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return fmt.Errorf("%T is no Unix socket", c)
-	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var cred *unix.Ucred
-	var failed error
-	if err := raw.Control(func(fd uintptr) { cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return err
-	}
-	if failed != nil {
-		return failed
-	}
-	if cred.Uid != 0 && int(cred.Uid) != os.Getuid() {
-		return fmt.Errorf("process %d belongs to user %d", cred.Pid, cred.Uid)
-	}
-	return nil
 }
 
 // report carries out an order, and says how the witness is after it.

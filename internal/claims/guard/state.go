@@ -191,3 +191,29 @@ func Show(s State, now time.Duration, id claims.ID) string {
 	}
 	return text
 }
+
+// Agreed says in words how far a claim is that waits for a majority.
+func Agreed(s State, id claims.ID) string {
+	c := s.find(id)
+	if c == nil {
+		return "not wanted here"
+	}
+	all := s.Config.Everybody()
+	if len(all) == 0 {
+		return "no server is known yet that gives leases"
+	}
+	n := 0
+	for _, w := range all {
+		if slices.Contains(c.Recorded, w) {
+			n++
+		}
+	}
+	text := fmt.Sprintf("%d of %d servers agreed", n, len(all))
+	if c.Why != "" {
+		text += ": " + c.Why
+	}
+	return text
+}
+
+// Idle tells whether nothing is held.
+func Idle(s State) bool { return !(&step{State: s}).busy() }

@@ -16,11 +16,12 @@ import (
 	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/claims/gate"
 	"github.com/argosy-cluster/argosy/internal/guard"
-	"github.com/argosy-cluster/argosy/internal/guard/slice"
 )
 
 // Groups are a machine's cgroups; slice.Groups are.
 type Groups interface {
+	Name(id claims.ID, t claims.Token) string
+	Path(name string) string
 	Freeze(name string) error
 	Thaw(name string) error
 	Kill(ctx context.Context, name string) error
@@ -79,9 +80,9 @@ func (m *Machine) Place(id claims.ID, t claims.Token, v volume.Volume) error {
 type Shown struct {
 	// Armed: the gate is open. The rest is empty until it is.
 	Armed bool
-	// Path is to be bound, Slice to be the parent in the cgroups.
-	Path, Slice, UUID string
-	Size, Free        int64
+	// Path is to be bound; Slice is to be the parent in the cgroups, and Group where that is.
+	Path, Slice, Group, UUID string
+	Size, Free               int64
 }
 
 // Show says how a claim's gate is.
@@ -92,7 +93,8 @@ func (m *Machine) Show(id claims.ID, t claims.Token) Shown {
 	if err != nil || r.Gate != gate.Armed {
 		return Shown{}
 	}
-	return Shown{Armed: true, Path: r.Published.Path, Slice: slice.Name(id, t), UUID: r.Published.UUID, Size: r.Size, Free: r.Free}
+	name := m.cfg.Groups.Name(id, t)
+	return Shown{Armed: true, Path: r.Published.Path, Slice: name, Group: m.cfg.Groups.Path(name), UUID: r.Published.UUID, Size: r.Size, Free: r.Free}
 }
 
 // change reads a record, has it changed, and keeps it before anything is done.
@@ -138,7 +140,7 @@ func (m *Machine) Mount(ctx context.Context, id claims.ID, t claims.Token) error
 	if err != nil {
 		return err
 	}
-	if err := m.cfg.Groups.Freeze(slice.Name(id, t)); err != nil {
+	if err := m.cfg.Groups.Freeze(m.cfg.Groups.Name(id, t)); err != nil {
 		return err
 	}
 	c, d := volume.Claim{Volume: r.Volume, Token: t}, m.driver(r.Volume)
@@ -185,7 +187,7 @@ func (m *Machine) Arm(_ context.Context, id claims.ID, t claims.Token) error {
 	if err := towards(gate.Armed)(&r); err != nil {
 		return err
 	}
-	if err := m.cfg.Groups.Thaw(slice.Name(id, t)); err != nil {
+	if err := m.cfg.Groups.Thaw(m.cfg.Groups.Name(id, t)); err != nil {
 		return err
 	}
 	_, err = m.change(id, t, towards(gate.Armed))
@@ -196,7 +198,7 @@ func (m *Machine) Arm(_ context.Context, id claims.ID, t claims.Token) error {
 func (m *Machine) Clear(ctx context.Context, id claims.ID, t claims.Token) error {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Patience)
 	defer cancel()
-	name := slice.Name(id, t)
+	name := m.cfg.Groups.Name(id, t)
 	r, err := m.change(id, t, towards(gate.Shut))
 	if err != nil {
 		return err
@@ -259,7 +261,7 @@ func (m *Machine) Seal(_ context.Context, id claims.ID, t claims.Token) error {
 	if err != nil {
 		return err
 	}
-	if err := m.cfg.Groups.Remove(slice.Name(id, t)); err != nil {
+	if err := m.cfg.Groups.Remove(m.cfg.Groups.Name(id, t)); err != nil {
 		return err
 	}
 	if err := os.Remove(m.path(id, t)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -39,7 +39,7 @@ var token = claims.Token{Generation: 1, Revision: 4711}
 
 func newScene(t *testing.T) *scene {
 	volumetest.Root(t)
-	groups, err := slice.Find()
+	groups, err := slice.Find(fmt.Sprintf("argosytest-m%d", os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func newScene(t *testing.T) *scene {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		name := slice.Name(s.id, token)
+		name := groups.Name(s.id, token)
 		if err := errors.Join(groups.Kill(ctx, name), groups.Remove(name)); err != nil {
 			t.Error(err)
 		}
@@ -114,9 +114,9 @@ func (s *scene) container(in, path string) *exec.Cmd {
 
 func (s *scene) freezer(name string) string {
 	if s.groups.String() == "cgroup v2" {
-		return "/sys/fs/cgroup" + slice.Path(name)
+		return "/sys/fs/cgroup" + s.groups.Path(name)
 	}
-	return "/sys/fs/cgroup/freezer" + slice.Path(name)
+	return "/sys/fs/cgroup/freezer" + s.groups.Path(name)
 }
 
 func (s *scene) armed() machine.Shown {
@@ -128,7 +128,7 @@ func (s *scene) armed() machine.Shown {
 	}
 	s.ok(s.Arm(s.Context(), s.id, token))
 	shown := s.Show(s.id, token)
-	if !shown.Armed || shown.UUID == "" || shown.Size < 8<<20 || shown.Free <= 0 || shown.Slice != slice.Name(s.id, token) {
+	if !shown.Armed || shown.UUID == "" || shown.Size < 8<<20 || shown.Free <= 0 || shown.Slice != s.groups.Name(s.id, token) {
 		s.Fatalf("%+v", shown)
 	}
 	return shown
@@ -158,7 +158,7 @@ func TestLife(t *testing.T) {
 	s.ok(s.Place(s.id, token, s.v))
 	s.ok(s.Mount(t.Context(), s.id, token))
 	path := s.base + "/" + string(s.id) + "/" + token.String() + "/data"
-	early := s.container(slice.Name(s.id, token), path)
+	early := s.container(s.groups.Name(s.id, token), path)
 	if n := s.written(path); n != 0 {
 		t.Fatalf("%d bytes were written before it was armed", n)
 	}
@@ -185,7 +185,7 @@ func TestLife(t *testing.T) {
 	s.ok(s.Clear(t.Context(), s.id, token))
 	s.ok(s.Seal(t.Context(), s.id, token))
 	s.ok(s.Seal(t.Context(), s.id, token))
-	if _, err := os.Stat(s.freezer(slice.Name(s.id, token))); err == nil {
+	if _, err := os.Stat(s.freezer(s.groups.Name(s.id, token))); err == nil {
 		t.Error("the slice is still there")
 	}
 	s.refused(s.Mount(t.Context(), s.id, token), "nobody said where")

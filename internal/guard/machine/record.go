@@ -11,7 +11,6 @@ import (
 	"github.com/argosy-cluster/argosy/internal/agent/volume"
 	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/claims/gate"
-	"github.com/argosy-cluster/argosy/internal/guard/slice"
 )
 
 // record is what has to be known of a claim that is not sealed.
@@ -32,7 +31,7 @@ type record struct {
 const recordKind = "guard-claim"
 
 func (m *Machine) path(id claims.ID, t claims.Token) string {
-	return filepath.Join(m.cfg.Dir, slice.Name(id, t)+".json")
+	return filepath.Join(m.cfg.Dir, m.cfg.Groups.Name(id, t)+".json")
 }
 
 func (m *Machine) save(r record) error {

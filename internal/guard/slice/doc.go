@@ -1,7 +1,7 @@
 // Package slice is the cgroup of a claim: everything that may write with a token runs in it, and it is frozen until the guard arms.
 //
-//	groups, err := slice.Find()                  // how this machine's kernel keeps cgroups
-//	name := slice.Name(claim, token)             // argosy-claim-shop_db.1_data.5d41402abc4b2a76.1_4711.slice
+//	groups, err := slice.Find(slice.Family)      // how this machine's kernel keeps cgroups
+//	name := groups.Name(claim, token)            // argosy-claim-shop_db.1_data.5d41402abc4b2a76.1_4711.slice
 //	err = groups.Freeze(name)                    // made, where it is not there: what is started in it does not run
 //	err = groups.Thaw(name)                      // armed
 //	err = groups.Kill(ctx, name)                 // frozen, and nobody left in it

@@ -20,20 +20,26 @@ type Groups struct {
 	freezer string
 	// v1 is the root of all hierarchies of cgroup v1; empty with cgroup v2 alone.
 	v1 string
+	// family is the name of the slice above those of claims.
+	family string
 }
 
 const root = "/sys/fs/cgroup"
 
-// Find finds out what an Engine on this machine uses: cgroup v2 where that is all there is, and else the freezer of v1.
-func Find() (*Groups, error) {
+// Find finds out what an Engine on this machine uses: cgroup v2 where that is all there is, and else the freezer of v1. family is
+// Family, or where several guards share a machine another name of two words for each.
+func Find(family string) (*Groups, error) {
+	if above, name, ok := strings.Cut(family, "-"); !ok || above == "" || name == "" || strings.Trim(family, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || strings.Contains(name, "-") {
+		return nil, fmt.Errorf("slices of claims cannot be below %q: two words with a hyphen are expected, as in %s", family, Family)
+	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(root, &st); err != nil {
 		return nil, fmt.Errorf("look at %s: %w", root, err)
 	}
 	if st.Type == unix.CGROUP2_SUPER_MAGIC {
-		return &Groups{freezer: root}, nil
+		return &Groups{freezer: root, family: family}, nil
 	}
-	g := &Groups{freezer: filepath.Join(root, "freezer"), v1: root}
+	g := &Groups{freezer: filepath.Join(root, "freezer"), v1: root, family: family}
 	if err := unix.Statfs(g.freezer, &st); err != nil || st.Type != unix.CGROUP_SUPER_MAGIC {
 		return nil, fmt.Errorf("%s is no cgroup hierarchy: without a freezer nothing can be held back; mount it, or boot with cgroup v2", g.freezer)
 	}
@@ -48,7 +54,7 @@ func (g *Groups) String() string {
 	return "cgroup v2"
 }
 
-func (g *Groups) dir(name string) string { return filepath.Join(g.freezer, Path(name)) }
+func (g *Groups) dir(name string) string { return filepath.Join(g.freezer, g.Path(name)) }
 
 // grave is where processes of v1 die, which cannot while they are frozen.
 func (g *Groups) grave(name string) string {
@@ -231,7 +237,7 @@ func (g *Groups) Remove(name string) error {
 		}
 		for _, h := range all {
 			if h.IsDir() {
-				dirs = append(dirs, filepath.Join(g.v1, h.Name(), Path(name)))
+				dirs = append(dirs, filepath.Join(g.v1, h.Name(), g.Path(name)))
 			}
 		}
 	}
@@ -267,7 +273,7 @@ func removeAll(dir string) error {
 
 // List names the slices of claims that there are.
 func (g *Groups) List() ([]string, error) {
-	all, err := os.ReadDir(filepath.Join(g.freezer, parents))
+	all, err := os.ReadDir(filepath.Join(g.freezer, g.parents()))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -276,7 +282,7 @@ func (g *Groups) List() ([]string, error) {
 	}
 	var names []string
 	for _, d := range all {
-		if d.IsDir() && strings.HasPrefix(d.Name(), prefix) && strings.HasSuffix(d.Name(), suffix) {
+		if d.IsDir() && strings.HasPrefix(d.Name(), g.family+"-") && strings.HasSuffix(d.Name(), suffix) {
 			names = append(names, d.Name())
 		}
 	}

@@ -17,7 +17,19 @@ import (
 	"github.com/argosy-cluster/argosy/internal/claims"
 )
 
+func TestFamily(t *testing.T) {
+	for _, bad := range []string{"", "x", "-x", "x-", "a-b-c", "a-b/c", "a-.."} {
+		if g, err := Find(bad); err == nil {
+			t.Errorf("%q: %+v", bad, g)
+		}
+	}
+	if got := (&Groups{family: Family}).Path("argosy-claim-x.slice"); got != "/argosy.slice/argosy-claim.slice/argosy-claim-x.slice" {
+		t.Error(got)
+	}
+}
+
 func TestName(t *testing.T) {
+	g := &Groups{family: Family}
 	token := claims.Token{Generation: 1, Revision: 4711}
 	for id, want := range map[claims.ID]string{
 		"default/shop/db.1/data":             "argosy-claim-shop_db.1_data.",
@@ -25,12 +37,12 @@ func TestName(t *testing.T) {
 		"x":                                  "argosy-claim-.",
 		claims.ID(strings.Repeat("é/", 300)): "argosy-claim-_",
 	} {
-		got := Name(id, token)
+		got := g.Name(id, token)
 		if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, ".1_4711.slice") || len(got) > 255 || strings.Count(got, "-") != 2 {
 			t.Errorf("%s: %s", id, got)
 		}
 	}
-	if Name("default/a/b.1/c", token) == Name("acme/a/b.1/c", token) {
+	if g.Name("default/a/b.1/c", token) == g.Name("acme/a/b.1/c", token) {
 		t.Error("two tenants share a slice")
 	}
 }
@@ -41,16 +53,23 @@ func machines(t *testing.T) map[string]*Groups {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: it makes cgroups")
 	}
-	own, err := Find()
+	own, err := Find(fmt.Sprintf("argosytest-p%d", os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := map[string]*Groups{own.String(): own}
 	if unified := filepath.Join(root, "unified"); own.v1 != "" {
 		if _, err := os.Stat(filepath.Join(unified, "cgroup.procs")); err == nil {
-			all["cgroup v2 beside v1"] = &Groups{freezer: unified}
+			all["cgroup v2 beside v1"] = &Groups{freezer: unified, family: own.family}
 		}
 	}
+	t.Cleanup(func() {
+		for _, g := range all {
+			if err := removeAll(filepath.Join(g.freezer, g.parents())); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	return all
 }
 
@@ -58,7 +77,7 @@ func machines(t *testing.T) map[string]*Groups {
 func each(t *testing.T, do func(t *testing.T, g *Groups, name string)) {
 	for kind, g := range machines(t) {
 		t.Run(kind, func(t *testing.T) {
-			name := Name(claims.ID(fmt.Sprintf("test/%s/%d", t.Name(), time.Now().UnixNano())), claims.Token{Generation: 1, Revision: uint64(os.Getpid())})
+			name := g.Name(claims.ID(fmt.Sprintf("test/%s/%d", t.Name(), time.Now().UnixNano())), claims.Token{Generation: 1, Revision: uint64(os.Getpid())})
 			t.Cleanup(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 				defer cancel()

@@ -129,6 +129,74 @@ func (Holding) EnumDescriptor() ([]byte, []int) {
 	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{1}
 }
 
+type Phase int32
+
+const (
+	Phase_PHASE_UNSPECIFIED Phase = 0
+	Phase_PHASE_ASKING      Phase = 1
+	Phase_PHASE_MOUNTING    Phase = 2
+	Phase_PHASE_ARMED       Phase = 3
+	Phase_PHASE_STOPPING    Phase = 4
+	Phase_PHASE_CLEARING    Phase = 5
+	Phase_PHASE_SEALING     Phase = 6
+	Phase_PHASE_SEALED      Phase = 7
+	// This want will not be met, ever.
+	Phase_PHASE_REFUSED Phase = 8
+)
+
+// Enum value maps for Phase.
+var (
+	Phase_name = map[int32]string{
+		0: "PHASE_UNSPECIFIED",
+		1: "PHASE_ASKING",
+		2: "PHASE_MOUNTING",
+		3: "PHASE_ARMED",
+		4: "PHASE_STOPPING",
+		5: "PHASE_CLEARING",
+		6: "PHASE_SEALING",
+		7: "PHASE_SEALED",
+		8: "PHASE_REFUSED",
+	}
+	Phase_value = map[string]int32{
+		"PHASE_UNSPECIFIED": 0,
+		"PHASE_ASKING":      1,
+		"PHASE_MOUNTING":    2,
+		"PHASE_ARMED":       3,
+		"PHASE_STOPPING":    4,
+		"PHASE_CLEARING":    5,
+		"PHASE_SEALING":     6,
+		"PHASE_SEALED":      7,
+		"PHASE_REFUSED":     8,
+	}
+)
+
+func (x Phase) Enum() *Phase {
+	p := new(Phase)
+	*p = x
+	return p
+}
+
+func (x Phase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Phase) Descriptor() protoreflect.EnumDescriptor {
+	return file_argosy_lease_v1_lease_proto_enumTypes[2].Descriptor()
+}
+
+func (Phase) Type() protoreflect.EnumType {
+	return &file_argosy_lease_v1_lease_proto_enumTypes[2]
+}
+
+func (x Phase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Phase.Descriptor instead.
+func (Phase) EnumDescriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{2}
+}
+
 // Stamp is a token, or the epoch of a set of servers: two numbers that only grow.
 type Stamp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1128,6 +1196,824 @@ func (x *Report) GetTrouble() string {
 	return ""
 }
 
+// GuardOrder is what an agent asks of the guard. Each may come again.
+type GuardOrder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Order:
+	//
+	//	*GuardOrder_Want
+	//	*GuardOrder_Release
+	//	*GuardOrder_Stopped
+	//	*GuardOrder_Servers
+	Order         isGuardOrder_Order `protobuf_oneof:"order"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GuardOrder) Reset() {
+	*x = GuardOrder{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GuardOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GuardOrder) ProtoMessage() {}
+
+func (x *GuardOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GuardOrder.ProtoReflect.Descriptor instead.
+func (*GuardOrder) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GuardOrder) GetOrder() isGuardOrder_Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *GuardOrder) GetWant() *Want {
+	if x != nil {
+		if x, ok := x.Order.(*GuardOrder_Want); ok {
+			return x.Want
+		}
+	}
+	return nil
+}
+
+func (x *GuardOrder) GetRelease() *Named {
+	if x != nil {
+		if x, ok := x.Order.(*GuardOrder_Release); ok {
+			return x.Release
+		}
+	}
+	return nil
+}
+
+func (x *GuardOrder) GetStopped() *Named {
+	if x != nil {
+		if x, ok := x.Order.(*GuardOrder_Stopped); ok {
+			return x.Stopped
+		}
+	}
+	return nil
+}
+
+func (x *GuardOrder) GetServers() *LeaseServers {
+	if x != nil {
+		if x, ok := x.Order.(*GuardOrder_Servers); ok {
+			return x.Servers
+		}
+	}
+	return nil
+}
+
+type isGuardOrder_Order interface {
+	isGuardOrder_Order()
+}
+
+type GuardOrder_Want struct {
+	Want *Want `protobuf:"bytes,1,opt,name=want,oneof"`
+}
+
+type GuardOrder_Release struct {
+	// The claim is no longer needed.
+	Release *Named `protobuf:"bytes,2,opt,name=release,oneof"`
+}
+
+type GuardOrder_Stopped struct {
+	// What could be asked to stop has stopped, or had the time to.
+	Stopped *Named `protobuf:"bytes,3,opt,name=stopped,oneof"`
+}
+
+type GuardOrder_Servers struct {
+	Servers *LeaseServers `protobuf:"bytes,4,opt,name=servers,oneof"`
+}
+
+func (*GuardOrder_Want) isGuardOrder_Order() {}
+
+func (*GuardOrder_Release) isGuardOrder_Order() {}
+
+func (*GuardOrder_Stopped) isGuardOrder_Order() {}
+
+func (*GuardOrder_Servers) isGuardOrder_Order() {}
+
+// Named is a claim with a token.
+type Named struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         string                 `protobuf:"bytes,1,opt,name=claim" json:"claim,omitempty"`
+	Token         *Stamp                 `protobuf:"bytes,2,opt,name=token" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Named) Reset() {
+	*x = Named{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Named) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Named) ProtoMessage() {}
+
+func (x *Named) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Named.ProtoReflect.Descriptor instead.
+func (*Named) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Named) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+func (x *Named) GetToken() *Stamp {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+// Want asks for a claim that the leader granted to this machine.
+type Want struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Claim string                 `protobuf:"bytes,1,opt,name=claim" json:"claim,omitempty"`
+	Token *Stamp                 `protobuf:"bytes,2,opt,name=token" json:"token,omitempty"`
+	// Of the file system that held the volume's data last; empty before first use.
+	Uuid string `protobuf:"bytes,3,opt,name=uuid" json:"uuid,omitempty"`
+	// Types that are valid to be assigned to Where:
+	//
+	//	*Want_Device
+	//	*Want_Mounted
+	Where         isWant_Where `protobuf_oneof:"where"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Want) Reset() {
+	*x = Want{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Want) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Want) ProtoMessage() {}
+
+func (x *Want) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Want.ProtoReflect.Descriptor instead.
+func (*Want) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Want) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+func (x *Want) GetToken() *Stamp {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *Want) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *Want) GetWhere() isWant_Where {
+	if x != nil {
+		return x.Where
+	}
+	return nil
+}
+
+func (x *Want) GetDevice() *Device {
+	if x != nil {
+		if x, ok := x.Where.(*Want_Device); ok {
+			return x.Device
+		}
+	}
+	return nil
+}
+
+func (x *Want) GetMounted() *Mounted {
+	if x != nil {
+		if x, ok := x.Where.(*Want_Mounted); ok {
+			return x.Mounted
+		}
+	}
+	return nil
+}
+
+type isWant_Where interface {
+	isWant_Where()
+}
+
+type Want_Device struct {
+	Device *Device `protobuf:"bytes,4,opt,name=device,oneof"`
+}
+
+type Want_Mounted struct {
+	Mounted *Mounted `protobuf:"bytes,5,opt,name=mounted,oneof"`
+}
+
+func (*Want_Device) isWant_Where() {}
+
+func (*Want_Mounted) isWant_Where() {}
+
+// Device is a block device with a volume on it.
+type Device struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID=…, LABEL=… or a path.
+	Source string `protobuf:"bytes,1,opt,name=source" json:"source,omitempty"`
+	// A device that is empty gets a file system.
+	Create        bool     `protobuf:"varint,2,opt,name=create" json:"create,omitempty"`
+	Options       []string `protobuf:"bytes,3,rep,name=options" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Device) Reset() {
+	*x = Device{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Device) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Device) ProtoMessage() {}
+
+func (x *Device) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Device.ProtoReflect.Descriptor instead.
+func (*Device) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Device) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Device) GetCreate() bool {
+	if x != nil {
+		return x.Create
+	}
+	return false
+}
+
+func (x *Device) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// Mounted is what mount(8) mounts.
+type Mounted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          string                 `protobuf:"bytes,1,opt,name=type" json:"type,omitempty"`
+	Source        string                 `protobuf:"bytes,2,opt,name=source" json:"source,omitempty"`
+	Options       []string               `protobuf:"bytes,3,rep,name=options" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mounted) Reset() {
+	*x = Mounted{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mounted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mounted) ProtoMessage() {}
+
+func (x *Mounted) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mounted.ProtoReflect.Descriptor instead.
+func (*Mounted) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Mounted) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Mounted) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Mounted) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// LeaseServers is whom to ask for leases: all of it each time.
+type LeaseServers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cluster's timing: `default`, `fast` or `safe`.
+	Profile       string         `protobuf:"bytes,1,opt,name=profile" json:"profile,omitempty"`
+	Config        *Config        `protobuf:"bytes,2,opt,name=config" json:"config,omitempty"`
+	Servers       []*LeaseServer `protobuf:"bytes,3,rep,name=servers" json:"servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseServers) Reset() {
+	*x = LeaseServers{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseServers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseServers) ProtoMessage() {}
+
+func (x *LeaseServers) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseServers.ProtoReflect.Descriptor instead.
+func (*LeaseServers) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LeaseServers) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *LeaseServers) GetConfig() *Config {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *LeaseServers) GetServers() []*LeaseServer {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+type LeaseServer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	// host:port.
+	Address string `protobuf:"bytes,2,opt,name=address" json:"address,omitempty"`
+	// SHA-256 of its witness's key as DER.
+	Key           []byte `protobuf:"bytes,3,opt,name=key" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseServer) Reset() {
+	*x = LeaseServer{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseServer) ProtoMessage() {}
+
+func (x *LeaseServer) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseServer.ProtoReflect.Descriptor instead.
+func (*LeaseServer) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *LeaseServer) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LeaseServer) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *LeaseServer) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type GuardReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Report:
+	//
+	//	*GuardReport_Guard
+	//	*GuardReport_Claim
+	Report        isGuardReport_Report `protobuf_oneof:"report"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GuardReport) Reset() {
+	*x = GuardReport{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GuardReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GuardReport) ProtoMessage() {}
+
+func (x *GuardReport) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GuardReport.ProtoReflect.Descriptor instead.
+func (*GuardReport) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GuardReport) GetReport() isGuardReport_Report {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *GuardReport) GetGuard() *GuardState {
+	if x != nil {
+		if x, ok := x.Report.(*GuardReport_Guard); ok {
+			return x.Guard
+		}
+	}
+	return nil
+}
+
+func (x *GuardReport) GetClaim() *ClaimState {
+	if x != nil {
+		if x, ok := x.Report.(*GuardReport_Claim); ok {
+			return x.Claim
+		}
+	}
+	return nil
+}
+
+type isGuardReport_Report interface {
+	isGuardReport_Report()
+}
+
+type GuardReport_Guard struct {
+	Guard *GuardState `protobuf:"bytes,1,opt,name=guard,oneof"`
+}
+
+type GuardReport_Claim struct {
+	Claim *ClaimState `protobuf:"bytes,2,opt,name=claim,oneof"`
+}
+
+func (*GuardReport_Guard) isGuardReport_Report() {}
+
+func (*GuardReport_Claim) isGuardReport_Report() {}
+
+// GuardState is how a guard is.
+type GuardState struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version string                 `protobuf:"bytes,1,opt,name=version" json:"version,omitempty"`
+	// SHA-256 of its key as DER: by it witnesses know it.
+	Key []byte `protobuf:"bytes,2,opt,name=key" json:"key,omitempty"`
+	// What resets the machine should the guard fail; empty when nothing does.
+	Watchdog string `protobuf:"bytes,3,opt,name=watchdog" json:"watchdog,omitempty"`
+	// What it cannot do, and what to do about it; empty when nothing.
+	Trouble string `protobuf:"bytes,4,opt,name=trouble" json:"trouble,omitempty"`
+	// Of the set of servers that it asks; none before it was told.
+	Epoch         *Stamp `protobuf:"bytes,5,opt,name=epoch" json:"epoch,omitempty"`
+	Profile       string `protobuf:"bytes,6,opt,name=profile" json:"profile,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GuardState) Reset() {
+	*x = GuardState{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GuardState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GuardState) ProtoMessage() {}
+
+func (x *GuardState) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GuardState.ProtoReflect.Descriptor instead.
+func (*GuardState) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GuardState) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *GuardState) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *GuardState) GetWatchdog() string {
+	if x != nil {
+		return x.Watchdog
+	}
+	return ""
+}
+
+func (x *GuardState) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
+func (x *GuardState) GetEpoch() *Stamp {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *GuardState) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+// ClaimState is how far a claim is.
+type ClaimState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Claim string                 `protobuf:"bytes,1,opt,name=claim" json:"claim,omitempty"`
+	Token *Stamp                 `protobuf:"bytes,2,opt,name=token" json:"token,omitempty"`
+	Phase Phase                  `protobuf:"varint,3,opt,name=phase,enum=argosy.lease.v1.Phase" json:"phase,omitempty"`
+	// What it waits for, or why it is so.
+	Why string `protobuf:"bytes,4,opt,name=why" json:"why,omitempty"`
+	// The rest is there while it is armed. What containers bind.
+	Path string `protobuf:"bytes,5,opt,name=path" json:"path,omitempty"`
+	// The cgroup that they run in: the name of a slice of systemd's, and where it is below each root of cgroups.
+	Slice string `protobuf:"bytes,6,opt,name=slice" json:"slice,omitempty"`
+	Group string `protobuf:"bytes,7,opt,name=group" json:"group,omitempty"`
+	Uuid  string `protobuf:"bytes,8,opt,name=uuid" json:"uuid,omitempty"`
+	// Bytes of the file system, and free ones when it was mounted.
+	Size          int64 `protobuf:"varint,9,opt,name=size" json:"size,omitempty"`
+	Free          int64 `protobuf:"varint,10,opt,name=free" json:"free,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimState) Reset() {
+	*x = ClaimState{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimState) ProtoMessage() {}
+
+func (x *ClaimState) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimState.ProtoReflect.Descriptor instead.
+func (*ClaimState) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ClaimState) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+func (x *ClaimState) GetToken() *Stamp {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *ClaimState) GetPhase() Phase {
+	if x != nil {
+		return x.Phase
+	}
+	return Phase_PHASE_UNSPECIFIED
+}
+
+func (x *ClaimState) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *ClaimState) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ClaimState) GetSlice() string {
+	if x != nil {
+		return x.Slice
+	}
+	return ""
+}
+
+func (x *ClaimState) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ClaimState) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *ClaimState) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ClaimState) GetFree() int64 {
+	if x != nil {
+		return x.Free
+	}
+	return 0
+}
+
 var File_argosy_lease_v1_lease_proto protoreflect.FileDescriptor
 
 const file_argosy_lease_v1_lease_proto_rawDesc = "" +
@@ -1201,7 +2087,65 @@ const file_argosy_lease_v1_lease_proto_rawDesc = "" +
 	"\x04left\x18\x06 \x01(\x03R\x04left\x12.\n" +
 	"\x06sights\x18\a \x03(\v2\x16.argosy.lease.v1.SightR\x06sights\x12\x18\n" +
 	"\arefused\x18\b \x01(\tR\arefused\x12\x18\n" +
-	"\atrouble\x18\t \x01(\tR\atrouble*]\n" +
+	"\atrouble\x18\t \x01(\tR\atrouble\"\xe5\x01\n" +
+	"\n" +
+	"GuardOrder\x12+\n" +
+	"\x04want\x18\x01 \x01(\v2\x15.argosy.lease.v1.WantH\x00R\x04want\x122\n" +
+	"\arelease\x18\x02 \x01(\v2\x16.argosy.lease.v1.NamedH\x00R\arelease\x122\n" +
+	"\astopped\x18\x03 \x01(\v2\x16.argosy.lease.v1.NamedH\x00R\astopped\x129\n" +
+	"\aservers\x18\x04 \x01(\v2\x1d.argosy.lease.v1.LeaseServersH\x00R\aserversB\a\n" +
+	"\x05order\"K\n" +
+	"\x05Named\x12\x14\n" +
+	"\x05claim\x18\x01 \x01(\tR\x05claim\x12,\n" +
+	"\x05token\x18\x02 \x01(\v2\x16.argosy.lease.v1.StampR\x05token\"\xd0\x01\n" +
+	"\x04Want\x12\x14\n" +
+	"\x05claim\x18\x01 \x01(\tR\x05claim\x12,\n" +
+	"\x05token\x18\x02 \x01(\v2\x16.argosy.lease.v1.StampR\x05token\x12\x12\n" +
+	"\x04uuid\x18\x03 \x01(\tR\x04uuid\x121\n" +
+	"\x06device\x18\x04 \x01(\v2\x17.argosy.lease.v1.DeviceH\x00R\x06device\x124\n" +
+	"\amounted\x18\x05 \x01(\v2\x18.argosy.lease.v1.MountedH\x00R\amountedB\a\n" +
+	"\x05where\"R\n" +
+	"\x06Device\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
+	"\x06create\x18\x02 \x01(\bR\x06create\x12\x18\n" +
+	"\aoptions\x18\x03 \x03(\tR\aoptions\"O\n" +
+	"\aMounted\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x12\x18\n" +
+	"\aoptions\x18\x03 \x03(\tR\aoptions\"\x91\x01\n" +
+	"\fLeaseServers\x12\x18\n" +
+	"\aprofile\x18\x01 \x01(\tR\aprofile\x12/\n" +
+	"\x06config\x18\x02 \x01(\v2\x17.argosy.lease.v1.ConfigR\x06config\x126\n" +
+	"\aservers\x18\x03 \x03(\v2\x1c.argosy.lease.v1.LeaseServerR\aservers\"I\n" +
+	"\vLeaseServer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\x81\x01\n" +
+	"\vGuardReport\x123\n" +
+	"\x05guard\x18\x01 \x01(\v2\x1b.argosy.lease.v1.GuardStateH\x00R\x05guard\x123\n" +
+	"\x05claim\x18\x02 \x01(\v2\x1b.argosy.lease.v1.ClaimStateH\x00R\x05claimB\b\n" +
+	"\x06report\"\xb6\x01\n" +
+	"\n" +
+	"GuardState\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x1a\n" +
+	"\bwatchdog\x18\x03 \x01(\tR\bwatchdog\x12\x18\n" +
+	"\atrouble\x18\x04 \x01(\tR\atrouble\x12,\n" +
+	"\x05epoch\x18\x05 \x01(\v2\x16.argosy.lease.v1.StampR\x05epoch\x12\x18\n" +
+	"\aprofile\x18\x06 \x01(\tR\aprofile\"\x8c\x02\n" +
+	"\n" +
+	"ClaimState\x12\x14\n" +
+	"\x05claim\x18\x01 \x01(\tR\x05claim\x12,\n" +
+	"\x05token\x18\x02 \x01(\v2\x16.argosy.lease.v1.StampR\x05token\x12,\n" +
+	"\x05phase\x18\x03 \x01(\x0e2\x16.argosy.lease.v1.PhaseR\x05phase\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\x12\x12\n" +
+	"\x04path\x18\x05 \x01(\tR\x04path\x12\x14\n" +
+	"\x05slice\x18\x06 \x01(\tR\x05slice\x12\x14\n" +
+	"\x05group\x18\a \x01(\tR\x05group\x12\x12\n" +
+	"\x04uuid\x18\b \x01(\tR\x04uuid\x12\x12\n" +
+	"\x04size\x18\t \x01(\x03R\x04size\x12\x12\n" +
+	"\x04free\x18\n" +
+	" \x01(\x03R\x04free*]\n" +
 	"\x06Intent\x12\x16\n" +
 	"\x12INTENT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eINTENT_ACQUIRE\x10\x01\x12\x13\n" +
@@ -1211,7 +2155,17 @@ const file_argosy_lease_v1_lease_proto_rawDesc = "" +
 	"\x13HOLDING_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fHOLDING_HELD\x10\x01\x12\x14\n" +
 	"\x10HOLDING_RELEASED\x10\x02\x12\x12\n" +
-	"\x0eHOLDING_FENCED\x10\x03BCZ<github.com/argosy-cluster/argosy/api/argosy/lease/v1;leasev1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\x0eHOLDING_FENCED\x10\x03*\xb5\x01\n" +
+	"\x05Phase\x12\x15\n" +
+	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fPHASE_ASKING\x10\x01\x12\x12\n" +
+	"\x0ePHASE_MOUNTING\x10\x02\x12\x0f\n" +
+	"\vPHASE_ARMED\x10\x03\x12\x12\n" +
+	"\x0ePHASE_STOPPING\x10\x04\x12\x12\n" +
+	"\x0ePHASE_CLEARING\x10\x05\x12\x11\n" +
+	"\rPHASE_SEALING\x10\x06\x12\x10\n" +
+	"\fPHASE_SEALED\x10\a\x12\x11\n" +
+	"\rPHASE_REFUSED\x10\bBCZ<github.com/argosy-cluster/argosy/api/argosy/lease/v1;leasev1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_argosy_lease_v1_lease_proto_rawDescOnce sync.Once
@@ -1225,53 +2179,79 @@ func file_argosy_lease_v1_lease_proto_rawDescGZIP() []byte {
 	return file_argosy_lease_v1_lease_proto_rawDescData
 }
 
-var file_argosy_lease_v1_lease_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_argosy_lease_v1_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_argosy_lease_v1_lease_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_argosy_lease_v1_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_argosy_lease_v1_lease_proto_goTypes = []any{
-	(Intent)(0),      // 0: argosy.lease.v1.Intent
-	(Holding)(0),     // 1: argosy.lease.v1.Holding
-	(*Stamp)(nil),    // 2: argosy.lease.v1.Stamp
-	(*Config)(nil),   // 3: argosy.lease.v1.Config
-	(*Item)(nil),     // 4: argosy.lease.v1.Item
-	(*Renewal)(nil),  // 5: argosy.lease.v1.Renewal
-	(*Verdict)(nil),  // 6: argosy.lease.v1.Verdict
-	(*Ack)(nil),      // 7: argosy.lease.v1.Ack
-	(*Machine)(nil),  // 8: argosy.lease.v1.Machine
-	(*Order)(nil),    // 9: argosy.lease.v1.Order
-	(*Look)(nil),     // 10: argosy.lease.v1.Look
-	(*Machines)(nil), // 11: argosy.lease.v1.Machines
-	(*Fence)(nil),    // 12: argosy.lease.v1.Fence
-	(*Drop)(nil),     // 13: argosy.lease.v1.Drop
-	(*Sight)(nil),    // 14: argosy.lease.v1.Sight
-	(*Report)(nil),   // 15: argosy.lease.v1.Report
+	(Intent)(0),          // 0: argosy.lease.v1.Intent
+	(Holding)(0),         // 1: argosy.lease.v1.Holding
+	(Phase)(0),           // 2: argosy.lease.v1.Phase
+	(*Stamp)(nil),        // 3: argosy.lease.v1.Stamp
+	(*Config)(nil),       // 4: argosy.lease.v1.Config
+	(*Item)(nil),         // 5: argosy.lease.v1.Item
+	(*Renewal)(nil),      // 6: argosy.lease.v1.Renewal
+	(*Verdict)(nil),      // 7: argosy.lease.v1.Verdict
+	(*Ack)(nil),          // 8: argosy.lease.v1.Ack
+	(*Machine)(nil),      // 9: argosy.lease.v1.Machine
+	(*Order)(nil),        // 10: argosy.lease.v1.Order
+	(*Look)(nil),         // 11: argosy.lease.v1.Look
+	(*Machines)(nil),     // 12: argosy.lease.v1.Machines
+	(*Fence)(nil),        // 13: argosy.lease.v1.Fence
+	(*Drop)(nil),         // 14: argosy.lease.v1.Drop
+	(*Sight)(nil),        // 15: argosy.lease.v1.Sight
+	(*Report)(nil),       // 16: argosy.lease.v1.Report
+	(*GuardOrder)(nil),   // 17: argosy.lease.v1.GuardOrder
+	(*Named)(nil),        // 18: argosy.lease.v1.Named
+	(*Want)(nil),         // 19: argosy.lease.v1.Want
+	(*Device)(nil),       // 20: argosy.lease.v1.Device
+	(*Mounted)(nil),      // 21: argosy.lease.v1.Mounted
+	(*LeaseServers)(nil), // 22: argosy.lease.v1.LeaseServers
+	(*LeaseServer)(nil),  // 23: argosy.lease.v1.LeaseServer
+	(*GuardReport)(nil),  // 24: argosy.lease.v1.GuardReport
+	(*GuardState)(nil),   // 25: argosy.lease.v1.GuardState
+	(*ClaimState)(nil),   // 26: argosy.lease.v1.ClaimState
 }
 var file_argosy_lease_v1_lease_proto_depIdxs = []int32{
-	2,  // 0: argosy.lease.v1.Config.epoch:type_name -> argosy.lease.v1.Stamp
-	2,  // 1: argosy.lease.v1.Item.token:type_name -> argosy.lease.v1.Stamp
+	3,  // 0: argosy.lease.v1.Config.epoch:type_name -> argosy.lease.v1.Stamp
+	3,  // 1: argosy.lease.v1.Item.token:type_name -> argosy.lease.v1.Stamp
 	0,  // 2: argosy.lease.v1.Item.intent:type_name -> argosy.lease.v1.Intent
-	2,  // 3: argosy.lease.v1.Renewal.epoch:type_name -> argosy.lease.v1.Stamp
-	4,  // 4: argosy.lease.v1.Renewal.items:type_name -> argosy.lease.v1.Item
-	2,  // 5: argosy.lease.v1.Verdict.token:type_name -> argosy.lease.v1.Stamp
+	3,  // 3: argosy.lease.v1.Renewal.epoch:type_name -> argosy.lease.v1.Stamp
+	5,  // 4: argosy.lease.v1.Renewal.items:type_name -> argosy.lease.v1.Item
+	3,  // 5: argosy.lease.v1.Verdict.token:type_name -> argosy.lease.v1.Stamp
 	0,  // 6: argosy.lease.v1.Verdict.intent:type_name -> argosy.lease.v1.Intent
-	2,  // 7: argosy.lease.v1.Verdict.floor:type_name -> argosy.lease.v1.Stamp
-	2,  // 8: argosy.lease.v1.Ack.epoch:type_name -> argosy.lease.v1.Stamp
-	6,  // 9: argosy.lease.v1.Ack.verdicts:type_name -> argosy.lease.v1.Verdict
-	3,  // 10: argosy.lease.v1.Ack.config:type_name -> argosy.lease.v1.Config
-	10, // 11: argosy.lease.v1.Order.look:type_name -> argosy.lease.v1.Look
-	3,  // 12: argosy.lease.v1.Order.configure:type_name -> argosy.lease.v1.Config
-	11, // 13: argosy.lease.v1.Order.machines:type_name -> argosy.lease.v1.Machines
-	12, // 14: argosy.lease.v1.Order.fence:type_name -> argosy.lease.v1.Fence
-	13, // 15: argosy.lease.v1.Order.drop:type_name -> argosy.lease.v1.Drop
-	8,  // 16: argosy.lease.v1.Machines.machines:type_name -> argosy.lease.v1.Machine
-	2,  // 17: argosy.lease.v1.Sight.token:type_name -> argosy.lease.v1.Stamp
+	3,  // 7: argosy.lease.v1.Verdict.floor:type_name -> argosy.lease.v1.Stamp
+	3,  // 8: argosy.lease.v1.Ack.epoch:type_name -> argosy.lease.v1.Stamp
+	7,  // 9: argosy.lease.v1.Ack.verdicts:type_name -> argosy.lease.v1.Verdict
+	4,  // 10: argosy.lease.v1.Ack.config:type_name -> argosy.lease.v1.Config
+	11, // 11: argosy.lease.v1.Order.look:type_name -> argosy.lease.v1.Look
+	4,  // 12: argosy.lease.v1.Order.configure:type_name -> argosy.lease.v1.Config
+	12, // 13: argosy.lease.v1.Order.machines:type_name -> argosy.lease.v1.Machines
+	13, // 14: argosy.lease.v1.Order.fence:type_name -> argosy.lease.v1.Fence
+	14, // 15: argosy.lease.v1.Order.drop:type_name -> argosy.lease.v1.Drop
+	9,  // 16: argosy.lease.v1.Machines.machines:type_name -> argosy.lease.v1.Machine
+	3,  // 17: argosy.lease.v1.Sight.token:type_name -> argosy.lease.v1.Stamp
 	1,  // 18: argosy.lease.v1.Sight.holding:type_name -> argosy.lease.v1.Holding
-	3,  // 19: argosy.lease.v1.Report.config:type_name -> argosy.lease.v1.Config
-	14, // 20: argosy.lease.v1.Report.sights:type_name -> argosy.lease.v1.Sight
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	4,  // 19: argosy.lease.v1.Report.config:type_name -> argosy.lease.v1.Config
+	15, // 20: argosy.lease.v1.Report.sights:type_name -> argosy.lease.v1.Sight
+	19, // 21: argosy.lease.v1.GuardOrder.want:type_name -> argosy.lease.v1.Want
+	18, // 22: argosy.lease.v1.GuardOrder.release:type_name -> argosy.lease.v1.Named
+	18, // 23: argosy.lease.v1.GuardOrder.stopped:type_name -> argosy.lease.v1.Named
+	22, // 24: argosy.lease.v1.GuardOrder.servers:type_name -> argosy.lease.v1.LeaseServers
+	3,  // 25: argosy.lease.v1.Named.token:type_name -> argosy.lease.v1.Stamp
+	3,  // 26: argosy.lease.v1.Want.token:type_name -> argosy.lease.v1.Stamp
+	20, // 27: argosy.lease.v1.Want.device:type_name -> argosy.lease.v1.Device
+	21, // 28: argosy.lease.v1.Want.mounted:type_name -> argosy.lease.v1.Mounted
+	4,  // 29: argosy.lease.v1.LeaseServers.config:type_name -> argosy.lease.v1.Config
+	23, // 30: argosy.lease.v1.LeaseServers.servers:type_name -> argosy.lease.v1.LeaseServer
+	25, // 31: argosy.lease.v1.GuardReport.guard:type_name -> argosy.lease.v1.GuardState
+	26, // 32: argosy.lease.v1.GuardReport.claim:type_name -> argosy.lease.v1.ClaimState
+	3,  // 33: argosy.lease.v1.GuardState.epoch:type_name -> argosy.lease.v1.Stamp
+	3,  // 34: argosy.lease.v1.ClaimState.token:type_name -> argosy.lease.v1.Stamp
+	2,  // 35: argosy.lease.v1.ClaimState.phase:type_name -> argosy.lease.v1.Phase
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_argosy_lease_v1_lease_proto_init() }
@@ -1286,13 +2266,27 @@ func file_argosy_lease_v1_lease_proto_init() {
 		(*Order_Fence)(nil),
 		(*Order_Drop)(nil),
 	}
+	file_argosy_lease_v1_lease_proto_msgTypes[14].OneofWrappers = []any{
+		(*GuardOrder_Want)(nil),
+		(*GuardOrder_Release)(nil),
+		(*GuardOrder_Stopped)(nil),
+		(*GuardOrder_Servers)(nil),
+	}
+	file_argosy_lease_v1_lease_proto_msgTypes[16].OneofWrappers = []any{
+		(*Want_Device)(nil),
+		(*Want_Mounted)(nil),
+	}
+	file_argosy_lease_v1_lease_proto_msgTypes[21].OneofWrappers = []any{
+		(*GuardReport_Guard)(nil),
+		(*GuardReport_Claim)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_lease_v1_lease_proto_rawDesc), len(file_argosy_lease_v1_lease_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   14,
+			NumEnums:      3,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
