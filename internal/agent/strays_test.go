@@ -3,7 +3,6 @@ package agent_test
 import (
 	"slices"
 	"testing"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -19,7 +18,7 @@ func TestStrays(t *testing.T) {
 	a := b.assignment(1, mysql)
 	told := func(t *testing.T, what string, want ...string) {
 		t.Helper()
-		l.until(t, what, 30*time.Second, func() bool { return slices.Equal(l.strays, want) })
+		l.until(t, what, func() bool { return slices.Equal(l.strays, want) })
 	}
 	l.assign(a)
 	stop := b.start(t, b.config(l, logger(t)))
@@ -27,7 +26,7 @@ func TestStrays(t *testing.T) {
 	l.forget(a.GetKey()) // as if nobody had ever assigned it
 	told(t, "its volume belongs to nothing", "shop/lamp.1/data")
 	if left := b.containers(t); len(left) > 0 {
-		l.until(t, "its container is gone", 20*time.Second, func() bool { return len(b.containers(t)) == 0 })
+		l.until(t, "its container is gone", func() bool { return len(b.containers(t)) == 0 })
 	}
 	stop()
 	l.mu.Lock()
@@ -43,9 +42,9 @@ func TestStrays(t *testing.T) {
 	gone := proto.CloneOf(again)
 	gone.Goal, gone.RemoveVolumes = argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE, true
 	l.assign(gone)
-	l.until(t, "it is gone", 20*time.Second, func() bool { return l.state("shop/lamp.1") == argosyv1.ReplicaState_REPLICA_STATE_GONE })
+	l.until(t, "it is gone", func() bool { return l.state("shop/lamp.1") == argosyv1.ReplicaState_REPLICA_STATE_GONE })
 	l.forget(a.GetKey())
-	l.until(t, "nothing is said of it any more", 5*time.Second, func() bool { return l.seen["shop/lamp.1"] == nil })
+	l.until(t, "nothing is said of it any more", func() bool { return l.seen["shop/lamp.1"] == nil })
 	told(t, "and nothing is left over")
 	l.sound(t)
 }
