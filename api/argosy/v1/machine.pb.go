@@ -968,8 +968,8 @@ func (x *EngineReport) GetSince() *timestamppb.Timestamp {
 type StorageReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Guard *Guard                 `protobuf:"bytes,1,opt,name=guard" json:"guard,omitempty"`
-	// Of each file system and device that a volume may name, the first eight bytes of SHA-256 of the name as manifests have it:
-	// `LABEL=…`, `UUID=…`, `/dev/…`. Sorted; 4,096 at most.
+	// Of each file system and device that a volume may name, the first eight bytes, the highest first, of SHA-256 of the name as
+	// manifests have it: `LABEL=…`, `UUID=…`, `/dev/…`. Sorted; 4,096 at most.
 	Devices []uint64 `protobuf:"fixed64,2,rep,packed,name=devices" json:"devices,omitempty"`
 	// Types that mount(8) has what it needs for, sorted.
 	MountTypes    []string `protobuf:"bytes,3,rep,name=mount_types,json=mountTypes" json:"mount_types,omitempty"`
