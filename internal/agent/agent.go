@@ -55,6 +55,7 @@ type agent struct {
 	installed chan struct{} // a full set of assignments came from a leader
 	once      sync.Once
 	removed   chan string
+	foresight *foresight
 	stray     chan struct{} // 1: volumes are to be looked for that belong to nothing
 }
 
@@ -68,7 +69,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	a := &agent{cfg: cfg, log: cfg.Log, installed: make(chan struct{}), removed: make(chan string, 1), stray: make(chan struct{}, 1)}
+	a := &agent{cfg: cfg, log: cfg.Log, installed: make(chan struct{}), removed: make(chan string, 1), stray: make(chan struct{}, 1), foresight: newForesight()}
 	a.name.Store(&cfg.Name)
 	var err error
 	if a.tracer, err = tracing.New(ctx, "argosy-agent", cfg.Version, os.Getenv); err != nil {
@@ -268,6 +269,7 @@ func (a *agent) run(ctx context.Context) error {
 	run(a.begin)
 	run(a.collect)
 	run(a.strays)
+	run(a.fetchForeseen)
 	if a.cfg.UsageEvery > 0 {
 		run(a.sample)
 	}

@@ -17,6 +17,8 @@ type Source interface {
 	Assigned(machine string) []state.Key
 	// Assignment is what a machine should know of a replica; nil when nothing.
 	Assignment(machine string, k state.Key) *argosyv1.Assignment
+	// Foreseen is what a machine would get if those that are silent were lost.
+	Foreseen(machine string) []*argosyv1.Assignment
 }
 
 // Incarnation names an incarnation of a replica. An app that is applied again after it was deleted has another id, and counts
@@ -111,6 +113,7 @@ type Session struct {
 	hello   *argosyv1.Hello
 	// What is to be sent.
 	welcome, full bool
+	foreseen      bool
 	dirty         state.Set[state.Key]
 	outboxAt      uint64 // last transition received
 	acked         uint64
@@ -193,7 +196,7 @@ func (c *Core) Open(now time.Time, id string, hello *argosyv1.Hello, live time.D
 		c.Close(now, old)
 	}
 	c.serial++
-	s := &Session{machine: m, serial: c.serial, hello: hello, welcome: true, full: true, netFull: true, dirty: state.Set[state.Key]{}, marks: newMarks(now, hello)}
+	s := &Session{machine: m, serial: c.serial, hello: hello, welcome: true, full: true, netFull: true, foreseen: len(c.source.Foreseen(id)) > 0, dirty: state.Set[state.Key]{}, marks: newMarks(now, hello)}
 	m.session, m.reported, m.last = s, false, now
 	m.trouble = ""
 	m.outbox, m.suspect = nil, ""

@@ -34,6 +34,8 @@ func (t table) Assigned(machine string) []state.Key {
 
 func (t table) Assignment(machine string, k state.Key) *argosyv1.Assignment { return t[machine][k] }
 
+func (t table) Foreseen(string) []*argosyv1.Assignment { return nil }
+
 // mirror is what a machine believes after the messages it got.
 type mirror struct {
 	assigned  map[state.Key]*argosyv1.Assignment

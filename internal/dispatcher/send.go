@@ -25,6 +25,14 @@ func (c *Core) MarkAll(id string) {
 	}
 }
 
+// MarkForeseen notes that what a machine would get if others were lost may have changed.
+func (c *Core) MarkForeseen(id string) {
+	if m := c.machines[id]; m != nil && m.session != nil {
+		m.session.foreseen = true
+		c.wake(m.session)
+	}
+}
+
 // MarkWelcome notes that what all machines are greeted with has changed.
 func (c *Core) MarkWelcome() {
 	for _, m := range c.machines {
@@ -69,6 +77,9 @@ func (c *Core) Next(s *Session) *argosyv1.SessionResponse {
 		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Assignments{Assignments: c.allAssignments(s)}}
 	case len(s.dirty) > 0:
 		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Assignments{Assignments: c.changedAssignments(s)}}
+	case s.foreseen:
+		s.foreseen = false
+		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Foreseen{Foreseen: &argosyv1.Foreseen{Replicas: c.source.Foreseen(s.machine.id)}}}
 	case s.ackDue:
 		s.ackDue = false
 		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_TransitionsAck{TransitionsAck: &argosyv1.TransitionsAck{OutboxSeq: s.acked}}}

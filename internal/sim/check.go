@@ -96,6 +96,7 @@ func (l *leaderProcess) check() {
 		return
 	}
 	v := l.view()
+	l.w.checkForeseen(v)
 	for _, s := range v.Statuses("", "") {
 		l.checkStatus(v, s)
 	}
@@ -403,6 +404,19 @@ func (w *World) checkVolumes(v *core.View, m *Machine) {
 	for k := range m.engine.volumes {
 		if len(v.Volumes(state.Key(k))) == 0 && !(m.lied && shown[k]) {
 			w.violate("agreement: %s keeps the volumes of %s, which no record names, and which is said to be left over: %v", m.Name, k, shown[k])
+		}
+	}
+}
+
+// checkForeseen: what is foreseen is about replicas of machines that are silent and not yet lost, and would go to another one.
+func (w *World) checkForeseen(v *core.View) {
+	for k, to := range v.Foreseen() {
+		r := v.Replica(k)
+		if c := v.Condition(r.GetMachine()); c != argosyv1.MachineCondition_MACHINE_CONDITION_UNREACHABLE {
+			w.violate("no lies: %s is said to go elsewhere if its machine is lost, which is %s", k, c)
+		}
+		if to == r.GetMachine() || len(v.Volumes(k)) > 0 {
+			w.violate("agreement: %s would go from %s to %q, with %d volumes", k, r.GetMachine(), to, len(v.Volumes(k)))
 		}
 	}
 }

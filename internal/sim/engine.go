@@ -98,6 +98,9 @@ func (e *engine) listVolumes() []agent.Volume {
 	return out
 }
 
+// Images lists the images that a machine has.
+func (m *Machine) Images() []string { return slices.Sorted(maps.Keys(m.engine.images)) }
+
 // do carries out a step's effect.
 func (e *engine) do(s agent.Step) error {
 	w := e.m.w

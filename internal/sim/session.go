@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -81,6 +82,10 @@ func (m *Machine) receive(c *conn, msg *argosyv1.SessionResponse) {
 			}
 			m.assigned(a, what.Assignments)
 		})
+	case *argosyv1.SessionResponse_Foreseen:
+		if c.leading() {
+			m.foreseen(a, what.Foreseen)
+		}
 	case *argosyv1.SessionResponse_Mark:
 		c.mark = what.Mark.GetNumber()
 		c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{Number: c.beats, Answer: true}}})
@@ -103,6 +108,19 @@ func (m *Machine) receive(c *conn, msg *argosyv1.SessionResponse) {
 		m.removed = m.removed || what.Refusal.GetFinal()
 		c.hangUp()
 		m.disconnected(c)
+	}
+}
+
+// foreseen fetches the images of what the machine would get if another were lost. Nothing else comes of it.
+func (m *Machine) foreseen(a *agentProcess, f *argosyv1.Foreseen) {
+	for _, as := range f.GetReplicas() {
+		for _, spec := range as.GetContainers() {
+			a.after(time.Second, func() {
+				if !m.suffers(DiskFull) && !strings.Contains(spec.GetImage(), "missing") {
+					m.engine.images[spec.GetImage()] = true
+				}
+			})
+		}
 	}
 }
 

@@ -117,6 +117,8 @@ func (tr *transcript) command(t *testing.T, d *datadriven.TestData) string {
 		return tr.machines()
 	case "containers":
 		return strings.Join(tr.w.Containers(), "\n") + "\n"
+	case "images":
+		return strings.Join(machine().Images(), "\n") + "\n"
 	case "explain":
 		return tr.explain(key(t, d, arg(0)))
 	case "events":

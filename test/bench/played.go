@@ -260,6 +260,9 @@ func (m *playedMachine) Pending(uint64, int) ([]*argosyv1.Transition, error) { r
 func (m *playedMachine) Welcomed(string, *argosyv1.Welcome)        {}
 func (m *playedMachine) Acknowledged(string, uint64) error         { return nil }
 func (m *playedMachine) Networked(string, *argosyv1.NetworkUpdate) {}
+
+// Foreseen implements session.Ears.
+func (m *playedMachine) Foreseen(string, *argosyv1.Foreseen) {}
 func (m *playedMachine) Refused(string, *argosyv1.Refusal)         {}
 
 // Asked: nobody asks for logs or commands while this is measured.

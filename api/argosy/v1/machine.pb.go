@@ -1445,6 +1445,7 @@ type SessionResponse struct {
 	//	*SessionResponse_UsagePace
 	//	*SessionResponse_Mark
 	//	*SessionResponse_LeaseServers
+	//	*SessionResponse_Foreseen
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1568,6 +1569,15 @@ func (x *SessionResponse) GetLeaseServers() *LeaseServers {
 	return nil
 }
 
+func (x *SessionResponse) GetForeseen() *Foreseen {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_Foreseen); ok {
+			return x.Foreseen
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -1608,6 +1618,10 @@ type SessionResponse_LeaseServers struct {
 	LeaseServers *LeaseServers `protobuf:"bytes,9,opt,name=lease_servers,json=leaseServers,oneof"`
 }
 
+type SessionResponse_Foreseen struct {
+	Foreseen *Foreseen `protobuf:"bytes,10,opt,name=foreseen,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Assignments) isSessionResponse_Message() {}
@@ -1625,6 +1639,55 @@ func (*SessionResponse_UsagePace) isSessionResponse_Message() {}
 func (*SessionResponse_Mark) isSessionResponse_Message() {}
 
 func (*SessionResponse_LeaseServers) isSessionResponse_Message() {}
+
+func (*SessionResponse_Foreseen) isSessionResponse_Message() {}
+
+// Foreseen is what the machine would get if others, which are silent, were lost; it replaces what was foreseen before. The machine
+// fetches the images, and makes and starts nothing. The leader sends it when machines fall silent, and when that is over.
+type Foreseen struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of each no more than it takes to fetch images: key, revision, containers, registry credentials.
+	Replicas      []*Assignment `protobuf:"bytes,1,rep,name=replicas" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Foreseen) Reset() {
+	*x = Foreseen{}
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Foreseen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Foreseen) ProtoMessage() {}
+
+func (x *Foreseen) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Foreseen.ProtoReflect.Descriptor instead.
+func (*Foreseen) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Foreseen) GetReplicas() []*Assignment {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
 
 // LeaseServers says whom a machine's guard asks for leases, all of it each time. The leader sends it to machines that sent a
 // StorageReport, at the beginning of a session and when something of it changes; agents keep it.
@@ -1645,7 +1708,7 @@ type LeaseServers struct {
 
 func (x *LeaseServers) Reset() {
 	*x = LeaseServers{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1720,7 @@ func (x *LeaseServers) String() string {
 func (*LeaseServers) ProtoMessage() {}
 
 func (x *LeaseServers) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[19]
+	mi := &file_argosy_v1_machine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1733,7 @@ func (x *LeaseServers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServers.ProtoReflect.Descriptor instead.
 func (*LeaseServers) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LeaseServers) GetProfile() string {
@@ -1722,7 +1785,7 @@ type LeaseServer struct {
 
 func (x *LeaseServer) Reset() {
 	*x = LeaseServer{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1797,7 @@ func (x *LeaseServer) String() string {
 func (*LeaseServer) ProtoMessage() {}
 
 func (x *LeaseServer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[20]
+	mi := &file_argosy_v1_machine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1810,7 @@ func (x *LeaseServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServer.ProtoReflect.Descriptor instead.
 func (*LeaseServer) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LeaseServer) GetId() string {
@@ -1781,7 +1844,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1856,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[21]
+	mi := &file_argosy_v1_machine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1869,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Mark) GetNumber() uint64 {
@@ -1838,7 +1901,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1913,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[22]
+	mi := &file_argosy_v1_machine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +1926,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Welcome) GetLeader() bool {
@@ -1948,7 +2011,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2023,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[23]
+	mi := &file_argosy_v1_machine_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2036,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Refusal) GetReason() string {
@@ -2003,7 +2066,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2078,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[24]
+	mi := &file_argosy_v1_machine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2091,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -2062,7 +2125,7 @@ type TransitionsAck struct {
 
 func (x *TransitionsAck) Reset() {
 	*x = TransitionsAck{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2137,7 @@ func (x *TransitionsAck) String() string {
 func (*TransitionsAck) ProtoMessage() {}
 
 func (x *TransitionsAck) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[25]
+	mi := &file_argosy_v1_machine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2150,7 @@ func (x *TransitionsAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionsAck.ProtoReflect.Descriptor instead.
 func (*TransitionsAck) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TransitionsAck) GetOutboxSeq() uint64 {
@@ -2112,7 +2175,7 @@ type NetworkUpdate struct {
 
 func (x *NetworkUpdate) Reset() {
 	*x = NetworkUpdate{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2187,7 @@ func (x *NetworkUpdate) String() string {
 func (*NetworkUpdate) ProtoMessage() {}
 
 func (x *NetworkUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[26]
+	mi := &file_argosy_v1_machine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2200,7 @@ func (x *NetworkUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkUpdate.ProtoReflect.Descriptor instead.
 func (*NetworkUpdate) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *NetworkUpdate) GetFull() bool {
@@ -2187,7 +2250,7 @@ type UsagePace struct {
 
 func (x *UsagePace) Reset() {
 	*x = UsagePace{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2262,7 @@ func (x *UsagePace) String() string {
 func (*UsagePace) ProtoMessage() {}
 
 func (x *UsagePace) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[27]
+	mi := &file_argosy_v1_machine_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2275,7 @@ func (x *UsagePace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsagePace.ProtoReflect.Descriptor instead.
 func (*UsagePace) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{27}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UsagePace) GetInterval() *durationpb.Duration {
@@ -2239,7 +2302,7 @@ type Work struct {
 
 func (x *Work) Reset() {
 	*x = Work{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[28]
+	mi := &file_argosy_v1_machine_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2251,7 +2314,7 @@ func (x *Work) String() string {
 func (*Work) ProtoMessage() {}
 
 func (x *Work) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[28]
+	mi := &file_argosy_v1_machine_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2264,7 +2327,7 @@ func (x *Work) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Work.ProtoReflect.Descriptor instead.
 func (*Work) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{28}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Work) GetId() string {
@@ -2361,7 +2424,7 @@ type LogsWork struct {
 
 func (x *LogsWork) Reset() {
 	*x = LogsWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[29]
+	mi := &file_argosy_v1_machine_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2436,7 @@ func (x *LogsWork) String() string {
 func (*LogsWork) ProtoMessage() {}
 
 func (x *LogsWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[29]
+	mi := &file_argosy_v1_machine_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2449,7 @@ func (x *LogsWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsWork.ProtoReflect.Descriptor instead.
 func (*LogsWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{29}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LogsWork) GetKey() *ReplicaKey {
@@ -2456,7 +2519,7 @@ type ExecWork struct {
 
 func (x *ExecWork) Reset() {
 	*x = ExecWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[30]
+	mi := &file_argosy_v1_machine_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2531,7 @@ func (x *ExecWork) String() string {
 func (*ExecWork) ProtoMessage() {}
 
 func (x *ExecWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[30]
+	mi := &file_argosy_v1_machine_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2544,7 @@ func (x *ExecWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecWork.ProtoReflect.Descriptor instead.
 func (*ExecWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{30}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExecWork) GetKey() *ReplicaKey {
@@ -2566,7 +2629,7 @@ type DialWork struct {
 
 func (x *DialWork) Reset() {
 	*x = DialWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[31]
+	mi := &file_argosy_v1_machine_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2578,7 +2641,7 @@ func (x *DialWork) String() string {
 func (*DialWork) ProtoMessage() {}
 
 func (x *DialWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[31]
+	mi := &file_argosy_v1_machine_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2591,7 +2654,7 @@ func (x *DialWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialWork.ProtoReflect.Descriptor instead.
 func (*DialWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{31}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DialWork) GetKey() *ReplicaKey {
@@ -2629,7 +2692,7 @@ type CopyWork struct {
 
 func (x *CopyWork) Reset() {
 	*x = CopyWork{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[32]
+	mi := &file_argosy_v1_machine_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2704,7 @@ func (x *CopyWork) String() string {
 func (*CopyWork) ProtoMessage() {}
 
 func (x *CopyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[32]
+	mi := &file_argosy_v1_machine_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2717,7 @@ func (x *CopyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyWork.ProtoReflect.Descriptor instead.
 func (*CopyWork) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{32}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CopyWork) GetKey() *ReplicaKey {
@@ -2702,7 +2765,7 @@ type FileStat struct {
 
 func (x *FileStat) Reset() {
 	*x = FileStat{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[33]
+	mi := &file_argosy_v1_machine_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +2777,7 @@ func (x *FileStat) String() string {
 func (*FileStat) ProtoMessage() {}
 
 func (x *FileStat) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[33]
+	mi := &file_argosy_v1_machine_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +2790,7 @@ func (x *FileStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
 func (*FileStat) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{33}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FileStat) GetName() string {
@@ -2782,7 +2845,7 @@ type Flow struct {
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[34]
+	mi := &file_argosy_v1_machine_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2794,7 +2857,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[34]
+	mi := &file_argosy_v1_machine_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2807,7 +2870,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{34}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Flow) GetWord() isFlow_Word {
@@ -2888,7 +2951,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[35]
+	mi := &file_argosy_v1_machine_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2900,7 +2963,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[35]
+	mi := &file_argosy_v1_machine_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2913,7 +2976,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{35}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AttachRequest) GetWorkId() string {
@@ -3054,7 +3117,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[36]
+	mi := &file_argosy_v1_machine_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3066,7 +3129,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[36]
+	mi := &file_argosy_v1_machine_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3079,7 +3142,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{36}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LogLine) GetAt() *timestamppb.Timestamp {
@@ -3128,7 +3191,7 @@ type WorkEnd struct {
 
 func (x *WorkEnd) Reset() {
 	*x = WorkEnd{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[37]
+	mi := &file_argosy_v1_machine_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3140,7 +3203,7 @@ func (x *WorkEnd) String() string {
 func (*WorkEnd) ProtoMessage() {}
 
 func (x *WorkEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[37]
+	mi := &file_argosy_v1_machine_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3153,7 +3216,7 @@ func (x *WorkEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkEnd.ProtoReflect.Descriptor instead.
 func (*WorkEnd) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{37}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WorkEnd) GetExitCode() int32 {
@@ -3186,7 +3249,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[38]
+	mi := &file_argosy_v1_machine_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3198,7 +3261,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[38]
+	mi := &file_argosy_v1_machine_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3211,7 +3274,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{38}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AttachResponse) GetData() isAttachResponse_Data {
@@ -3310,7 +3373,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_argosy_v1_machine_proto_msgTypes[39]
+	mi := &file_argosy_v1_machine_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3322,7 +3385,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_machine_proto_msgTypes[39]
+	mi := &file_argosy_v1_machine_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3335,7 +3398,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{39}
+	return file_argosy_v1_machine_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -3462,7 +3525,7 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\vtransitions\x18\x01 \x03(\v2\x15.argosy.v1.TransitionR\vtransitions\"r\n" +
 	"\vUsageReport\x121\n" +
 	"\amachine\x18\x01 \x01(\v2\x17.argosy.v1.MachineUsageR\amachine\x120\n" +
-	"\amembers\x18\x02 \x03(\v2\x16.argosy.v1.MemberUsageR\amembers\"\xf9\x03\n" +
+	"\amembers\x18\x02 \x03(\v2\x16.argosy.v1.MemberUsageR\amembers\"\xac\x04\n" +
 	"\x0fSessionResponse\x12.\n" +
 	"\awelcome\x18\x01 \x01(\v2\x12.argosy.v1.WelcomeH\x00R\awelcome\x12:\n" +
 	"\vassignments\x18\x02 \x01(\v2\x16.argosy.v1.AssignmentsH\x00R\vassignments\x12D\n" +
@@ -3473,8 +3536,12 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\n" +
 	"usage_pace\x18\a \x01(\v2\x14.argosy.v1.UsagePaceH\x00R\tusagePace\x12%\n" +
 	"\x04mark\x18\b \x01(\v2\x0f.argosy.v1.MarkH\x00R\x04mark\x12>\n" +
-	"\rlease_servers\x18\t \x01(\v2\x17.argosy.v1.LeaseServersH\x00R\fleaseServersB\t\n" +
-	"\amessage\"\xb7\x01\n" +
+	"\rlease_servers\x18\t \x01(\v2\x17.argosy.v1.LeaseServersH\x00R\fleaseServers\x121\n" +
+	"\bforeseen\x18\n" +
+	" \x01(\v2\x13.argosy.v1.ForeseenH\x00R\bforeseenB\t\n" +
+	"\amessage\"=\n" +
+	"\bForeseen\x121\n" +
+	"\breplicas\x18\x01 \x03(\v2\x15.argosy.v1.AssignmentR\breplicas\"\xb7\x01\n" +
 	"\fLeaseServers\x12\x18\n" +
 	"\aprofile\x18\x01 \x01(\tR\aprofile\x12-\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x17.argosy.v1.FencingTokenR\x05epoch\x12\x18\n" +
@@ -3630,7 +3697,7 @@ func file_argosy_v1_machine_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_machine_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_argosy_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_argosy_v1_machine_proto_goTypes = []any{
 	(CopyKind)(0),                 // 0: argosy.v1.CopyKind
 	(*JoinRequest)(nil),           // 1: argosy.v1.JoinRequest
@@ -3652,51 +3719,52 @@ var file_argosy_v1_machine_proto_goTypes = []any{
 	(*Transitions)(nil),           // 17: argosy.v1.Transitions
 	(*UsageReport)(nil),           // 18: argosy.v1.UsageReport
 	(*SessionResponse)(nil),       // 19: argosy.v1.SessionResponse
-	(*LeaseServers)(nil),          // 20: argosy.v1.LeaseServers
-	(*LeaseServer)(nil),           // 21: argosy.v1.LeaseServer
-	(*Mark)(nil),                  // 22: argosy.v1.Mark
-	(*Welcome)(nil),               // 23: argosy.v1.Welcome
-	(*Refusal)(nil),               // 24: argosy.v1.Refusal
-	(*Assignments)(nil),           // 25: argosy.v1.Assignments
-	(*TransitionsAck)(nil),        // 26: argosy.v1.TransitionsAck
-	(*NetworkUpdate)(nil),         // 27: argosy.v1.NetworkUpdate
-	(*UsagePace)(nil),             // 28: argosy.v1.UsagePace
-	(*Work)(nil),                  // 29: argosy.v1.Work
-	(*LogsWork)(nil),              // 30: argosy.v1.LogsWork
-	(*ExecWork)(nil),              // 31: argosy.v1.ExecWork
-	(*DialWork)(nil),              // 32: argosy.v1.DialWork
-	(*CopyWork)(nil),              // 33: argosy.v1.CopyWork
-	(*FileStat)(nil),              // 34: argosy.v1.FileStat
-	(*Flow)(nil),                  // 35: argosy.v1.Flow
-	(*AttachRequest)(nil),         // 36: argosy.v1.AttachRequest
-	(*LogLine)(nil),               // 37: argosy.v1.LogLine
-	(*WorkEnd)(nil),               // 38: argosy.v1.WorkEnd
-	(*AttachResponse)(nil),        // 39: argosy.v1.AttachResponse
-	(*TerminalSize)(nil),          // 40: argosy.v1.TerminalSize
-	nil,                           // 41: argosy.v1.JoinRequest.LabelsEntry
-	nil,                           // 42: argosy.v1.ExecWork.EnvironmentEntry
-	(*Capacity)(nil),              // 43: argosy.v1.Capacity
-	(*ClusterSettings)(nil),       // 44: argosy.v1.ClusterSettings
-	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
-	(*Drain)(nil),                 // 46: argosy.v1.Drain
-	(*StrayVolume)(nil),           // 47: argosy.v1.StrayVolume
-	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
-	(*ReplicaObservation)(nil),    // 49: argosy.v1.ReplicaObservation
-	(*Transition)(nil),            // 50: argosy.v1.Transition
-	(*MachineUsage)(nil),          // 51: argosy.v1.MachineUsage
-	(*MemberUsage)(nil),           // 52: argosy.v1.MemberUsage
-	(*FencingToken)(nil),          // 53: argosy.v1.FencingToken
+	(*Foreseen)(nil),              // 20: argosy.v1.Foreseen
+	(*LeaseServers)(nil),          // 21: argosy.v1.LeaseServers
+	(*LeaseServer)(nil),           // 22: argosy.v1.LeaseServer
+	(*Mark)(nil),                  // 23: argosy.v1.Mark
+	(*Welcome)(nil),               // 24: argosy.v1.Welcome
+	(*Refusal)(nil),               // 25: argosy.v1.Refusal
+	(*Assignments)(nil),           // 26: argosy.v1.Assignments
+	(*TransitionsAck)(nil),        // 27: argosy.v1.TransitionsAck
+	(*NetworkUpdate)(nil),         // 28: argosy.v1.NetworkUpdate
+	(*UsagePace)(nil),             // 29: argosy.v1.UsagePace
+	(*Work)(nil),                  // 30: argosy.v1.Work
+	(*LogsWork)(nil),              // 31: argosy.v1.LogsWork
+	(*ExecWork)(nil),              // 32: argosy.v1.ExecWork
+	(*DialWork)(nil),              // 33: argosy.v1.DialWork
+	(*CopyWork)(nil),              // 34: argosy.v1.CopyWork
+	(*FileStat)(nil),              // 35: argosy.v1.FileStat
+	(*Flow)(nil),                  // 36: argosy.v1.Flow
+	(*AttachRequest)(nil),         // 37: argosy.v1.AttachRequest
+	(*LogLine)(nil),               // 38: argosy.v1.LogLine
+	(*WorkEnd)(nil),               // 39: argosy.v1.WorkEnd
+	(*AttachResponse)(nil),        // 40: argosy.v1.AttachResponse
+	(*TerminalSize)(nil),          // 41: argosy.v1.TerminalSize
+	nil,                           // 42: argosy.v1.JoinRequest.LabelsEntry
+	nil,                           // 43: argosy.v1.ExecWork.EnvironmentEntry
+	(*Capacity)(nil),              // 44: argosy.v1.Capacity
+	(*ClusterSettings)(nil),       // 45: argosy.v1.ClusterSettings
+	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
+	(*Drain)(nil),                 // 47: argosy.v1.Drain
+	(*StrayVolume)(nil),           // 48: argosy.v1.StrayVolume
+	(*timestamppb.Timestamp)(nil), // 49: google.protobuf.Timestamp
+	(*ReplicaObservation)(nil),    // 50: argosy.v1.ReplicaObservation
+	(*Transition)(nil),            // 51: argosy.v1.Transition
+	(*MachineUsage)(nil),          // 52: argosy.v1.MachineUsage
+	(*MemberUsage)(nil),           // 53: argosy.v1.MemberUsage
 	(*Assignment)(nil),            // 54: argosy.v1.Assignment
-	(*ReplicaKey)(nil),            // 55: argosy.v1.ReplicaKey
-	(*Peer)(nil),                  // 56: argosy.v1.Peer
-	(*Endpoint)(nil),              // 57: argosy.v1.Endpoint
+	(*FencingToken)(nil),          // 55: argosy.v1.FencingToken
+	(*ReplicaKey)(nil),            // 56: argosy.v1.ReplicaKey
+	(*Peer)(nil),                  // 57: argosy.v1.Peer
+	(*Endpoint)(nil),              // 58: argosy.v1.Endpoint
 }
 var file_argosy_v1_machine_proto_depIdxs = []int32{
-	41, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
-	43, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
-	44, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
-	45, // 3: argosy.v1.LeaveRequest.deadline:type_name -> google.protobuf.Duration
-	46, // 4: argosy.v1.LeaveResponse.drain:type_name -> argosy.v1.Drain
+	42, // 0: argosy.v1.JoinRequest.labels:type_name -> argosy.v1.JoinRequest.LabelsEntry
+	44, // 1: argosy.v1.JoinRequest.capacity:type_name -> argosy.v1.Capacity
+	45, // 2: argosy.v1.JoinResponse.settings:type_name -> argosy.v1.ClusterSettings
+	46, // 3: argosy.v1.LeaveRequest.deadline:type_name -> google.protobuf.Duration
+	47, // 4: argosy.v1.LeaveResponse.drain:type_name -> argosy.v1.Drain
 	14, // 5: argosy.v1.SessionRequest.hello:type_name -> argosy.v1.Hello
 	16, // 6: argosy.v1.SessionRequest.report:type_name -> argosy.v1.Report
 	15, // 7: argosy.v1.SessionRequest.beat:type_name -> argosy.v1.Beat
@@ -3705,70 +3773,72 @@ var file_argosy_v1_machine_proto_depIdxs = []int32{
 	11, // 10: argosy.v1.SessionRequest.engine:type_name -> argosy.v1.EngineReport
 	12, // 11: argosy.v1.SessionRequest.storage:type_name -> argosy.v1.StorageReport
 	10, // 12: argosy.v1.SessionRequest.strays:type_name -> argosy.v1.StrayReport
-	47, // 13: argosy.v1.StrayReport.volumes:type_name -> argosy.v1.StrayVolume
-	48, // 14: argosy.v1.EngineReport.since:type_name -> google.protobuf.Timestamp
+	48, // 13: argosy.v1.StrayReport.volumes:type_name -> argosy.v1.StrayVolume
+	49, // 14: argosy.v1.EngineReport.since:type_name -> google.protobuf.Timestamp
 	13, // 15: argosy.v1.StorageReport.guard:type_name -> argosy.v1.Guard
-	43, // 16: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
-	49, // 17: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
-	49, // 18: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
-	50, // 19: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
-	51, // 20: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
-	52, // 21: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
-	23, // 22: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
-	25, // 23: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
-	26, // 24: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
-	27, // 25: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
-	29, // 26: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
-	24, // 27: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
-	28, // 28: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
-	22, // 29: argosy.v1.SessionResponse.mark:type_name -> argosy.v1.Mark
-	20, // 30: argosy.v1.SessionResponse.lease_servers:type_name -> argosy.v1.LeaseServers
-	53, // 31: argosy.v1.LeaseServers.epoch:type_name -> argosy.v1.FencingToken
-	21, // 32: argosy.v1.LeaseServers.servers:type_name -> argosy.v1.LeaseServer
-	44, // 33: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
-	54, // 34: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
-	55, // 35: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
-	56, // 36: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
-	57, // 37: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
-	57, // 38: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
-	45, // 39: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
-	30, // 40: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
-	31, // 41: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
-	32, // 42: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
-	33, // 43: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
-	55, // 44: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
-	48, // 45: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
-	55, // 46: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
-	42, // 47: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
-	55, // 48: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
-	55, // 49: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 50: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
-	48, // 51: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
-	37, // 52: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
-	38, // 53: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
-	35, // 54: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
-	34, // 55: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
-	48, // 56: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
-	55, // 57: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
-	40, // 58: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
-	35, // 59: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
-	1,  // 60: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
-	3,  // 61: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
-	9,  // 62: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
-	36, // 63: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
-	5,  // 64: argosy.v1.AgentService.Leave:input_type -> argosy.v1.LeaveRequest
-	7,  // 65: argosy.v1.AgentService.Depart:input_type -> argosy.v1.DepartRequest
-	2,  // 66: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
-	4,  // 67: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
-	19, // 68: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
-	39, // 69: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
-	6,  // 70: argosy.v1.AgentService.Leave:output_type -> argosy.v1.LeaveResponse
-	8,  // 71: argosy.v1.AgentService.Depart:output_type -> argosy.v1.DepartResponse
-	66, // [66:72] is the sub-list for method output_type
-	60, // [60:66] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	44, // 16: argosy.v1.Hello.capacity:type_name -> argosy.v1.Capacity
+	50, // 17: argosy.v1.Report.replicas:type_name -> argosy.v1.ReplicaObservation
+	50, // 18: argosy.v1.Report.gone:type_name -> argosy.v1.ReplicaObservation
+	51, // 19: argosy.v1.Transitions.transitions:type_name -> argosy.v1.Transition
+	52, // 20: argosy.v1.UsageReport.machine:type_name -> argosy.v1.MachineUsage
+	53, // 21: argosy.v1.UsageReport.members:type_name -> argosy.v1.MemberUsage
+	24, // 22: argosy.v1.SessionResponse.welcome:type_name -> argosy.v1.Welcome
+	26, // 23: argosy.v1.SessionResponse.assignments:type_name -> argosy.v1.Assignments
+	27, // 24: argosy.v1.SessionResponse.transitions_ack:type_name -> argosy.v1.TransitionsAck
+	28, // 25: argosy.v1.SessionResponse.network:type_name -> argosy.v1.NetworkUpdate
+	30, // 26: argosy.v1.SessionResponse.work:type_name -> argosy.v1.Work
+	25, // 27: argosy.v1.SessionResponse.refusal:type_name -> argosy.v1.Refusal
+	29, // 28: argosy.v1.SessionResponse.usage_pace:type_name -> argosy.v1.UsagePace
+	23, // 29: argosy.v1.SessionResponse.mark:type_name -> argosy.v1.Mark
+	21, // 30: argosy.v1.SessionResponse.lease_servers:type_name -> argosy.v1.LeaseServers
+	20, // 31: argosy.v1.SessionResponse.foreseen:type_name -> argosy.v1.Foreseen
+	54, // 32: argosy.v1.Foreseen.replicas:type_name -> argosy.v1.Assignment
+	55, // 33: argosy.v1.LeaseServers.epoch:type_name -> argosy.v1.FencingToken
+	22, // 34: argosy.v1.LeaseServers.servers:type_name -> argosy.v1.LeaseServer
+	45, // 35: argosy.v1.Welcome.settings:type_name -> argosy.v1.ClusterSettings
+	54, // 36: argosy.v1.Assignments.set:type_name -> argosy.v1.Assignment
+	56, // 37: argosy.v1.Assignments.removed:type_name -> argosy.v1.ReplicaKey
+	57, // 38: argosy.v1.NetworkUpdate.peers:type_name -> argosy.v1.Peer
+	58, // 39: argosy.v1.NetworkUpdate.endpoints:type_name -> argosy.v1.Endpoint
+	58, // 40: argosy.v1.NetworkUpdate.removed_endpoints:type_name -> argosy.v1.Endpoint
+	46, // 41: argosy.v1.UsagePace.interval:type_name -> google.protobuf.Duration
+	31, // 42: argosy.v1.Work.logs:type_name -> argosy.v1.LogsWork
+	32, // 43: argosy.v1.Work.exec:type_name -> argosy.v1.ExecWork
+	33, // 44: argosy.v1.Work.dial:type_name -> argosy.v1.DialWork
+	34, // 45: argosy.v1.Work.copy:type_name -> argosy.v1.CopyWork
+	56, // 46: argosy.v1.LogsWork.key:type_name -> argosy.v1.ReplicaKey
+	49, // 47: argosy.v1.LogsWork.since:type_name -> google.protobuf.Timestamp
+	56, // 48: argosy.v1.ExecWork.key:type_name -> argosy.v1.ReplicaKey
+	43, // 49: argosy.v1.ExecWork.environment:type_name -> argosy.v1.ExecWork.EnvironmentEntry
+	56, // 50: argosy.v1.DialWork.key:type_name -> argosy.v1.ReplicaKey
+	56, // 51: argosy.v1.CopyWork.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 52: argosy.v1.CopyWork.kind:type_name -> argosy.v1.CopyKind
+	49, // 53: argosy.v1.FileStat.modified:type_name -> google.protobuf.Timestamp
+	38, // 54: argosy.v1.AttachRequest.log:type_name -> argosy.v1.LogLine
+	39, // 55: argosy.v1.AttachRequest.end:type_name -> argosy.v1.WorkEnd
+	36, // 56: argosy.v1.AttachRequest.flow:type_name -> argosy.v1.Flow
+	35, // 57: argosy.v1.AttachRequest.stat:type_name -> argosy.v1.FileStat
+	49, // 58: argosy.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	56, // 59: argosy.v1.LogLine.key:type_name -> argosy.v1.ReplicaKey
+	41, // 60: argosy.v1.AttachResponse.resize:type_name -> argosy.v1.TerminalSize
+	36, // 61: argosy.v1.AttachResponse.flow:type_name -> argosy.v1.Flow
+	1,  // 62: argosy.v1.JoinService.Join:input_type -> argosy.v1.JoinRequest
+	3,  // 63: argosy.v1.JoinService.Renew:input_type -> argosy.v1.RenewRequest
+	9,  // 64: argosy.v1.AgentService.Session:input_type -> argosy.v1.SessionRequest
+	37, // 65: argosy.v1.AgentService.Attach:input_type -> argosy.v1.AttachRequest
+	5,  // 66: argosy.v1.AgentService.Leave:input_type -> argosy.v1.LeaveRequest
+	7,  // 67: argosy.v1.AgentService.Depart:input_type -> argosy.v1.DepartRequest
+	2,  // 68: argosy.v1.JoinService.Join:output_type -> argosy.v1.JoinResponse
+	4,  // 69: argosy.v1.JoinService.Renew:output_type -> argosy.v1.RenewResponse
+	19, // 70: argosy.v1.AgentService.Session:output_type -> argosy.v1.SessionResponse
+	40, // 71: argosy.v1.AgentService.Attach:output_type -> argosy.v1.AttachResponse
+	6,  // 72: argosy.v1.AgentService.Leave:output_type -> argosy.v1.LeaveResponse
+	8,  // 73: argosy.v1.AgentService.Depart:output_type -> argosy.v1.DepartResponse
+	68, // [68:74] is the sub-list for method output_type
+	62, // [62:68] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_machine_proto_init() }
@@ -3797,19 +3867,20 @@ func file_argosy_v1_machine_proto_init() {
 		(*SessionResponse_UsagePace)(nil),
 		(*SessionResponse_Mark)(nil),
 		(*SessionResponse_LeaseServers)(nil),
+		(*SessionResponse_Foreseen)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[28].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[29].OneofWrappers = []any{
 		(*Work_Logs)(nil),
 		(*Work_Exec)(nil),
 		(*Work_Dial)(nil),
 		(*Work_Copy)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[34].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[35].OneofWrappers = []any{
 		(*Flow_Content)(nil),
 		(*Flow_Ended)(nil),
 		(*Flow_Taken)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[35].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[36].OneofWrappers = []any{
 		(*AttachRequest_Log)(nil),
 		(*AttachRequest_Stdout)(nil),
 		(*AttachRequest_Stderr)(nil),
@@ -3818,7 +3889,7 @@ func file_argosy_v1_machine_proto_init() {
 		(*AttachRequest_Dialled)(nil),
 		(*AttachRequest_Stat)(nil),
 	}
-	file_argosy_v1_machine_proto_msgTypes[38].OneofWrappers = []any{
+	file_argosy_v1_machine_proto_msgTypes[39].OneofWrappers = []any{
 		(*AttachResponse_Stdin)(nil),
 		(*AttachResponse_StdinClosed)(nil),
 		(*AttachResponse_Resize)(nil),
@@ -3831,7 +3902,7 @@ func file_argosy_v1_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_machine_proto_rawDesc), len(file_argosy_v1_machine_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -33,6 +33,8 @@ type Ears interface {
 	Assigned(server string, a *argosyv1.Assignments) error
 	Acknowledged(server string, seq uint64) error
 	Networked(server string, n *argosyv1.NetworkUpdate)
+	// Foreseen is called for what the leader says this machine would get if others were lost.
+	Foreseen(server string, f *argosyv1.Foreseen)
 	// Asked hands over work; client is where to attach, ctx ends with the agent.
 	Asked(ctx context.Context, server string, client argosyv1connect.AgentServiceClient, w *argosyv1.Work)
 	Refused(server string, r *argosyv1.Refusal)

@@ -193,6 +193,7 @@ func (m *machine) Acknowledged(_ string, seq uint64) error {
 	return nil
 }
 func (m *machine) Networked(string, *argosyv1.NetworkUpdate) {}
+func (m *machine) Foreseen(string, *argosyv1.Foreseen)       {}
 func (m *machine) Asked(context.Context, string, argosyv1connect.AgentServiceClient, *argosyv1.Work) {
 }
 

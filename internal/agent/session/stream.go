@@ -306,6 +306,10 @@ func (s *stream) listen(ctx context.Context, conn *bidi, first chan struct{}) er
 			}
 		case *argosyv1.SessionResponse_Network:
 			s.c.cfg.Ears.Networked(s.server, what.Network)
+		case *argosyv1.SessionResponse_Foreseen:
+			if s.isLeader() {
+				s.c.cfg.Ears.Foreseen(s.server, what.Foreseen)
+			}
 		case *argosyv1.SessionResponse_Mark:
 			s.c.mu.Lock()
 			s.repeats, s.answers = what.Mark.GetNumber(), true

@@ -57,6 +57,7 @@ func (c *Core) machineChanged(id string) {
 	c.judgeAt = time.Time{}
 	m := c.st.Machine(id)
 	if m == nil {
+		c.foresight = true
 		c.sched.RemoveMachine(id)
 		delete(c.given, id)
 		delete(c.verdicts, id)
@@ -74,6 +75,7 @@ func (c *Core) machineChanged(id string) {
 		c.disp.SetPeer(id, &argosyv1.Peer{Machine: id, Name: m.GetName(), Address: m.GetAddress(), Subnet: m.GetSubnet()})
 		c.machines.Add(id)
 		c.tellScheduler(id)
+		c.foresight = c.foresight || m.GetCondition() == condLost
 	}
 	c.touchMachine(id)
 	for k := range c.each {

@@ -80,6 +80,12 @@ type Core struct {
 	seals   map[sealKey]sealed
 	given   map[string]scheduler.Machine
 
+	// foreseen is where replicas of the machines foreseenOf would go, should these be lost; foresight says that other machines
+	// may be silent than these.
+	foreseen   map[state.Key]foreseen
+	foreseenOf []string
+	foresight  bool
+
 	waits     map[state.StackKey]map[state.Key]wait
 	endpoints state.Set[state.Key]
 	seq       uint64

@@ -30,6 +30,9 @@ func (v *View) Explain(k state.Key, rules bool) (*argosyv1.ExplainResponse, erro
 		return v.explainAbsent(k, rules)
 	}
 	out := &argosyv1.ExplainResponse{Status: v.Status(r), Decided: r.GetReason(), Volumes: v.Volumes(k)}
+	if text := v.foreseenText(r); text != "" {
+		out.Summary = append(out.Summary, text)
+	}
 	sh := v.core.shapeAt(k.StackKey(), r.GetRevision())
 	if sh.fault != "" {
 		return out, nil

@@ -66,6 +66,7 @@ func (c *Core) judge(now time.Time) {
 		if answers(old.Condition) && verdict.Condition == condUnreachable || old.Condition == condUnreachable && answers(verdict.Condition) {
 			c.notes = append(c.notes, c.machineTransition(verdict.ID, old.Condition, verdict.Condition, cmp.Or(verdict.Message, "heard of again")))
 		}
+		c.foresight = true
 		c.change.Machines.Add(verdict.ID)
 		c.machines.Add(verdict.ID)
 		c.tellScheduler(verdict.ID)
@@ -92,7 +93,7 @@ func (c *Core) pause(why string) {
 		c.notes = append(c.notes, &argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_MACHINE,
 			From: "paused", To: "rescheduling", Cause: "no longer are more than half of the machines silent"})
 	}
-	c.paused = why
+	c.paused, c.foresight = why, true
 	// Whoever waits for a silent machine says why it is not moved.
 	for _, m := range c.st.Machines() {
 		if c.verdicts[m.GetId()].Condition == condUnreachable {

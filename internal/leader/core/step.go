@@ -39,6 +39,7 @@ func (c *Core) Step(now time.Time) []Unit {
 		s.retry()
 	}
 	s.place()
+	c.foresee(now)
 	units = append(units, s.floorUnits()...)
 	units = append(units, s.units...)
 	units = append(units, c.appUnits(now)...)
