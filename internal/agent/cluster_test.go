@@ -321,8 +321,17 @@ type bench struct {
 	port    int
 }
 
+// benches bounds how many there are at a time: tests wait for the Engine, and an Engine has to take many beginnings and ends at once.
+var benches = make(chan struct{}, 3)
+
+// newBench is such a place. Tests that have one run side by side.
 func newBench(t testing.TB) *bench {
 	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
+	benches <- struct{}{}
+	t.Cleanup(func() { <-benches })
 	docker, err := client.New(client.FromEnv)
 	if err != nil {
 		t.Fatal(err)

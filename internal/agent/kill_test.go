@@ -135,6 +135,9 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	defer l.mu.Unlock()
 	state := map[string]string{}
 	for _, tr := range l.transitions {
+		if tr.GetReplica() == nil {
+			continue // of the Engine, which each agent takes to answer until it knows better
+		}
 		k := nameOf(tr.GetReplica()) + "/" + tr.GetMember()
 		if tr.GetFrom() != state[k] {
 			t.Errorf("transition %d of %s goes from %q, but it was %q: something was forgotten or told twice", tr.GetOutboxSeq(), k, tr.GetFrom(), state[k])

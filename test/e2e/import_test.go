@@ -52,9 +52,13 @@ func TestImport(t *testing.T) {
 	argosy(t, "secret", "set", "import-test", "--random")
 	dir := t.TempDir()
 	projects := importedProjects()
+	var apps []string
 	for _, p := range projects {
-		app := "import-" + p.name
-		removeApp(t, app)
+		apps = append(apps, "import-"+p.name)
+	}
+	removeApp(t, apps...)
+	for i, p := range projects {
+		app := apps[i]
 		where := filepath.Join(w.root, "test/e2e/testdata/import", p.name)
 		if p.files == nil {
 			p.files = []string{"compose.yaml"}

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -327,11 +328,17 @@ func manifest(t *testing.T, text string) string {
 	return path
 }
 
-// removeApp deletes an app with its data when the test ends.
-func removeApp(t *testing.T, app string) {
+// removeApp deletes apps with their data, all at the same time, when the test ends: what is deaf to being stopped has its grace period.
+func removeApp(t *testing.T, apps ...string) {
 	t.Cleanup(func() {
-		if r := w.run(nil, "delete", app, "--volumes", "--yes", "--wait", "--timeout", "60s"); r.code != 0 {
-			t.Errorf("cleaning up: %s", r)
+		var all sync.WaitGroup
+		for _, app := range apps {
+			all.Go(func() {
+				if r := w.run(nil, "delete", app, "--volumes", "--yes", "--wait", "--timeout", "4m"); r.code != 0 {
+					t.Errorf("cleaning up: %s", r)
+				}
+			})
 		}
+		all.Wait()
 	})
 }
