@@ -327,5 +327,4 @@ func lampChanged(t *testing.T) {
 	if out := argosy(t, "exec", "shop/lamp.4/apache", "--", "printenv", "GREETING"); out != "hello\n" {
 		t.Errorf("the new variable is %q", out)
 	}
-	argosy(t, "apply", lampFile(), "--wait", "--timeout", "5m")
 }

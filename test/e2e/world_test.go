@@ -90,7 +90,10 @@ func run(m *testing.M) (code int, err error) {
 		}
 		err = errors.Join(err, w.local.Down(ctx, localcluster.DownOptions{}))
 	}()
-	if w.cluster, err = w.local.Up(ctx, 3); err != nil {
+	images := make(chan error, 1)
+	go func() { images <- w.buildImages() }() // while machines boot
+	w.cluster, err = w.local.Up(ctx, 3)
+	if err = errors.Join(err, <-images); err != nil {
 		return 0, err
 	}
 	if err := w.prepare(); err != nil {
@@ -117,13 +120,18 @@ func occupy(name string) (free func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// prepare gives the cluster what all tests use: images and secrets.
-func (w *world) prepare() error {
+// buildImages builds what all tests use into the host's Engine.
+func (w *world) buildImages() error {
 	build := exec.Command(filepath.Join(w.root, "examples/lamp/build.sh"))
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build the example's images: %w", err)
 	}
+	return nil
+}
+
+// prepare gives the cluster what all tests use: images and secrets.
+func (w *world) prepare() error {
 	if r := w.run(nil, append([]string{"image", "load"}, exampleImages...)...); r.code != 0 {
 		return fmt.Errorf("load images: %s", r)
 	}

@@ -30,6 +30,7 @@ func start(t testing.TB, dir string) *embedded.Member {
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Subject {
+		t.Parallel()
 		m := start(t, t.TempDir())
 		return storetest.Subject{
 			Store: etcd.New(m.Client()),
