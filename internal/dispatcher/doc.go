@@ -16,7 +16,8 @@
 // # What a session gets
 //
 // Welcome, how often to report usage if somebody watches it, all assignments, peers and endpoints, then what changes of
-// these; acknowledgements of transitions after they were committed; work. Endpoints are held back from full updates until
+// these; acknowledgements of transitions after they were committed; work; and, while other machines are silent, what it would get
+// if they were lost. Endpoints are held back from full updates until
 // [Core.Release]: a new leader knows nobody's endpoints at first, and must not make machines forget those that they know.
 //
 // # Invariants

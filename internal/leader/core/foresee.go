@@ -104,11 +104,10 @@ func (c *Core) Foreseen(id string) []*argosyv1.Assignment {
 		if f := c.foreseen[k]; f.decision.MachineID != id || !c.isForeseen(r, f) {
 			continue
 		}
-		revision := c.st.App(k.Tenant, k.App).GetRevision()
-		full := &argosyv1.Assignment{Key: k.Proto(), Revision: revision}
-		_, full.Containers = c.st.StackOf(k.StackKey(), revision)
-		c.files(full, k, m)
-		out = append(out, &argosyv1.Assignment{Key: full.Key, Revision: revision, Containers: full.Containers, RegistryCredentials: full.RegistryCredentials})
+		a := &argosyv1.Assignment{Key: k.Proto(), Revision: c.st.App(k.Tenant, k.App).GetRevision()}
+		_, a.Containers = c.st.StackOf(k.StackKey(), a.Revision)
+		c.credentials(a, k, m)
+		out = append(out, a)
 	}
 	return out
 }

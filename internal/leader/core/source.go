@@ -139,7 +139,7 @@ func (c *Core) remnant(k state.Key) *argosyv1.StackSpec {
 // files adds what the containers name: configs, and secrets and credentials sealed to the machine.
 func (c *Core) files(a *argosyv1.Assignment, k state.Key, m *argosyv1.Machine) {
 	configs := c.st.AppRevision(k.Tenant, k.App, a.GetRevision()).GetSpec().GetConfigs()
-	secrets, registries := state.Set[string]{}, state.Set[string]{}
+	secrets := state.Set[string]{}
 	for _, ct := range a.GetContainers() {
 		for _, f := range ct.GetSecrets() {
 			secrets.Add(f.GetSource())
@@ -152,9 +152,6 @@ func (c *Core) files(a *argosyv1.Assignment, k state.Key, m *argosyv1.Machine) {
 				a.Configs[f.GetSource()] = content
 			}
 		}
-		if reg := registryOf(ct); reg != "" {
-			registries.Add(reg)
-		}
 	}
 	for _, name := range sortedSet(secrets, strings.Compare) {
 		s := c.st.Secret(k.Tenant, name)
@@ -162,6 +159,17 @@ func (c *Core) files(a *argosyv1.Assignment, k state.Key, m *argosyv1.Machine) {
 			a.Secrets = append(a.Secrets, out)
 		} else {
 			a.MissingSecrets = append(a.MissingSecrets, name)
+		}
+	}
+	c.credentials(a, k, m)
+}
+
+// credentials adds what opens the registries that the containers' images come from, sealed to the machine.
+func (c *Core) credentials(a *argosyv1.Assignment, k state.Key, m *argosyv1.Machine) {
+	registries := state.Set[string]{}
+	for _, ct := range a.GetContainers() {
+		if reg := registryOf(ct); reg != "" {
+			registries.Add(reg)
 		}
 	}
 	for _, name := range sortedSet(registries, strings.Compare) {
