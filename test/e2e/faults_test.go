@@ -62,7 +62,7 @@ func TestBadManifests(t *testing.T) {
 			file := manifest(t, tc.text)
 			begun := time.Now()
 			r := fails(t, 1, "apply", file)
-			if took := time.Since(begun); took > time.Second {
+			if took := time.Since(begun); took > 20*time.Second { // what explodes takes minutes, or the machine's memory
 				t.Errorf("refusing it took %s", took)
 			}
 			place := regexp.QuoteMeta(file) + `:\d+:\d+: `
@@ -110,7 +110,7 @@ func TestImpossible(t *testing.T) {
 	r := w.run(nil, "apply", file)
 	if r.code == 0 {
 		removeApp(t, "huge")
-		eventually(t, 10*time.Second, "the replica says what it lacks", func() error {
+		eventually(t, time.Minute, "the replica says what it lacks", func() error {
 			list, err := replicas("huge/site")
 			if err == nil && (len(list) != 1 || !strings.Contains(strings.ToLower(list[0].Message), "memory")) {
 				err = fmt.Errorf("%v", list)
@@ -159,7 +159,7 @@ cluster:
 	})
 	says := func(target, what string) {
 		t.Helper()
-		eventually(t, 30*time.Second, target+" says why", func() error {
+		eventually(t, time.Minute, target+" says why", func() error {
 			list, err := replicas(target)
 			if err != nil {
 				return err
@@ -223,7 +223,7 @@ cluster:
 		}
 		return nil
 	})
-	argosy(t, "scale", "ports/web=3", "--wait", "--timeout", "60s")
+	argosy(t, "scale", "ports/web=3", "--wait", "--timeout", "3m")
 	if _, err := ready("ports/web", 3); err != nil {
 		t.Error(err)
 	}

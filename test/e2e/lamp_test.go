@@ -82,7 +82,7 @@ func lampServes(t *testing.T) {
 		t.Errorf("both balancers are on %s", at[0])
 	}
 	for _, b := range at {
-		eventually(t, 15*time.Second, fmt.Sprintf("all five answer through %s", b), func() error {
+		eventually(t, time.Minute, fmt.Sprintf("all five answer through %s", b), func() error {
 			return serves(t.Context(), b, 1, 2, 3, 4, 5)
 		})
 	}
@@ -207,7 +207,7 @@ func killUnit(t *testing.T, machine, unit string) {
 		t.Fatalf("%s does not run on %s", unit, machine)
 	}
 	on(t, machine, "kill", "-9", before)
-	eventually(t, 20*time.Second, unit+" runs again", func() error {
+	eventually(t, time.Minute, unit+" runs again", func() error {
 		if now := pid(); now == "0" || now == before {
 			return fmt.Errorf("its process is %s", now)
 		}
@@ -224,7 +224,7 @@ func lampAgentKilled(t *testing.T) {
 	for _, m := range w.cluster.Machines {
 		killUnit(t, m.Name, "argosy-agent.service")
 	}
-	eventually(t, 30*time.Second, "all replicas are seen ready again", func() error {
+	eventually(t, time.Minute, "all replicas are seen ready again", func() error {
 		_, err := ready("shop", 7)
 		return err
 	})
@@ -239,7 +239,7 @@ func lampServerRestarts(t *testing.T) {
 	}
 	tr := startTraffic(t, balancers(t)[0])
 	killUnit(t, "m1", "argosy-server.service")
-	eventually(t, 30*time.Second, "the server knows all again", func() error {
+	eventually(t, time.Minute, "the server knows all again", func() error {
 		_, err := ready("shop", 7)
 		return err
 	})
@@ -266,17 +266,17 @@ func lampScale(t *testing.T) {
 	through := func(numbers ...int) {
 		t.Helper()
 		for _, b := range at {
-			eventually(t, 20*time.Second, fmt.Sprintf("%d replicas answer through %s", len(numbers), b), func() error {
+			eventually(t, time.Minute, fmt.Sprintf("%d replicas answer through %s", len(numbers), b), func() error {
 				return serves(t.Context(), b, numbers...)
 			})
 		}
 	}
 	tr := startTraffic(t, at[1])
-	argosy(t, "scale", "shop/lamp=7", "--wait", "--timeout", "120s")
+	argosy(t, "scale", "shop/lamp=7", "--wait", "--timeout", "3m")
 	through(1, 2, 3, 4, 5, 6, 7)
-	argosy(t, "scale", "shop/lamp=3", "--wait", "--timeout", "120s")
+	argosy(t, "scale", "shop/lamp=3", "--wait", "--timeout", "3m")
 	through(1, 2, 3)
-	argosy(t, "scale", "shop/lamp=5", "--wait", "--timeout", "120s")
+	argosy(t, "scale", "shop/lamp=5", "--wait", "--timeout", "3m")
 	through(1, 2, 3, 4, 5)
 	tr.stop(t)
 

@@ -44,7 +44,7 @@ cluster: {tick: 5, keeper: 1}
 
 // TestUnits: systemd units as members of stacks, and submitted by themselves, on real machines.
 func TestUnits(t *testing.T) {
-	argosy(t, "apply", manifest(t, stead), "--wait", "--timeout", "60s")
+	argosy(t, "apply", manifest(t, stead), "--wait", "--timeout", "3m")
 	before := pids(t, "tick@*.service", "keeper.service")
 	if len(before) != 6 {
 		t.Errorf("5 ticks and a keeper run as %v", before)
@@ -56,7 +56,7 @@ func TestUnits(t *testing.T) {
 	for _, m := range w.cluster.Machines {
 		on(t, m.Name, "systemctl", "kill", "-s", "KILL", "argosy-agent.service")
 	}
-	eventually(t, 30*time.Second, "everything is seen again after all agents were killed", func() error {
+	eventually(t, time.Minute, "everything is seen again after all agents were killed", func() error {
 		_, err := ready("stead", 6)
 		return err
 	})
@@ -64,7 +64,7 @@ func TestUnits(t *testing.T) {
 		t.Errorf("agents were killed, and processes are %v; they were %v", after, before)
 	}
 	// A changed text replaces that unit alone.
-	argosy(t, "apply", manifest(t, strings.Replace(stead, "echo tick", "echo tock", 1)), "--wait", "--timeout", "60s")
+	argosy(t, "apply", manifest(t, strings.Replace(stead, "echo tick", "echo tock", 1)), "--wait", "--timeout", "3m")
 	after := pids(t, "tick@*.service", "keeper.service")
 	for name, pid := range before {
 		if kept := after[name] == pid; kept == strings.HasPrefix(name, "tick") {
@@ -73,8 +73,8 @@ func TestUnits(t *testing.T) {
 	}
 	t.Run("alone", unitsAlone)
 	t.Run("fleet", fleetSocket)
-	eventually(t, 20*time.Second, "the server answers again", func() error { _, err := ready("stead", 6); return err })
-	argosy(t, "delete", "stead", "--wait", "--timeout", "60s")
+	eventually(t, time.Minute, "the server answers again", func() error { _, err := ready("stead", 6); return err })
+	argosy(t, "delete", "stead", "--wait", "--timeout", "3m")
 	for _, m := range w.cluster.Machines {
 		if out := on(t, m.Name, "sh", "-c", "cd /run/systemd/system && ls | grep -E 'tick|keeper|stead|alone' || true; systemctl list-units --all --plain --no-legend 'tick@*' 'keeper*' 'run-stead*' 'alone*'"); strings.TrimSpace(out) != "" {
 			t.Errorf("%s still has:\n%s", m.Name, out)
@@ -123,7 +123,7 @@ func unitFile(t *testing.T, name, text string) string {
 
 // unitsAlone: the commands say the truth, in words and exit codes.
 func unitsAlone(t *testing.T) {
-	argosy(t, "unit", "start", unitFile(t, "alone.service", "[Service]\nExecStart=/bin/sh -c \"echo alone speaks; exec sleep infinity\"\n[X-Fleet]\nMachineMetadata=machine=m2\n"), "--timeout", "30s")
+	argosy(t, "unit", "start", unitFile(t, "alone.service", "[Service]\nExecStart=/bin/sh -c \"echo alone speaks; exec sleep infinity\"\n[X-Fleet]\nMachineMetadata=machine=m2\n"), "--timeout", "3m")
 	first := pids(t, "alone.service")
 	if !strings.HasPrefix(first["alone.service"], "m2/") {
 		t.Errorf("alone.service runs as %v", first)
@@ -134,30 +134,30 @@ func unitsAlone(t *testing.T) {
 	if out := argosy(t, "unit", "status", "-n", "0", "alone"); strings.Contains(out, "alone speaks") {
 		t.Errorf("the status shows lines that nobody wants: %s", out)
 	}
-	argosy(t, "unit", "restart", "alone", "--timeout", "30s")
+	argosy(t, "unit", "restart", "alone", "--timeout", "3m")
 	if second := pids(t, "alone.service"); second["alone.service"] == first["alone.service"] || len(second) != 1 {
 		t.Errorf("restarted, it runs as %v; it was %v", second, first)
 	}
-	argosy(t, "unit", "stop", "alone", "--timeout", "30s")
+	argosy(t, "unit", "stop", "alone", "--timeout", "3m")
 	if still := pids(t, "alone.service"); len(still) > 0 {
 		t.Errorf("stopped, it runs as %v", still)
 	}
 	if out := on(t, "m2", "systemctl", "show", "-p", "LoadState", "--value", "alone.service"); strings.TrimSpace(out) != "loaded" {
 		t.Errorf("stopped, it is %s on its machine", out)
 	}
-	argosy(t, "unit", "destroy", "alone", "--timeout", "30s")
-	r := fails(t, 1, "unit", "start", unitFile(t, "alone-fails.service", "[Service]\nExecStart=/bin/sh -c 'exit 3'\nRestart=no\n"), "--timeout", "30s")
+	argosy(t, "unit", "destroy", "alone", "--timeout", "3m")
+	r := fails(t, 1, "unit", "start", unitFile(t, "alone-fails.service", "[Service]\nExecStart=/bin/sh -c 'exit 3'\nRestart=no\n"), "--timeout", "3m")
 	if !strings.Contains(r.err, "alone-fails.service failed on") {
 		t.Errorf("a unit that fails: %s", r)
 	}
-	argosy(t, "unit", "destroy", "alone-fails", "--timeout", "30s")
+	argosy(t, "unit", "destroy", "alone-fails", "--timeout", "3m")
 	unitsReplace(t)
 }
 
 // unitsReplace: a unit that may run on one machine only moves the one that it replaces away from there. It starts when that is gone,
 // which takes its time to stop.
 func unitsReplace(t *testing.T) {
-	argosy(t, "unit", "start", unitFile(t, "alone-old.service", "[Service]\nExecStart=/usr/bin/sleep infinity\nExecStop=/usr/bin/sleep 3\n"), "--timeout", "30s")
+	argosy(t, "unit", "start", unitFile(t, "alone-old.service", "[Service]\nExecStart=/usr/bin/sleep infinity\nExecStop=/usr/bin/sleep 3\n"), "--timeout", "3m")
 	machine := machineOf(pids(t, "alone-old.service")["alone-old.service"])
 	argosy(t, "unit", "start", unitFile(t, "alone-new.service", `[Service]
 ExecStartPre=/bin/sh -c "systemctl show -p ActiveState alone-old.service | grep -qx ActiveState=inactive"
@@ -165,15 +165,15 @@ ExecStart=/usr/bin/sleep infinity
 Restart=no
 [X-Fleet]
 Replaces=alone-old.service
-MachineMetadata=machine=`+machine+"\n"), "--timeout", "60s")
-	eventually(t, 30*time.Second, "what is replaced runs on another machine", func() error {
+MachineMetadata=machine=`+machine+"\n"), "--timeout", "3m")
+	eventually(t, time.Minute, "what is replaced runs on another machine", func() error {
 		now := pids(t, "alone-old.service", "alone-new.service")
 		if old := machineOf(now["alone-old.service"]); machineOf(now["alone-new.service"]) != machine || old == "" || old == machine {
 			return fmt.Errorf("the old one was on %s; they run as %v", machine, now)
 		}
 		return nil
 	})
-	argosy(t, "unit", "destroy", "alone-new", "alone-old", "--timeout", "30s")
+	argosy(t, "unit", "destroy", "alone-new", "alone-old", "--timeout", "3m")
 }
 
 // fleetSocket: fleet's API on real machines. The server is given the socket by a change of its unit, and its restart touches
@@ -205,13 +205,13 @@ func fleetSocket(t *testing.T) {
 		status, _ = strconv.Atoi(code)
 		return status, text
 	}
-	eventually(t, 20*time.Second, "the server has its socket for fleet's clients", func() error {
+	eventually(t, time.Minute, "the server has its socket for fleet's clients", func() error {
 		if status, answer := ask(http.MethodGet, "machines", ""); status != http.StatusOK {
 			return fmt.Errorf("%d %s", status, answer)
 		}
 		return nil
 	})
-	eventually(t, 20*time.Second, "everything is seen again", func() error { _, err := ready("stead", 6); return err })
+	eventually(t, time.Minute, "everything is seen again", func() error { _, err := ready("stead", 6); return err })
 	if after := pids(t, "tick@*.service", "keeper.service"); !maps.Equal(before, after) {
 		t.Errorf("the server was restarted, and processes are %v; they were %v", after, before)
 	}
@@ -224,13 +224,13 @@ func fleetSocket(t *testing.T) {
 	put("alone-f.service", "launched", sleeps)
 	put("alone-all.service", "launched", sleeps+`,{"section":"X-Fleet","name":"Global","value":"true"}`)
 	put("alone-beside.service", "launched", sleeps+`,{"section":"X-Fleet","name":"MachineOf","value":"alone-f.service"}`)
-	eventually(t, 10*time.Second, "the unit is active", func() error {
+	eventually(t, time.Minute, "the unit is active", func() error {
 		if _, answer := ask(http.MethodGet, "state/alone-f.service", ""); !strings.Contains(answer, `"systemdActiveState":"active"`) || !strings.Contains(answer, `"systemdLoadState":"loaded"`) {
 			return fmt.Errorf("its state is %s", answer)
 		}
 		return nil
 	})
-	eventually(t, 10*time.Second, "a unit of every machine runs on all three, and another beside its peer", func() error {
+	eventually(t, time.Minute, "a unit of every machine runs on all three, and another beside its peer", func() error {
 		peer := pids(t, "alone-f.service")["alone-f.service"]
 		beside := pids(t, "alone-beside.service")["alone-beside.service"]
 		if a, b := machineOf(peer), machineOf(beside); a == "" || a != b {
@@ -248,7 +248,7 @@ func fleetSocket(t *testing.T) {
 			t.Errorf("DELETE %s: %d %s", name, status, answer)
 		}
 	}
-	eventually(t, 20*time.Second, "no machine has them any more", func() error {
+	eventually(t, time.Minute, "no machine has them any more", func() error {
 		if left := pids(t, "alone*.service"); len(left) > 0 {
 			return fmt.Errorf("there are %v", left)
 		}
