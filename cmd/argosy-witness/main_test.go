@@ -132,12 +132,28 @@ func TestKilled(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	agreed, asked := uint64(0), uint64(0)
 	for range 25 {
-		ended := make(chan struct{})
+		ended, yes := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(ended)
-			agreed, asked = acquire(s.port, id, pin, agreed, asked)
+			agreed, asked = acquire(s.port, id, pin, agreed, asked, yes)
 		}()
-		time.Sleep(time.Duration(rng.IntN(40)) * time.Millisecond)
+		// However long each takes: after some tokens or none, and then at any time within the next.
+		for range rng.IntN(8) {
+			select {
+			case <-yes:
+			case <-ended:
+			}
+		}
+		go func() {
+			for {
+				select {
+				case <-yes:
+				case <-ended:
+					return
+				}
+			}
+		}()
+		time.Sleep(time.Duration(rng.IntN(4000)) * time.Microsecond)
 		s.kill()
 		<-ended
 		s.start()
@@ -158,8 +174,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// acquire asks for ever higher tokens until the witness is gone.
-func acquire(port int, id *lease.Identity, pin lease.Pin, agreed, asked uint64) (uint64, uint64) {
+// acquire asks for ever higher tokens until the witness is gone, and tells each that it gets to yes, which has to be received.
+func acquire(port int, id *lease.Identity, pin lease.Pin, agreed, asked uint64, yes chan<- struct{}) (uint64, uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	d := tls.Dialer{Config: id.Dial(pin)}
@@ -181,6 +197,7 @@ func acquire(port int, id *lease.Identity, pin lease.Pin, agreed, asked uint64) 
 		}
 		if ack.Refused == "" && ack.Verdicts[0].Ok {
 			agreed = asked
+			yes <- struct{}{}
 		}
 	}
 }
