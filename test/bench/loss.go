@@ -252,10 +252,13 @@ func (l *loss) kill(ctx context.Context, without bool) ([]time.Duration, error) 
 	return phases, nil
 }
 
-// serves asks a machine's port until it answers, and returns when that was: the zero time when it did not within a minute.
+// lossPatience is how long what was lost may take to serve elsewhere: on a host that is very busy it takes minutes.
+const lossPatience = 3 * time.Minute
+
+// serves asks a machine's port until it answers, and returns when that was: the zero time when it did not within lossPatience.
 func (l *loss) serves(ctx context.Context, m localcluster.Machine, begun time.Time) time.Time {
 	hc := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	for time.Since(begun) < time.Minute && ctx.Err() == nil {
+	for time.Since(begun) < lossPatience && ctx.Err() == nil {
 		res, err := hc.Get(fmt.Sprintf("http://%s:%d/health", m.Address, lossPort))
 		if err == nil {
 			res.Body.Close()
