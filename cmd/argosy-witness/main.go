@@ -7,21 +7,27 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/argosy-cluster/argosy/internal/claims"
+	"github.com/argosy-cluster/argosy/internal/lease"
 	"github.com/argosy-cluster/argosy/internal/version"
 	"github.com/argosy-cluster/argosy/internal/witness"
 )
 
 const usage = `argosy-witness keeps a server's lease table: which machine may write which shared volume.
 
-  argosy-witness --server-id 6f1c… --dir /var/lib/argosy/witness --listen :7443 --socket /run/argosy/witness.sock
+  argosy-witness --server-dir /var/lib/argosy/server
+  argosy-witness --server-id 6f1c… --dir /var/lib/argosy/witness --listen :7402 --socket /run/argosy/witness.sock
+
+With --server-dir it takes the id and the timing from the server, for which it waits, and keeps its table below that directory.
 
 The guards of machines speak to it at --listen, and the server beside it at --socket. It ends at SIGTERM; a guard does not notice
 when it is back before its leases run out.
@@ -51,9 +57,10 @@ func run(ctx context.Context, args []string) error {
 		fmt.Fprint(f.Output(), usage)
 		f.PrintDefaults()
 	}
-	id := f.String("server-id", "", "`id` of the server beside it")
-	dir := f.String("dir", "/var/lib/argosy/witness", "`directory` for the table and the key")
-	listen := f.String("listen", ":7443", "`address` for guards")
+	serverDir := f.String("server-dir", "", "`directory` of the server beside it")
+	id := f.String("server-id", "", "`id` of the server beside it, instead of --server-dir")
+	dir := f.String("dir", "", "`directory` for the table and the key (default: witness below --server-dir, or /var/lib/argosy/witness)")
+	listen := f.String("listen", ":7402", "`address` for guards")
 	socket := f.String("socket", "/run/argosy/witness.sock", "`path` of the socket for the server")
 	timing := f.String("timing", "default", "the cluster's timing: default, fast or safe")
 	show := f.Bool("version", false, "show the version")
@@ -66,9 +73,22 @@ func run(ctx context.Context, args []string) error {
 		fmt.Println("argosy-witness", version.Version)
 		return nil
 	}
-	if *id == "" || f.NArg() > 0 {
-		fmt.Fprintf(f.Output(), "argosy-witness: --server-id is needed, and nothing beside flags is understood: %q\nRun 'argosy-witness --help' to see how it is used.\n", f.Args())
+	if (*id == "") == (*serverDir == "") || f.NArg() > 0 {
+		fmt.Fprintf(f.Output(), "argosy-witness: either --server-dir or --server-id is needed, and nothing beside flags is understood: %q\nRun 'argosy-witness --help' to see how it is used.\n", f.Args())
 		return errUsage
+	}
+	if *serverDir != "" {
+		b, err := beside(ctx, *serverDir)
+		if err != nil {
+			return err
+		}
+		*id, *timing = b.Server, b.Timing
+	}
+	if *dir == "" {
+		*dir = "/var/lib/argosy/witness"
+		if *serverDir != "" {
+			*dir = filepath.Join(*serverDir, "witness")
+		}
 	}
 	profile, err := claims.Named(*timing)
 	if err != nil {
@@ -76,6 +96,24 @@ func run(ctx context.Context, args []string) error {
 	}
 	return serve(ctx, witness.Config{Dir: *dir, ID: claims.Witness(*id), Profile: profile,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}, *listen, *socket)
+}
+
+// beside waits until the server has said who it is.
+func beside(ctx context.Context, dir string) (lease.Beside, error) {
+	for said := false; ; said = true {
+		b, err := lease.ReadBeside(dir)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return b, err
+		}
+		if !said {
+			fmt.Fprintln(os.Stderr, "argosy-witness: waiting for the server to begin in", dir)
+		}
+		select {
+		case <-ctx.Done():
+			return b, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 func serve(ctx context.Context, cfg witness.Config, listen, socket string) error {

@@ -42,8 +42,9 @@ func TestUsage(t *testing.T) {
 	}{
 		{[]string{"--help"}, 0, "--server-id 6f1c"},
 		{[]string{"--version"}, 0, "argosy-witness "},
-		{nil, 2, "--server-id is needed"},
+		{nil, 2, "either --server-dir or --server-id is needed"},
 		{[]string{"--server-id", "a", "b"}, 2, `nothing beside flags is understood: ["b"]`},
+		{[]string{"--server-id", "a", "--server-dir", "d"}, 2, "either --server-dir or --server-id is needed"},
 		{[]string{"--nonsense"}, 2, "not defined: -nonsense"},
 		{[]string{"--server-id", "a", "--timing", "slow"}, 1, "choose default, fast or safe"},
 	} {

@@ -84,6 +84,7 @@ func newWorld(t *testing.T) *world {
 	mux := http.NewServeMux()
 	with := connect.WithInterceptors(a.Interceptor())
 	mux.Handle(argosyv1connect.NewAppServiceHandler(apps{}, with))
+	mux.Handle(argosyv1connect.NewVolumeServiceHandler(argosyv1connect.UnimplementedVolumeServiceHandler{}, with))
 	mux.Handle(argosyv1connect.NewUnitServiceHandler(argosyv1connect.UnimplementedUnitServiceHandler{}, with))
 	mux.Handle(argosyv1connect.NewMachineServiceHandler(argosyv1connect.UnimplementedMachineServiceHandler{}, with))
 	mux.Handle(argosyv1connect.NewServerServiceHandler(argosyv1connect.UnimplementedServerServiceHandler{}, with))

@@ -104,6 +104,9 @@ var rules = map[string]rule{
 	connectv1.ServerServiceReadHistoryProcedure:     {access: servers},
 	connectv1.ServerServiceHoldImageProcedure:       {access: servers, tenants: []string{"tenant"}},
 	connectv1.ServerServiceDefragmentStoreProcedure: {access: servers},
+	connectv1.ServerServiceFenceSessionProcedure:    {access: servers},
+	connectv1.VolumeServiceListVolumesProcedure:     {access: viewers, tenants: []string{"tenant"}, everyTenant: "all_tenants"},
+	connectv1.VolumeServiceReleaseVolumeProcedure:   {access: admins, tenants: []string{"tenant", "replica.tenant"}},
 
 	connectv1.StreamServiceLogsProcedure: {access: viewers, tenants: []string{"tenant"}},
 	connectv1.StreamServiceExecProcedure: {access: operators, tenants: []string{"start.key.tenant"}},

@@ -41,6 +41,13 @@ type Seen struct {
 	Age time.Duration
 }
 
+// Sights is all that the leader's own witness knows.
+type Sights struct {
+	// Mute is why it knows nothing yet, or empty.
+	Mute string
+	Seen map[ID]Seen
+}
+
 // Force is an administrator's wish that a claim be taken from its holder.
 type Force struct {
 	By      string

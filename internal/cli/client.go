@@ -33,6 +33,7 @@ type connection struct {
 	servers  argosyv1connect.ServerServiceClient
 	backups  argosyv1connect.BackupServiceClient
 	units    argosyv1connect.UnitServiceClient
+	volumes  argosyv1connect.VolumeServiceClient
 	http     *http.Client
 	base     string
 	// where is what a person would call the server: a socket's path or an address.
@@ -50,6 +51,7 @@ func newConnection(hc *http.Client, base, where string, options ...connect.Clien
 		servers:  argosyv1connect.NewServerServiceClient(hc, base, again),
 		backups:  argosyv1connect.NewBackupServiceClient(hc, base, again),
 		units:    argosyv1connect.NewUnitServiceClient(hc, base, again),
+		volumes:  argosyv1connect.NewVolumeServiceClient(hc, base, again),
 		http:     hc,
 		base:     base,
 		where:    where,

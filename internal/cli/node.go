@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/defaults"
 )
 
@@ -99,6 +100,9 @@ every further server joins with 'argosy join --server' and starts with the same 
 			if opts.HistoryAge != 0 && opts.HistoryAge < leastHistory {
 				return usageError("--history-age %s is too short: what happened last night would be gone in the morning; use at least %s, or 0", opts.HistoryAge, leastHistory)
 			}
+			if _, err := claims.Named(opts.LeaseProfile); err != nil {
+				return usageError("--lease-profile: %v", err)
+			}
 			if opts.Liveness < 3*time.Second {
 				return usageError("--liveness %s is too short: machines would be lost by a hiccup; use at least 3s", opts.Liveness)
 			}
@@ -116,10 +120,13 @@ every further server joins with 'argosy join --server' and starts with the same 
 	flags.StringVar(&opts.PeerListen, "peer-listen", ":"+defaults.PeerPort, "address and port for other servers' stores; nothing listens there while the server is alone")
 	flags.StringVar(&opts.PeerAdvertise, "peer-advertise", "", "where other servers' stores reach this one's (default: the host of --advertise and the port of --peer-listen)")
 	flags.StringVar(&opts.Socket, "socket", defaults.ServerSocket, "the administrator's Unix socket")
+	flags.StringVar(&opts.WitnessSocket, "witness-socket", "", "where the witness beside this server answers it (default: witness.sock beside --socket)")
+	flags.StringVar(&opts.WitnessAdvertise, "witness-advertise", "", "where machines' guards reach that witness (default: the host of --advertise and port "+defaults.WitnessPort+")")
 	flags.StringSliceVar(&opts.FleetAPI, "fleet-api", nil, "serve fleet's HTTP API too: unix:///run/fleet.sock, or host:port for those with a login's certificate")
 	flags.StringVar(&opts.Name, "name", "", "the server's name (default: the one it joined with, or the host's)")
 	flags.StringVar(&opts.NetworkRange, "network-range", defaults.NetworkRange, "for a new cluster: the range that machines' subnets are cut from")
 	flags.DurationVar(&opts.Liveness, "liveness", defaults.Liveness, "for a new cluster: a machine without a sign for this long is lost")
+	flags.StringVar(&opts.LeaseProfile, "lease-profile", "default", "for a new cluster: the timing of leases on shared volumes: default, fast or safe")
 	opts.Store.add(flags)
 	flags.DurationVar(&opts.Compaction, "store-compaction", defaults.Compaction, "with an external etcd: how old the history is that the leader drops there, where etcd does not by itself; 0 for never")
 	flags.DurationVar(&opts.HistoryAge, "history-age", defaults.HistoryAge, "how long this server keeps what happened (argosy events); 0 for as long as there is room")

@@ -60,14 +60,16 @@ func (a *app) rooms() (*Rooms, error) {
 // ServerOptions say how to run a server.
 type ServerOptions struct {
 	DataDir, Listen, PeerListen, PeerAdvertise, Socket, Name string
+	WitnessSocket, WitnessAdvertise                          string
 	Advertise, FleetAPI                                      []string
 	StoreQuota                                               int64 // bytes
 	Store                                                    StoreOptions
 	Compaction                                               time.Duration // of an external store
 	HistoryAge                                               time.Duration
-	// NetworkRange and Liveness hold for a cluster that is made now.
+	// NetworkRange, Liveness and LeaseProfile hold for a cluster that is made now.
 	NetworkRange string
 	Liveness     time.Duration
+	LeaseProfile string
 	Log          *slog.Logger
 }
 

@@ -14,6 +14,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/auth"
+	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/join"
 )
@@ -48,7 +49,7 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	t := &table{header: []string{"SERVER", "ROLE", "HEALTH", "LAG", "MACHINES", "STORE", "VERSION", "ADDRESS"}, wide: []string{"IN USE", "QUOTA"}}
+	t := &table{header: []string{"SERVER", "ROLE", "HEALTH", "LAG", "MACHINES", "STORE", "VERSION", "WITNESS", "ADDRESS"}, wide: []string{"IN USE", "QUOTA"}}
 	var names, notes []string
 	leads, external := false, false
 	for _, s := range res.Msg.Servers {
@@ -71,14 +72,20 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 		if warn != "" {
 			notes = append(notes, s.Name+": "+warn)
 		}
-		t.add(text(s.Name), text(serverRole(s)), healthCell(s), text(lag), text(machines), text(store), text(version),
+		t.add(text(s.Name), text(serverRole(s)), healthCell(s), text(lag), text(machines), text(store), text(version), witnessCell(s, res.Msg),
 			text(strings.Join(s.Addresses, ",")))
+		if w := witnessNote(s, res.Msg); w != "" {
+			notes = append(notes, s.Name+": "+oneLine(w))
+		}
 		if h := s.Health; h != nil {
 			t.also(text(size(h.StoreInUse)), text(size(h.StoreQuota)))
 		}
 	}
 	if err := a.show(res.Msg, t, names); err != nil || a.output != "table" {
 		return err
+	}
+	if res.Msg.LeaseMessage != "" && len(res.Msg.LeaseMembers) > 0 {
+		notes = append(notes, "Leases: "+oneLine(res.Msg.LeaseMessage)+".")
 	}
 	for _, n := range append(notes, upgradeNotes(res.Msg)...) {
 		a.note("%s", n)
@@ -96,6 +103,45 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 		a.note("The loss of %d more is survived.", res.Msg.Spare)
 	}
 	return nil
+}
+
+// decides says whether a server's witness decides about leases now.
+func decides(s *argosyv1.ServerStatus, r *argosyv1.ListServersResponse) bool {
+	return slices.Contains(r.LeaseMembers, s.Id) || slices.Contains(r.LeaseNext, s.Id)
+}
+
+// witnessCell says how the witness beside a server is.
+func witnessCell(s *argosyv1.ServerStatus, r *argosyv1.ListServersResponse) cell {
+	w := s.GetHealth().GetWitness()
+	switch {
+	case w == nil && decides(s, r):
+		return cell{"away", red}
+	case w == nil:
+		return text("-")
+	case w.Trouble != "":
+		return cell{"in trouble", red}
+	case w.Silent:
+		return cell{"silent", yellow}
+	case !decides(s, r):
+		return cell{"joining", yellow}
+	}
+	return cell{"votes", green}
+}
+
+// witnessNote is what there is to say of a witness that should vote and does not.
+func witnessNote(s *argosyv1.ServerStatus, r *argosyv1.ListServersResponse) string {
+	h := s.GetHealth()
+	switch w := h.GetWitness(); {
+	case h == nil:
+		return ""
+	case w == nil && decides(s, r):
+		return h.WitnessMessage
+	case w.GetTrouble() != "":
+		return "its witness cannot work: " + w.Trouble
+	case w.GetSilent() && w.GetEpoch() != nil:
+		return "its witness is new and has no vote on leases yet, for " + claims.Tenths(w.Left.AsDuration())
+	}
+	return ""
 }
 
 // upgradeNotes say that an upgrade is under way, and what is left of it.

@@ -9,6 +9,8 @@ const (
 	ServerPort   = "7400"
 	PeerPort     = "7401"
 	ServerSocket = "/run/argosy/server.sock"
+	// WitnessPort is where guards reach the witness beside a server.
+	WitnessPort = "7402"
 	// Compaction is how old the history is that servers have an external etcd drop, where it does not by itself.
 	Compaction = time.Hour
 	// HistoryAge is how long servers keep what happened.

@@ -19,6 +19,8 @@ type Source interface {
 	Assignment(machine string, k state.Key) *argosyv1.Assignment
 	// Foreseen is what a machine would get if those that are silent were lost.
 	Foreseen(machine string) []*argosyv1.Assignment
+	// LeaseServers is whom guards ask for leases; nil while nobody decides.
+	LeaseServers() *argosyv1.LeaseServers
 }
 
 // Incarnation names an incarnation of a replica. An app that is applied again after it was deleted has another id, and counts
@@ -61,6 +63,8 @@ type News struct {
 	Machines state.Set[string]
 	// Hellos are machines that opened a session, with what they said of themselves.
 	Hellos map[string]*argosyv1.Hello
+	// Storage: machines that said what shared storage they reach.
+	Storage state.Set[string]
 	// Outboxes are machines with transitions to commit.
 	Outboxes state.Set[string]
 	// Intruders are sessions that were refused because the machine has one, which has shown since that it is alive.
@@ -74,7 +78,7 @@ type Intruder struct {
 
 func newNews() News {
 	return News{Replicas: state.Set[state.Key]{}, Machines: state.Set[string]{}, Hellos: map[string]*argosyv1.Hello{},
-		Outboxes: state.Set[string]{}}
+		Storage: state.Set[string]{}, Outboxes: state.Set[string]{}}
 }
 
 // machine is what is known of one machine since this core was made.
@@ -94,6 +98,9 @@ type machine struct {
 	trouble string
 	// strays are volumes there that belong to nothing assigned, as last reported.
 	strays []*argosyv1.StrayVolume
+	// storage is which shared storage it last said that it reaches, and who guards it; nil when it never did.
+	storage *argosyv1.StorageReport
+	agent   string // the version of the last session's
 	// outbox holds transitions that were received and not yet committed, in order.
 	outbox []*argosyv1.Transition
 	// intruder is the session id that was last refused. suspect says why, until the session that was first shows that it is
@@ -114,6 +121,7 @@ type Session struct {
 	// What is to be sent.
 	welcome, full bool
 	foreseen      bool
+	leases        bool
 	dirty         state.Set[state.Key]
 	outboxAt      uint64 // last transition received
 	acked         uint64
@@ -142,6 +150,9 @@ const (
 	maxUsage       = 16384
 	maxWork        = 256
 	maxStrays      = 1000
+	maxClaims      = 64   // of one incarnation
+	maxDevices     = 4096 // that a machine reaches
+	maxMountTypes  = 64
 	deltaSize      = 256 // assignments in one message
 	transitionText = 1024
 )
@@ -195,6 +206,10 @@ func (c *Core) Open(now time.Time, id string, hello *argosyv1.Hello, live time.D
 		}
 		c.Close(now, old)
 	}
+	if m.agent != hello.GetAgentVersion() {
+		m.storage = nil // an agent of another release may not know what that is
+	}
+	m.agent = hello.GetAgentVersion()
 	c.serial++
 	s := &Session{machine: m, serial: c.serial, hello: hello, welcome: true, full: true, netFull: true, foreseen: len(c.source.Foreseen(id)) > 0, dirty: state.Set[state.Key]{}, marks: newMarks(now, hello)}
 	m.session, m.reported, m.last = s, false, now
@@ -277,6 +292,14 @@ func (c *Core) Trouble(id string) string {
 func (c *Core) Strays(id string) []*argosyv1.StrayVolume {
 	if m := c.machines[id]; m != nil {
 		return m.strays
+	}
+	return nil
+}
+
+// Storage is which shared storage a machine last said that it reaches, and who guards it; nil when it never did.
+func (c *Core) Storage(id string) *argosyv1.StorageReport {
+	if m := c.machines[id]; m != nil {
+		return m.storage
 	}
 	return nil
 }

@@ -24,6 +24,10 @@ func (t table) Welcome(machine string) *argosyv1.Welcome {
 	return &argosyv1.Welcome{MachineId: machine}
 }
 
+func (t table) LeaseServers() *argosyv1.LeaseServers {
+	return &argosyv1.LeaseServers{Profile: "default", Members: []string{"s1"}}
+}
+
 func (t table) Assigned(machine string) []state.Key {
 	var out []state.Key
 	for k := range t[machine] {
@@ -326,5 +330,61 @@ func TestHostileMachine(t *testing.T) {
 	err := c.Receive(time.Unix(0, 0), s, &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Transitions{Transitions: &argosyv1.Transitions{Transitions: ts}}})
 	if err == nil || len(c.Outbox("m1", 100_000)) > 5000 {
 		t.Errorf("%d transitions are kept: %v", len(c.Outbox("m1", 100_000)), err)
+	}
+}
+
+// A machine that said what storage it reaches is told whom its guard asks, once and when that changes; others never are.
+func TestStorage(t *testing.T) {
+	c := dispatcher.New(table{"m1": {}, "m2": {}})
+	now := time.Unix(1000, 0)
+	drain := func(s *dispatcher.Session) (told int) {
+		for m := c.Next(s); m != nil; m = c.Next(s) {
+			if m.GetLeaseServers() != nil {
+				told++
+			}
+		}
+		return told
+	}
+	open := func(id, version string) *dispatcher.Session {
+		s, refusal := c.Open(now, id, &argosyv1.Hello{SessionId: id, AgentVersion: version}, time.Second)
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		return s
+	}
+	s1, s2 := open("m1", "1"), open("m2", "1")
+	say := func(r *argosyv1.StorageReport) error {
+		return c.Receive(now, s1, &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Storage{Storage: r}})
+	}
+	if n := drain(s1) + drain(s2); n != 0 {
+		t.Errorf("%d machines that have no guard were told of leases", n)
+	}
+	if err := say(&argosyv1.StorageReport{Devices: []uint64{9, 3}, Guard: &argosyv1.Guard{Key: make([]byte, 32)}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Storage("m1").GetDevices(); len(got) != 2 || got[0] != 3 || c.Storage("m2") != nil {
+		t.Errorf("reaches %v", got)
+	}
+	if news := c.Take(); !news.Storage.Has("m1") {
+		t.Error("nobody heard of it")
+	}
+	if n := drain(s1); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+	c.MarkLeases()
+	if a, b := drain(s1), drain(s2); a != 1 || b != 0 {
+		t.Errorf("told %d and %d times of a change", a, b)
+	}
+	for _, bad := range []*argosyv1.StorageReport{{Devices: make([]uint64, 5000)}, {MountTypes: make([]string, 100)}, {Guard: &argosyv1.Guard{Key: []byte("short")}}} {
+		if say(bad) == nil {
+			t.Errorf("%v is taken", bad)
+		}
+	}
+	c.Close(now, s1)
+	if open("m1", "1"); c.Storage("m1") == nil {
+		t.Error("a session that breaks off forgets what is reached")
+	}
+	if open("m1", "0"); c.Storage("m1") != nil {
+		t.Error("what an agent of another release said holds")
 	}
 }

@@ -50,11 +50,38 @@ func (c *Core) Receive(now time.Time, s *Session, msg *argosyv1.SessionRequest) 
 		c.news.Machines.Add(m.id)
 	case *argosyv1.SessionRequest_Strays:
 		c.strays(m, what.Strays)
+	case *argosyv1.SessionRequest_Storage:
+		return c.storage(s, what.Storage)
 	case *argosyv1.SessionRequest_Hello:
 		return errors.New("a session says hello only once")
 	}
 	return nil
 }
+
+// storage takes in which shared storage a machine reaches.
+func (c *Core) storage(s *Session, r *argosyv1.StorageReport) error {
+	if len(r.GetDevices()) > maxDevices || len(r.GetMountTypes()) > maxMountTypes {
+		return fmt.Errorf("a machine cannot report more than %d devices and %d types of mounts", maxDevices, maxMountTypes)
+	}
+	if g := r.GetGuard(); g != nil {
+		if n := len(g.GetKey()); n != 0 && n != 32 {
+			return fmt.Errorf("a guard is known by 32 bytes, and these are %d", n)
+		}
+		g.Version, g.Watchdog, g.Trouble = cut(g.GetVersion(), maxName), cut(g.GetWatchdog(), maxName), cut(g.GetTrouble(), transitionText)
+	}
+	for i, t := range r.GetMountTypes() {
+		r.MountTypes[i] = cut(t, maxName)
+	}
+	slices.Sort(r.Devices)
+	s.machine.storage = r
+	s.leases = true
+	c.wake(s)
+	c.news.Storage.Add(s.machine.id)
+	return nil
+}
+
+// maxName is the longest name of something small, in bytes.
+const maxName = 128
 
 // unconfirmed is after how long it is news that what a machine reported is still so.
 const unconfirmed = 2 * time.Second
@@ -139,6 +166,15 @@ func same(old, o *argosyv1.ReplicaObservation) bool {
 // bound cuts an observation to what a server is willing to remember.
 func bound(o *argosyv1.ReplicaObservation) {
 	o.Message = cut(o.GetMessage(), maxText)
+	if len(o.Claims) > maxClaims {
+		o.Claims = o.Claims[:maxClaims]
+	}
+	for _, cl := range o.Claims {
+		if cl == nil {
+			continue
+		}
+		cl.Message, cl.At, cl.Uuid = cut(cl.GetMessage(), maxText), cut(cl.GetAt(), maxText), cut(cl.GetUuid(), maxName)
+	}
 	if len(o.Members) > maxMembers {
 		o.Members = o.Members[:maxMembers]
 	}

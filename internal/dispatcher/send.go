@@ -43,6 +43,16 @@ func (c *Core) MarkWelcome() {
 	}
 }
 
+// MarkLeases notes that whom guards ask for leases has changed.
+func (c *Core) MarkLeases() {
+	for _, m := range c.machines {
+		if m.session != nil && m.storage != nil {
+			m.session.leases = true
+			c.wake(m.session)
+		}
+	}
+}
+
 // Work hands work to a machine.
 func (c *Core) Work(id string, w *argosyv1.Work) error {
 	m := c.machines[id]
@@ -87,6 +97,12 @@ func (c *Core) Next(s *Session) *argosyv1.SessionResponse {
 		w := s.work[0]
 		s.work = s.work[1:]
 		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Work{Work: w}}
+	}
+	if s.leases {
+		s.leases = false
+		if l := c.source.LeaseServers(); l != nil {
+			return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_LeaseServers{LeaseServers: l}}
+		}
 	}
 	if u := c.networkUpdate(s); u != nil {
 		return &argosyv1.SessionResponse{Message: &argosyv1.SessionResponse_Network{Network: u}}

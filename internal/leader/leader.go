@@ -10,6 +10,7 @@ import (
 
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/dispatcher"
 	"github.com/argosy-cluster/argosy/internal/leader/core"
 	"github.com/argosy-cluster/argosy/internal/state"
@@ -287,6 +288,20 @@ func (l *Leader) watched(more int) {
 	l.flush()
 	l.nudge() // it may have to wake earlier
 }
+
+// Witnessed takes in what the witness beside this server sees of claims. It counts only while this server leads.
+func (l *Leader) Witnessed(s claims.Sights) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reign == nil {
+		return
+	}
+	l.reign.core.Witnessed(l.cfg.Now(), s)
+	l.flush()
+}
+
+// Freed is a shared volume's record once it was taken from its holder.
+func Freed(v *argosyv1.Volume) *argosyv1.Volume { return core.Freed(v) }
 
 // Plan is View.Plan on the current state.
 func (l *Leader) Plan(tenant string, spec *argosyv1.AppSpec) (out *argosyv1.PlanResponse, err error) {

@@ -14,6 +14,9 @@ import (
 const (
 	lightPath = "/usr/local/bin/" + handover.Light
 	heavyPath = "/usr/local/bin/" + handover.Heavy
+	// witnessPath is the small one's that keeps a server's lease table.
+	witnessPath = "/usr/local/bin/" + witnessName
+	witnessName = "argosy-witness"
 )
 
 // executable is one that machines get, held open so that what was hashed is what is copied, whoever replaces the file
@@ -55,7 +58,11 @@ func (l *Local) executables() (all []executable, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range []struct{ from, to string }{{light, lightPath}, {heavy, heavyPath}} {
+	witness, err := handover.FindFor(light, witnessName)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range []struct{ from, to string }{{light, lightPath}, {heavy, heavyPath}, {witness, witnessPath}} {
 		f, err := os.Open(e.from)
 		if err != nil {
 			return all, err

@@ -11,8 +11,10 @@ const (
 	unitDir    = "/etc/systemd/system/"
 	agentUnit  = "argosy-agent.service"
 	serverUnit = "argosy-server.service"
-	agentDir   = defaults.AgentDir
-	serverDir  = defaults.ServerDir
+	// witnessUnit keeps the server's lease table. The server's unit wants it, and neither takes the other along.
+	witnessUnit = "argosy-witness.service"
+	agentDir    = defaults.AgentDir
+	serverDir   = defaults.ServerDir
 )
 
 // unit is one systemd unit that runs argosy in a machine.
@@ -26,6 +28,8 @@ func serverCommand(address string) []string {
 	return []string{heavyPath, "server", "--data-dir", serverDir, "--advertise", address}
 }
 
+func witnessCommand() []string { return []string{witnessPath, "--server-dir", serverDir} }
+
 func agentCommand() []string {
 	return []string{heavyPath, "agent", "--data-dir", agentDir}
 }
@@ -36,19 +40,21 @@ const maxServers = 5
 // unitsOf are the units of machine number: an agent on each, and on the first ones a server, which runs where it was
 // started.
 func unitsOf(number int, address string) []unit {
-	units := []unit{{agentUnit, serviceText("Argosy agent", "docker.service", agentCommand())}}
+	units := []unit{{agentUnit, serviceText("Argosy agent", "After=docker.service", agentCommand())}}
 	if number <= maxServers {
-		units = append(units, unit{serverUnit, serviceText("Argosy server", "network-online.target", serverCommand(address))})
+		units = append(units,
+			unit{witnessUnit, serviceText("Argosy witness", "After=network.target", witnessCommand())},
+			unit{serverUnit, serviceText("Argosy server", "After=network-online.target\nWants="+witnessUnit, serverCommand(address))})
 	}
 	return units
 }
 
 // serviceText writes a service. KillMode=process: stopping argosy stops nothing
 // else, whatever it has started.
-func serviceText(description, after string, command []string) string {
+func serviceText(description, relations string, command []string) string {
 	return fmt.Sprintf(`[Unit]
 Description=%s
-After=%s
+%s
 StartLimitIntervalSec=0
 
 [Service]
@@ -60,5 +66,5 @@ Delegate=yes
 
 [Install]
 WantedBy=multi-user.target
-`, description, after, strings.Join(command, " "))
+`, description, relations, strings.Join(command, " "))
 }

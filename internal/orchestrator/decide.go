@@ -25,13 +25,15 @@ type decision struct {
 	plan Plan
 	// homes holds, by replica number, the local volume that ties it to a machine of the cluster.
 	homes map[uint32]*argosyv1.Volume
+	// shared holds the numbers that have a volume which several machines reach.
+	shared map[uint32]bool
 	// kept are the replicas that are wanted and stay where they are (or stay pending).
 	kept []*argosyv1.Replica
 }
 
 // Decide says what should happen to a stack now.
 func Decide(in Input) Plan {
-	d := &decision{in: in, homes: map[uint32]*argosyv1.Volume{}, plan: Plan{Waits: map[state.Key]string{}}}
+	d := &decision{in: in, homes: map[uint32]*argosyv1.Volume{}, shared: map[uint32]bool{}, plan: Plan{Waits: map[state.Key]string{}}}
 	d.volumes()
 	wanted, why := d.wanted()
 	have := make(map[uint32]bool, len(in.Replicas))
@@ -76,6 +78,13 @@ func (d *decision) change(c Change) { d.plan.Changes = append(d.plan.Changes, c)
 func (d *decision) volumes() {
 	for _, v := range d.in.Volumes {
 		k := state.KeyOf(v.GetReplica())
+		if state.Shared(v) {
+			d.shared[k.Number] = true
+			if d.removeVolumes() && !slices.ContainsFunc(d.in.Replicas, func(r *argosyv1.Replica) bool { return r.GetKey().GetNumber() == k.Number }) {
+				d.change(Change{Kind: DropVolume, Key: k, Volume: v.GetName(), Why: "the app is being deleted with its volumes; what is on shared storage stays there"})
+			}
+			continue
+		}
 		if !d.in.Machine(v.GetMachine()).Known {
 			d.change(Change{Kind: DropVolume, Key: k, Volume: v.GetName(),
 				Why: fmt.Sprintf("its machine %s was removed from the cluster", v.GetMachine())})
@@ -181,9 +190,21 @@ func (d *decision) keep(r *argosyv1.Replica) {
 		d.kept = append(d.kept, r)
 	case m.lost():
 		d.replace(r, fmt.Sprintf("%s is lost", m.Name))
+	case d.lapsed(r) != "":
+		d.replace(r, d.lapsed(r))
 	default:
 		d.stay(r, m)
 	}
+}
+
+// lapsed says why a replica is replaced although its machine is not declared lost: its lease on shared storage has run out, so
+// that it does not write there any more whatever is the matter. Empty when that is not so.
+func (d *decision) lapsed(r *argosyv1.Replica) string {
+	n := r.GetKey().GetNumber()
+	if d.in.Lapsed == nil || !d.shared[n] || d.homes[n] != nil || d.in.Entry.GetEachMachine() {
+		return ""
+	}
+	return d.in.Lapsed(r)
 }
 
 // revive looks after a replica that is wanted again while it is being removed.

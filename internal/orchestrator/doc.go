@@ -20,9 +20,10 @@
 //   - A replica whose record says REMOVE keeps its record until its machine reported that nothing is left of it, or the
 //     machine was removed from the cluster. Its number is not given to another before.
 //   - A replica is replaced elsewhere only if its machine is lost or removed, and never while a local volume of it lies
-//     on a machine that may return. It is moved off a machine that is being drained, or that no longer meets what a stack
+//     on a machine that may return. One whose volumes are all shared is replaced, too, when its lease has run out while its machine
+//     is silent, however many others are. It is moved off a machine that is being drained, or that no longer meets what a stack
 //     requires if the stack says so: one replica of a stack at a time, and its present incarnation goes on until the next
-//     one is ready.
+//     one is ready; not so if it has a shared volume, which has one writer: it stops first.
 //   - At most one replica of a stack is being changed by a rolling update, and none while one that is already at the
 //     target is not ready: the first that does not come up halts the update.
 //   - Stacks with one replica on each machine never move: they end when their machine no longer qualifies.

@@ -121,7 +121,7 @@ func (d *decision) moves() {
 			d.wait(k, fmt.Sprintf("%s, and waits for it: it is %s", why, Word(m.Condition)))
 		default:
 			next = append(next, Change{Kind: Move, Key: k, Replica: r, Revision: r.GetRevision(), Restart: r.GetRestart(),
-				Past: d.handedOver(r, d.isReady(r), why), Why: why})
+				Past: d.handedOver(r, d.isReady(r) && !d.shared[k.Number], why), Why: why})
 		}
 	}
 	slices.SortStableFunc(next, func(a, b Change) int { return order(d.isReady(a.Replica), d.isReady(b.Replica)) })

@@ -34,6 +34,7 @@ var places = map[string]where{
 	connectv1.ServerServiceReadHistoryProcedure:     here,
 	connectv1.ServerServiceHoldImageProcedure:       here,
 	connectv1.ServerServiceDefragmentStoreProcedure: here,
+	connectv1.ServerServiceFenceSessionProcedure:    here,
 
 	connectv1.ClusterServiceGetClusterProcedure: anywhere,
 	connectv1.ClusterServiceListEventsProcedure: anywhere,

@@ -3,6 +3,8 @@ package scheduler
 import (
 	"math"
 	"math/bits"
+
+	"github.com/argosy-cluster/argosy/internal/placement"
 )
 
 // slot is the index of a machine in Scheduler.machines. A slot is taken while
@@ -100,6 +102,9 @@ func (m *machine) use(a amount, sign int64) {
 func (m *machine) label(key string) (string, bool) {
 	if key == SpreadMachine {
 		return m.spec.Name, true
+	}
+	if what, ok := placement.Reached(key); ok {
+		return what, m.spec.Storage.Has(what)
 	}
 	v, ok := m.spec.Labels[key]
 	return v, ok

@@ -65,6 +65,7 @@ type Machine struct {
 	Reserve   Resources // kept back from Capacity
 	Condition Condition
 	Ports     []TakenPort
+	Storage   placement.Storage // what it has a way to
 }
 
 // Stack names a stack of an app.

@@ -28,7 +28,7 @@ func (s *Server) checked(ctx context.Context, asked string, spec *argosyv1.AppSp
 	if len(spec.Units) > 0 && tenant != auth.DefaultTenant {
 		return "", nil, refused("units run as root on the machines, which belong to tenant %s: no policy grants them to tenant %s", auth.DefaultTenant, tenant)
 	}
-	if err := unserved(spec); err != nil {
+	if err := s.mayShare(tenant, spec); err != nil {
 		return "", nil, err
 	}
 	return tenant, proto.CloneOf(spec), nil // it is changed from here on, and the request is not
@@ -52,24 +52,6 @@ func checkNames(app, stack string) error {
 		return invalid("%q cannot name an app: it is a DNS label that starts with a letter, or the name of a unit", clip(app))
 	case stack != "" && !dnsLabel.MatchString(stack):
 		return invalid("%q cannot name a stack: it is a DNS label that starts with a letter", clip(stack))
-	}
-	return nil
-}
-
-// unserved refuses volumes that several machines reach. Machines can mount them, but nothing yet keeps a second one from doing so
-// while the first still writes; until claims do, none is promised.
-func unserved(spec *argosyv1.AppSpec) error {
-	for _, st := range spec.Stacks {
-		for _, v := range st.Volumes {
-			where := v.GetDevice().GetDevice()
-			if m := v.GetMount(); m != nil {
-				where = m.Source
-			}
-			if where != "" {
-				return refused("shared volumes are not served yet by this release: volume %s of stack %s is on %s, and nothing keeps two machines from writing it at once; "+
-					"use a local volume (leave out driver), or keep the data outside the cluster", v.Name, st.Name, where)
-			}
-		}
 	}
 	return nil
 }

@@ -50,6 +50,9 @@ func (c Config) complete() (Config, error) {
 	if c, err = c.completePeers(); err != nil {
 		return c, err
 	}
+	if c, err = c.completeWitness(); err != nil {
+		return c, err
+	}
 	if err := c.External.Check(); err != nil {
 		return c, err
 	}

@@ -258,6 +258,8 @@ type fakeAgent struct {
 	given chan *argosyv1.Assignment
 	// pace is how often it is asked to report usage, each time it is told.
 	pace chan time.Duration
+	// leases is whom its guard is to ask, each time it is told.
+	leases chan *argosyv1.LeaseServers
 	// send says something in the session, once there is one.
 	send func(*argosyv1.SessionRequest) error
 }
@@ -269,7 +271,7 @@ func (c *cluster) machine(t testing.TB, f join.Facts) *fakeAgent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fakeAgent{clients: c.as(t, dir), m: m, capacity: &argosyv1.Capacity{CpuMilli: f.Declared.CPUMilli, Memory: f.Declared.MemoryBytes}, work: make(chan *argosyv1.Work, 64), given: make(chan *argosyv1.Assignment, 256), pace: make(chan time.Duration, 64)}
+	return &fakeAgent{clients: c.as(t, dir), m: m, capacity: &argosyv1.Capacity{CpuMilli: f.Declared.CPUMilli, Memory: f.Declared.MemoryBytes}, work: make(chan *argosyv1.Work, 64), given: make(chan *argosyv1.Assignment, 256), pace: make(chan time.Duration, 64), leases: make(chan *argosyv1.LeaseServers, 64)}
 }
 
 // connect opens the session and keeps it, with beats, until the test ends. It returns when the server has welcomed it.
@@ -315,6 +317,8 @@ func (f *fakeAgent) connect(t testing.TB) {
 					default:
 					}
 				}
+			case *argosyv1.SessionResponse_LeaseServers:
+				f.leases <- d.LeaseServers
 			case *argosyv1.SessionResponse_Work:
 				f.work <- d.Work
 			case *argosyv1.SessionResponse_UsagePace:

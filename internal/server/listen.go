@@ -81,6 +81,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle(argosyv1connect.NewServerServiceHandler(serverService{s}, opts...))
 	mux.Handle(argosyv1connect.NewBackupServiceHandler(backupService{s}, opts...))
 	mux.Handle(argosyv1connect.NewUnitServiceHandler(unitService{s}, opts...))
+	mux.Handle(argosyv1connect.NewVolumeServiceHandler(volumeService{s}, opts...))
 	mux.Handle(argosyv1connect.NewStreamServiceHandler(streamService{s}, opts...))
 	mux.Handle(argosyv1connect.NewJoinServiceHandler(joinService{s}, opts...))
 	mux.Handle(argosyv1connect.NewAgentServiceHandler(agentService{s}, opts...))

@@ -28,6 +28,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/image/blobs"
 	"github.com/argosy-cluster/argosy/internal/image/remote"
 	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/leases"
 	"github.com/argosy-cluster/argosy/internal/manifest"
 	"github.com/argosy-cluster/argosy/internal/peers"
 	"github.com/argosy-cluster/argosy/internal/server/metrics"
@@ -57,6 +58,11 @@ type Config struct {
 	PeerAdvertise string
 	// Socket is the local administrator's Unix socket; empty means the default.
 	Socket string
+	// WitnessSocket is where the witness beside this server answers it; empty means witness.sock beside Socket.
+	WitnessSocket string
+	// WitnessAdvertise is where guards reach that witness, host:port; empty means the host of the first of Advertise and the default
+	// port.
+	WitnessAdvertise string
 	// FleetAPI are the places where fleet's API is served: unix:///PATH, or host:port with TLS.
 	FleetAPI []string
 	// Name is the server's name; empty means the one that it joined with, or the host's.
@@ -121,6 +127,7 @@ type Server struct {
 	external    *external.Etcd   // nil with a store of its own
 	entered     atomic.Bool      // the store, which is external, has this server's record
 	book        *peers.Book
+	witness     *leases.Keeper
 	transport   *peers.Transport // to other servers
 	probes      probes
 	metrics     *metrics.Set
@@ -181,6 +188,7 @@ func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 	}
 	defer s.images.Close()
 	defer s.history.Close()
+	s.witness = s.newWitness()
 	s.metrics = metrics.New(version.Version, s.picture)
 	s.leader = leader.New(leader.Config{
 		Meter: s.metrics,
@@ -310,6 +318,8 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	g.Go(func() error { return ignoreDone(ctx, s.directory.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.book.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.keepMembers(ctx)) })
+	g.Go(func() error { return ignoreDone(ctx, s.witness.Run(ctx)) })
+	g.Go(func() error { return ignoreDone(ctx, s.keepLeases(ctx)) })
 	g.Go(func() error { return s.followCluster(ctx) })
 	g.Go(func() error { return s.keepCertificates(ctx) })
 	g.Go(func() error { return s.keepAuthority(ctx) })
@@ -407,15 +417,23 @@ func refusesServer(err error) bool {
 	return true
 }
 
-// register says where this server is, and then that it is ready.
-func (s *Server) register(ctx context.Context) error {
+// whereabouts are where this server and its witness are, as other servers are told.
+func (s *Server) whereabouts() *argosyv1.EnterRequest {
 	own := &argosyv1.EnterRequest{Name: s.cfg.Name, Addresses: s.cfg.Advertise, Version: s.cfg.version,
 		OldestLayout: s.cfg.layouts.Oldest, NewestLayout: s.cfg.layouts.Newest()}
 	if s.shared() {
 		own.PeerAddress = s.cfg.PeerAdvertise
 	}
+	if key := s.witness.Status().Report.GetKey(); len(key) > 0 {
+		own.WitnessAddress, own.WitnessKey = s.cfg.WitnessAdvertise, key
+	}
+	return own
+}
+
+// register says where this server is, and then that it is ready.
+func (s *Server) register(ctx context.Context) error {
 	for {
-		err := s.announce(ctx, own)
+		err := s.announce(ctx, s.whereabouts())
 		if err == nil {
 			break
 		}

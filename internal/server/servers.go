@@ -19,6 +19,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/lease"
 	"github.com/argosy-cluster/argosy/internal/protocol"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
@@ -76,6 +77,9 @@ func (s *Server) enter(ctx context.Context, id string, r *argosyv1.EnterRequest)
 		}
 		next.Name, next.Addresses, next.PeerAddress = r.Name, r.Addresses, r.PeerAddress
 		next.Version = cmp.Or(r.Version, next.Version)
+		if len(r.WitnessKey) > 0 {
+			next.WitnessAddress, next.WitnessKey = r.WitnessAddress, r.WitnessKey
+		}
 		if was == nil && id != s.id {
 			return leader.Proposal{}, connect.NewError(connect.CodePermissionDenied, errors.New("this server was removed from the cluster"))
 		}
@@ -112,7 +116,12 @@ func checkServer(r *argosyv1.EnterRequest) error {
 	if err := checkServerName(r.Name); err != nil {
 		return err
 	}
-	for _, a := range append(slices.Clone(r.Addresses), r.PeerAddress) {
+	if len(r.WitnessKey) > 0 {
+		if _, err := lease.PinOf(r.WitnessKey); err != nil || r.WitnessAddress == "" {
+			return invalid("a witness has an address and a key of %d bytes", len(lease.Pin{}))
+		}
+	}
+	for _, a := range append(slices.Clone(r.Addresses), r.PeerAddress, r.WitnessAddress) {
 		if a == "" {
 			continue
 		}
@@ -204,6 +213,7 @@ func (s serverService) ListServers(ctx context.Context, _ *connect.Request[argos
 	}
 	slices.SortFunc(res.Servers, func(a, b *argosyv1.ServerStatus) int { return naturalCompare(a.Name, b.Name) })
 	res.Layout, res.LayoutMessage = s.layoutStatus(ctx)
+	res.LeaseMembers, res.LeaseNext, res.LeaseMessage = s.leaseStatus(health)
 	if need := voters/2 + 1; s.member != nil {
 		res.Spare = uint32(max(0, well-need))
 	} else {
@@ -340,7 +350,8 @@ func (s serverService) Probe(_ context.Context, r *connect.Request[argosyv1.Prob
 func (s *Server) health() *argosyv1.ServerHealth {
 	last, _ := s.history.Last() // one that cannot be read has none
 	space := s.base.Space()
-	return &argosyv1.ServerHealth{StoreInUse: space.InUse, StoreQuota: space.Quota, StoreFull: space.Full,
+	witness, why := s.witnessHealth()
+	return &argosyv1.ServerHealth{Witness: witness, WitnessMessage: why, StoreInUse: space.InUse, StoreQuota: space.Quota, StoreFull: space.Full,
 		Id: s.id, Version: s.cfg.version, OldestLayout: s.cfg.layouts.Oldest, NewestLayout: s.cfg.layouts.Newest(), Applied: s.base.Applied(), StoreSize: space.Size,
 		Leader: s.base.Leader(), History: last, Machines: uint32(s.leader.Machines()),
 		Trusts: s.cluster.Trusts(), StoreTrusts: s.trustsOfStore()}

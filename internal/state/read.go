@@ -12,6 +12,7 @@ import (
 
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
@@ -74,6 +75,24 @@ func (s *State) Backups() (*argosyv1.BackupSchedule, *argosyv1.BackupState) {
 
 // Term is the term record as last seen, nil before anybody led.
 func (s *State) Term() *storev1.Term { return s.term }
+
+// Leases is the set of servers whose witnesses decide about leases, nil before there is one.
+func (s *State) Leases() *storev1.Leases { return s.leases }
+
+// LeaseServers is whom a machine's guard asks for leases, nil while nobody decides.
+func (s *State) LeaseServers() *argosyv1.LeaseServers {
+	r := s.leases
+	if r == nil {
+		return nil
+	}
+	out := &argosyv1.LeaseServers{Profile: cmp.Or(s.Settings().GetLeaseProfile(), claims.Default().Name), Epoch: r.GetEpoch(), Members: r.GetMembers(), Next: r.GetNext()}
+	for _, srv := range s.Servers() {
+		if (slices.Contains(r.GetMembers(), srv.GetId()) || slices.Contains(r.GetNext(), srv.GetId())) && len(srv.GetWitnessKey()) > 0 {
+			out.Servers = append(out.Servers, &argosyv1.LeaseServer{Id: srv.GetId(), Address: srv.GetWitnessAddress(), Key: srv.GetWitnessKey()})
+		}
+	}
+	return out
+}
 
 // Servers lists the control plane's members, by id.
 func (s *State) Servers() []*storev1.Server { return sorted(s.servers, strings.Compare) }

@@ -70,6 +70,16 @@ func (s *State) setBackup(_ string, value []byte) (err error) {
 	return err
 }
 
+func (s *State) setLeases(_ string, value []byte) (err error) {
+	r, err := decode[storev1.Leases](value)
+	if err != nil {
+		return err
+	}
+	s.leases = r
+	s.changes.Settings = true
+	return nil
+}
+
 func (s *State) setTerm(_ string, value []byte) error {
 	t, err := decode[storev1.Term](value)
 	if err != nil {
@@ -325,14 +335,28 @@ func (s *State) setVolume(rest string, value []byte) error {
 	if old := st.volumes[k.Number][vk.Name]; old != nil {
 		unindex(st.volumes, k.Number, vk.Name)
 		unindex(s.volumesOn, old.GetMachine(), vk)
+		s.granted(k, old)
 	}
-	if r != nil {
+	delete(s.shared, vk)
+	switch {
+	case Shared(r):
+		index(st.volumes, k.Number, vk.Name, r)
+		s.shared[vk] = r
+		s.granted(k, r)
+	case r != nil:
 		index(st.volumes, k.Number, vk.Name, r)
 		index(s.volumesOn, r.GetMachine(), vk, r)
 	}
 	s.prune(k.AppKey())
 	s.changes.Replicas.Add(k)
 	return nil
+}
+
+// granted marks the assignment that a grant is part of.
+func (s *State) granted(k Key, v *argosyv1.Volume) {
+	if m := v.GetGrant().GetMachine(); m != "" {
+		s.changes.assigned(m, k)
+	}
 }
 
 // sorted returns the values of a map ordered by key.

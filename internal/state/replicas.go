@@ -91,14 +91,48 @@ func (s *State) MachineVolumes(machine string) []*argosyv1.Volume {
 	})
 }
 
+// Shared says whether several machines reach a volume. It has no machine of its own then.
+func Shared(v *argosyv1.Volume) bool {
+	return v != nil && v.GetClass() != argosyv1.VolumeClass_VOLUME_CLASS_UNSPECIFIED && v.GetClass() != argosyv1.VolumeClass_VOLUME_CLASS_LOCAL
+}
+
+// SharedSpec says whether a volume is declared to be on storage that several machines reach.
+func SharedSpec(v *argosyv1.VolumeSpec) bool {
+	return v.GetDevice().GetDevice() != "" || v.GetMount().GetSource() != ""
+}
+
+// Volume finds a volume, nil when there is none.
+func (s *State) Volume(k VolumeKey) *argosyv1.Volume {
+	if st := s.findStack(k.Replica.StackKey()); st != nil {
+		return st.volumes[k.Replica.Number][k.Name]
+	}
+	return nil
+}
+
+// SharedVolumes lists all volumes that several machines reach, by key.
+func (s *State) SharedVolumes() []*argosyv1.Volume {
+	return sorted(s.shared, func(a, b VolumeKey) int {
+		return cmp.Or(a.Replica.Compare(b.Replica), strings.Compare(a.Name, b.Name))
+	})
+}
+
+// HasShared says whether a replica has a volume that several machines reach.
+func (s *State) HasShared(k Key) bool {
+	for _, v := range s.Volumes(k) {
+		if Shared(v) {
+			return true
+		}
+	}
+	return false
+}
+
 // HomeOf is the machine that a replica cannot leave because a local volume of it lies there, and that volume's name;
 // both are empty when it may go anywhere.
 func (s *State) HomeOf(k Key) (machine, volume string) {
 	for _, v := range s.Volumes(k) {
-		if v.GetClass() != argosyv1.VolumeClass_VOLUME_CLASS_UNSPECIFIED && v.GetClass() != argosyv1.VolumeClass_VOLUME_CLASS_LOCAL {
-			continue
+		if !Shared(v) {
+			return v.GetMachine(), v.GetName()
 		}
-		return v.GetMachine(), v.GetName()
 	}
 	return "", ""
 }

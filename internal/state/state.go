@@ -22,6 +22,7 @@ type State struct {
 	schedule   *argosyv1.BackupSchedule
 	backup     *argosyv1.BackupState
 	term       *storev1.Term
+	leases     *storev1.Leases
 	servers    map[string]*storev1.Server
 	tokens     map[string]*storev1.Token
 	users      map[string]*storev1.User
@@ -43,6 +44,8 @@ type State struct {
 	onMachine map[string]map[Key]*argosyv1.Replica
 	pastOn    map[string]map[Key]*argosyv1.Replica
 	volumesOn map[string]map[VolumeKey]*argosyv1.Volume
+	// shared are the volumes that are on no machine of their own.
+	shared map[VolumeKey]*argosyv1.Volume
 
 	faults  map[string]error
 	changes Changes
@@ -74,8 +77,8 @@ func empty() *State {
 		machines: map[string]*argosyv1.Machine{}, names: map[string][]string{},
 		apps: map[AppKey]*app{}, tenants: map[string]map[AppKey]struct{}{},
 		onMachine: map[string]map[Key]*argosyv1.Replica{}, pastOn: map[string]map[Key]*argosyv1.Replica{},
-		volumesOn: map[string]map[VolumeKey]*argosyv1.Volume{},
-		faults:    map[string]error{}, changes: newChanges(),
+		volumesOn: map[string]map[VolumeKey]*argosyv1.Volume{}, shared: map[VolumeKey]*argosyv1.Volume{},
+		faults: map[string]error{}, changes: newChanges(),
 	}
 }
 
@@ -165,6 +168,7 @@ var setters = []setter{
 	{store.TermKey, (*State).setTerm},
 	{store.ScheduleKey, (*State).setSchedule},
 	{store.BackupKey, (*State).setBackup},
+	{store.LeasesKey, (*State).setLeases},
 }
 
 // set takes in one key. Keys of kinds that this version does not know are left alone.

@@ -25,6 +25,7 @@ const (
 	LayoutKey     = Root + "layout"          // storev1.Layout
 	ScheduleKey   = Root + "backup/schedule" // argosyv1.BackupSchedule
 	BackupKey     = Root + "backup/state"    // argosyv1.BackupState
+	LeasesKey     = Root + "leases"          // storev1.Leases
 )
 
 // Prefixes of kinds of records. What follows the prefix is given by the functions below.

@@ -3105,7 +3105,9 @@ type ExplainResponse struct {
 	// With at: what history knows of that time; absent without.
 	Then *Then `protobuf:"bytes,10,opt,name=then" json:"then,omitempty"`
 	// By id, the names of machines that volumes, history and then tell of.
-	MachineNames  map[string]string `protobuf:"bytes,11,rep,name=machine_names,json=machineNames" json:"machine_names,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	MachineNames map[string]string `protobuf:"bytes,11,rep,name=machine_names,json=machineNames" json:"machine_names,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Of a replica: how its volumes stand now.
+	VolumeStatus  []*VolumeStatus `protobuf:"bytes,12,rep,name=volume_status,json=volumeStatus" json:"volume_status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3213,6 +3215,13 @@ func (x *ExplainResponse) GetThen() *Then {
 func (x *ExplainResponse) GetMachineNames() map[string]string {
 	if x != nil {
 		return x.MachineNames
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetVolumeStatus() []*VolumeStatus {
+	if x != nil {
+		return x.VolumeStatus
 	}
 	return nil
 }
@@ -3402,7 +3411,9 @@ type MachineStatus struct {
 	// It is being drained, and nothing is left.
 	Drained bool `protobuf:"varint,10,opt,name=drained" json:"drained,omitempty"`
 	// Volumes of this cluster on the machine that nothing in the cluster names, as last seen. They are never removed unasked.
-	Strays        []*StrayVolume `protobuf:"bytes,11,rep,name=strays" json:"strays,omitempty"`
+	Strays []*StrayVolume `protobuf:"bytes,11,rep,name=strays" json:"strays,omitempty"`
+	// As the machine last reported it; absent when it never did.
+	Guard         *Guard `protobuf:"bytes,12,opt,name=guard" json:"guard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3510,6 +3521,13 @@ func (x *MachineStatus) GetDrained() bool {
 func (x *MachineStatus) GetStrays() []*StrayVolume {
 	if x != nil {
 		return x.Strays
+	}
+	return nil
+}
+
+func (x *MachineStatus) GetGuard() *Guard {
+	if x != nil {
+		return x.Guard
 	}
 	return nil
 }
@@ -7049,7 +7067,7 @@ var File_argosy_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x17argosy/v1/cluster.proto\x12\targosy.v1\x1a\x17argosy/v1/machine.proto\x1a\x14argosy/v1/spec.proto\x1a\x15argosy/v1/state.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x01\n" +
+	"\x17argosy/v1/cluster.proto\x12\targosy.v1\x1a\x17argosy/v1/machine.proto\x1a\x14argosy/v1/spec.proto\x1a\x15argosy/v1/state.proto\x1a\x16argosy/v1/volume.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x01\n" +
 	"\vPlanRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12&\n" +
 	"\x04spec\x18\x02 \x01(\v2\x12.argosy.v1.AppSpecR\x04spec\x12\x1a\n" +
@@ -7283,7 +7301,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12&\n" +
 	"\x04spec\x18\x03 \x01(\v2\x12.argosy.v1.AppSpecR\x04spec\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
-	"\x05rules\x18\x05 \x01(\bR\x05rules\"\xe8\x04\n" +
+	"\x05rules\x18\x05 \x01(\bR\x05rules\"\xa6\x05\n" +
 	"\x0fExplainResponse\x120\n" +
 	"\x06status\x18\x01 \x01(\v2\x18.argosy.v1.ReplicaStatusR\x06status\x12+\n" +
 	"\adecided\x18\x02 \x01(\v2\x11.argosy.v1.ReasonR\adecided\x12+\n" +
@@ -7296,7 +7314,8 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\achanges\x18\t \x03(\v2\x11.argosy.v1.ChangeR\achanges\x12#\n" +
 	"\x04then\x18\n" +
 	" \x01(\v2\x0f.argosy.v1.ThenR\x04then\x12Q\n" +
-	"\rmachine_names\x18\v \x03(\v2,.argosy.v1.ExplainResponse.MachineNamesEntryR\fmachineNames\x1a?\n" +
+	"\rmachine_names\x18\v \x03(\v2,.argosy.v1.ExplainResponse.MachineNamesEntryR\fmachineNames\x12<\n" +
+	"\rvolume_status\x18\f \x03(\v2\x17.argosy.v1.VolumeStatusR\fvolumeStatus\x1a?\n" +
 	"\x11MachineNamesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"q\n" +
@@ -7310,7 +7329,7 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\vknown_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"knownSince\"/\n" +
 	"\x13ListMachinesRequest\x12\x18\n" +
-	"\amachine\x18\x01 \x01(\tR\amachine\"\xe4\x03\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\"\x8c\x04\n" +
 	"\rMachineStatus\x12,\n" +
 	"\amachine\x18\x01 \x01(\v2\x12.argosy.v1.MachineR\amachine\x129\n" +
 	"\tcondition\x18\x02 \x01(\x0e2\x1b.argosy.v1.MachineConditionR\tcondition\x12+\n" +
@@ -7323,7 +7342,8 @@ const file_argosy_v1_cluster_proto_rawDesc = "" +
 	"\tremaining\x18\t \x03(\v2\x19.argosy.v1.DrainRemainingR\tremaining\x12\x18\n" +
 	"\adrained\x18\n" +
 	" \x01(\bR\adrained\x12.\n" +
-	"\x06strays\x18\v \x03(\v2\x16.argosy.v1.StrayVolumeR\x06strays\"K\n" +
+	"\x06strays\x18\v \x03(\v2\x16.argosy.v1.StrayVolumeR\x06strays\x12&\n" +
+	"\x05guard\x18\f \x01(\v2\x10.argosy.v1.GuardR\x05guard\"K\n" +
 	"\x0eDrainRemaining\x12'\n" +
 	"\x03key\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\x03key\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"L\n" +
@@ -7791,20 +7811,22 @@ var file_argosy_v1_cluster_proto_goTypes = []any{
 	(*MachineVerdict)(nil),                   // 116: argosy.v1.MachineVerdict
 	(*Volume)(nil),                           // 117: argosy.v1.Volume
 	(*Transition)(nil),                       // 118: argosy.v1.Transition
-	(*Machine)(nil),                          // 119: argosy.v1.Machine
-	(MachineCondition)(0),                    // 120: argosy.v1.MachineCondition
-	(*MachineUsage)(nil),                     // 121: argosy.v1.MachineUsage
-	(*StrayVolume)(nil),                      // 122: argosy.v1.StrayVolume
-	(*ClusterSettings)(nil),                  // 123: argosy.v1.ClusterSettings
-	(*MemberUsage)(nil),                      // 124: argosy.v1.MemberUsage
-	(*Traffic)(nil),                          // 125: argosy.v1.Traffic
-	(*LogLine)(nil),                          // 126: argosy.v1.LogLine
-	(*ExecWork)(nil),                         // 127: argosy.v1.ExecWork
-	(*TerminalSize)(nil),                     // 128: argosy.v1.TerminalSize
-	(*WorkEnd)(nil),                          // 129: argosy.v1.WorkEnd
-	(*Flow)(nil),                             // 130: argosy.v1.Flow
-	(*CopyWork)(nil),                         // 131: argosy.v1.CopyWork
-	(*FileStat)(nil),                         // 132: argosy.v1.FileStat
+	(*VolumeStatus)(nil),                     // 119: argosy.v1.VolumeStatus
+	(*Machine)(nil),                          // 120: argosy.v1.Machine
+	(MachineCondition)(0),                    // 121: argosy.v1.MachineCondition
+	(*MachineUsage)(nil),                     // 122: argosy.v1.MachineUsage
+	(*StrayVolume)(nil),                      // 123: argosy.v1.StrayVolume
+	(*Guard)(nil),                            // 124: argosy.v1.Guard
+	(*ClusterSettings)(nil),                  // 125: argosy.v1.ClusterSettings
+	(*MemberUsage)(nil),                      // 126: argosy.v1.MemberUsage
+	(*Traffic)(nil),                          // 127: argosy.v1.Traffic
+	(*LogLine)(nil),                          // 128: argosy.v1.LogLine
+	(*ExecWork)(nil),                         // 129: argosy.v1.ExecWork
+	(*TerminalSize)(nil),                     // 130: argosy.v1.TerminalSize
+	(*WorkEnd)(nil),                          // 131: argosy.v1.WorkEnd
+	(*Flow)(nil),                             // 132: argosy.v1.Flow
+	(*CopyWork)(nil),                         // 133: argosy.v1.CopyWork
+	(*FileStat)(nil),                         // 134: argosy.v1.FileStat
 }
 var file_argosy_v1_cluster_proto_depIdxs = []int32{
 	105, // 0: argosy.v1.PlanRequest.spec:type_name -> argosy.v1.AppSpec
@@ -7864,160 +7886,162 @@ var file_argosy_v1_cluster_proto_depIdxs = []int32{
 	5,   // 54: argosy.v1.ExplainResponse.changes:type_name -> argosy.v1.Change
 	43,  // 55: argosy.v1.ExplainResponse.then:type_name -> argosy.v1.Then
 	102, // 56: argosy.v1.ExplainResponse.machine_names:type_name -> argosy.v1.ExplainResponse.MachineNamesEntry
-	34,  // 57: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
-	107, // 58: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
-	110, // 59: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
-	118, // 60: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
-	118, // 61: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
-	110, // 62: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
-	119, // 63: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
-	120, // 64: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
-	113, // 65: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
-	121, // 66: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
-	46,  // 67: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
-	122, // 68: argosy.v1.MachineStatus.strays:type_name -> argosy.v1.StrayVolume
-	106, // 69: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
-	45,  // 70: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
-	103, // 71: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
-	113, // 72: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
-	45,  // 73: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
-	110, // 74: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
-	56,  // 75: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
-	62,  // 76: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
-	123, // 77: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
-	113, // 78: argosy.v1.GetClusterResponse.backup_every:type_name -> google.protobuf.Duration
-	110, // 79: argosy.v1.GetClusterResponse.backup_at:type_name -> google.protobuf.Timestamp
-	110, // 80: argosy.v1.GetClusterResponse.history_since:type_name -> google.protobuf.Timestamp
-	113, // 81: argosy.v1.GetClusterResponse.history_age:type_name -> google.protobuf.Duration
-	2,   // 82: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
-	113, // 83: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
-	71,  // 84: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
-	2,   // 85: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
-	110, // 86: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
-	110, // 87: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
-	71,  // 88: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
-	106, // 89: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
-	110, // 90: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	118, // 91: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
-	124, // 92: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
-	104, // 93: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
-	113, // 94: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
-	106, // 95: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
-	125, // 96: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
-	124, // 97: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
-	121, // 98: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
-	113, // 99: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
-	82,  // 100: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
-	81,  // 101: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
-	110, // 102: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	126, // 103: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
-	127, // 104: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
-	128, // 105: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
-	129, // 106: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
-	89,  // 107: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
-	130, // 108: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
-	106, // 109: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
-	91,  // 110: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
-	130, // 111: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
-	129, // 112: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
-	106, // 113: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
-	131, // 114: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
-	130, // 115: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
-	132, // 116: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
-	130, // 117: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
-	129, // 118: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
-	110, // 119: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
-	95,  // 120: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
-	3,   // 121: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
-	95,  // 122: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
-	96,  // 123: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
-	110, // 124: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
-	110, // 125: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
-	113, // 126: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
-	121, // 127: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
-	4,   // 128: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
-	16,  // 129: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
-	18,  // 130: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
-	22,  // 131: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
-	24,  // 132: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
-	25,  // 133: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
-	26,  // 134: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
-	28,  // 135: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
-	30,  // 136: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
-	30,  // 137: argosy.v1.AppService.ListReplicaRows:input_type -> argosy.v1.ListReplicasRequest
-	31,  // 138: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
-	30,  // 139: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
-	40,  // 140: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
-	44,  // 141: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
-	48,  // 142: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
-	49,  // 143: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
-	51,  // 144: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
-	52,  // 145: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
-	53,  // 146: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
-	55,  // 147: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
-	57,  // 148: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
-	59,  // 149: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
-	61,  // 150: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
-	63,  // 151: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
-	65,  // 152: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
-	67,  // 153: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
-	69,  // 154: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
-	72,  // 155: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
-	74,  // 156: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
-	94,  // 157: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
-	98,  // 158: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
-	99,  // 159: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
-	76,  // 160: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
-	78,  // 161: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
-	80,  // 162: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
-	84,  // 163: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
-	86,  // 164: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
-	88,  // 165: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
-	92,  // 166: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
-	6,   // 167: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
-	17,  // 168: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
-	21,  // 169: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
-	23,  // 170: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
-	17,  // 171: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
-	17,  // 172: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
-	27,  // 173: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
-	29,  // 174: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
-	35,  // 175: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
-	36,  // 176: argosy.v1.AppService.ListReplicaRows:output_type -> argosy.v1.ListReplicaRowsResponse
-	32,  // 177: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
-	39,  // 178: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
-	41,  // 179: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
-	47,  // 180: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
-	45,  // 181: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
-	50,  // 182: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
-	45,  // 183: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
-	45,  // 184: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
-	54,  // 185: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
-	56,  // 186: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
-	58,  // 187: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
-	60,  // 188: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
-	62,  // 189: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
-	64,  // 190: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
-	66,  // 191: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
-	68,  // 192: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
-	70,  // 193: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
-	73,  // 194: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
-	75,  // 195: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
-	97,  // 196: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
-	97,  // 197: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
-	97,  // 198: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
-	77,  // 199: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
-	79,  // 200: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
-	83,  // 201: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
-	85,  // 202: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
-	87,  // 203: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
-	90,  // 204: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
-	93,  // 205: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
-	167, // [167:206] is the sub-list for method output_type
-	128, // [128:167] is the sub-list for method input_type
-	128, // [128:128] is the sub-list for extension type_name
-	128, // [128:128] is the sub-list for extension extendee
-	0,   // [0:128] is the sub-list for field type_name
+	119, // 57: argosy.v1.ExplainResponse.volume_status:type_name -> argosy.v1.VolumeStatus
+	34,  // 58: argosy.v1.ExplainedReplica.status:type_name -> argosy.v1.ReplicaStatus
+	107, // 59: argosy.v1.ExplainedReplica.decided:type_name -> argosy.v1.Reason
+	110, // 60: argosy.v1.Then.at:type_name -> google.protobuf.Timestamp
+	118, // 61: argosy.v1.Then.decision:type_name -> argosy.v1.Transition
+	118, // 62: argosy.v1.Then.seen:type_name -> argosy.v1.Transition
+	110, // 63: argosy.v1.Then.known_since:type_name -> google.protobuf.Timestamp
+	120, // 64: argosy.v1.MachineStatus.machine:type_name -> argosy.v1.Machine
+	121, // 65: argosy.v1.MachineStatus.condition:type_name -> argosy.v1.MachineCondition
+	113, // 66: argosy.v1.MachineStatus.age:type_name -> google.protobuf.Duration
+	122, // 67: argosy.v1.MachineStatus.usage:type_name -> argosy.v1.MachineUsage
+	46,  // 68: argosy.v1.MachineStatus.remaining:type_name -> argosy.v1.DrainRemaining
+	123, // 69: argosy.v1.MachineStatus.strays:type_name -> argosy.v1.StrayVolume
+	124, // 70: argosy.v1.MachineStatus.guard:type_name -> argosy.v1.Guard
+	106, // 71: argosy.v1.DrainRemaining.key:type_name -> argosy.v1.ReplicaKey
+	45,  // 72: argosy.v1.ListMachinesResponse.machines:type_name -> argosy.v1.MachineStatus
+	103, // 73: argosy.v1.LabelMachineRequest.set:type_name -> argosy.v1.LabelMachineRequest.SetEntry
+	113, // 74: argosy.v1.DrainMachineRequest.deadline:type_name -> google.protobuf.Duration
+	45,  // 75: argosy.v1.DeclareLostResponse.machines:type_name -> argosy.v1.MachineStatus
+	110, // 76: argosy.v1.SecretInfo.changed_at:type_name -> google.protobuf.Timestamp
+	56,  // 77: argosy.v1.ListSecretsResponse.secrets:type_name -> argosy.v1.SecretInfo
+	62,  // 78: argosy.v1.ListRegistryCredentialsResponse.credentials:type_name -> argosy.v1.RegistryCredentialInfo
+	125, // 79: argosy.v1.GetClusterResponse.settings:type_name -> argosy.v1.ClusterSettings
+	113, // 80: argosy.v1.GetClusterResponse.backup_every:type_name -> google.protobuf.Duration
+	110, // 81: argosy.v1.GetClusterResponse.backup_at:type_name -> google.protobuf.Timestamp
+	110, // 82: argosy.v1.GetClusterResponse.history_since:type_name -> google.protobuf.Timestamp
+	113, // 83: argosy.v1.GetClusterResponse.history_age:type_name -> google.protobuf.Duration
+	2,   // 84: argosy.v1.CreateTokenRequest.purpose:type_name -> argosy.v1.TokenPurpose
+	113, // 85: argosy.v1.CreateTokenRequest.expires_in:type_name -> google.protobuf.Duration
+	71,  // 86: argosy.v1.CreateTokenResponse.info:type_name -> argosy.v1.TokenInfo
+	2,   // 87: argosy.v1.TokenInfo.purpose:type_name -> argosy.v1.TokenPurpose
+	110, // 88: argosy.v1.TokenInfo.expires_at:type_name -> google.protobuf.Timestamp
+	110, // 89: argosy.v1.TokenInfo.used_at:type_name -> google.protobuf.Timestamp
+	71,  // 90: argosy.v1.ListTokensResponse.tokens:type_name -> argosy.v1.TokenInfo
+	106, // 91: argosy.v1.ListEventsRequest.replica:type_name -> argosy.v1.ReplicaKey
+	110, // 92: argosy.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	118, // 93: argosy.v1.ListEventsResponse.events:type_name -> argosy.v1.Transition
+	126, // 94: argosy.v1.ListUsageResponse.members:type_name -> argosy.v1.MemberUsage
+	104, // 95: argosy.v1.ListUsageResponse.machines:type_name -> argosy.v1.ListUsageResponse.MachinesEntry
+	113, // 96: argosy.v1.WatchUsageRequest.every:type_name -> google.protobuf.Duration
+	106, // 97: argosy.v1.ReplicaUsage.key:type_name -> argosy.v1.ReplicaKey
+	127, // 98: argosy.v1.ReplicaUsage.rate:type_name -> argosy.v1.Traffic
+	126, // 99: argosy.v1.ReplicaUsage.members:type_name -> argosy.v1.MemberUsage
+	122, // 100: argosy.v1.MachineReport.usage:type_name -> argosy.v1.MachineUsage
+	113, // 101: argosy.v1.MachineReport.age:type_name -> google.protobuf.Duration
+	82,  // 102: argosy.v1.WatchUsageResponse.machines:type_name -> argosy.v1.MachineReport
+	81,  // 103: argosy.v1.WatchUsageResponse.replicas:type_name -> argosy.v1.ReplicaUsage
+	110, // 104: argosy.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	128, // 105: argosy.v1.LogsResponse.lines:type_name -> argosy.v1.LogLine
+	129, // 106: argosy.v1.ExecRequest.start:type_name -> argosy.v1.ExecWork
+	130, // 107: argosy.v1.ExecRequest.resize:type_name -> argosy.v1.TerminalSize
+	131, // 108: argosy.v1.ExecResponse.end:type_name -> argosy.v1.WorkEnd
+	89,  // 109: argosy.v1.PortForwardRequest.start:type_name -> argosy.v1.PortForwardStart
+	132, // 110: argosy.v1.PortForwardRequest.flow:type_name -> argosy.v1.Flow
+	106, // 111: argosy.v1.PortForwardStart.key:type_name -> argosy.v1.ReplicaKey
+	91,  // 112: argosy.v1.PortForwardResponse.opened:type_name -> argosy.v1.PortForwardOpened
+	132, // 113: argosy.v1.PortForwardResponse.flow:type_name -> argosy.v1.Flow
+	131, // 114: argosy.v1.PortForwardResponse.end:type_name -> argosy.v1.WorkEnd
+	106, // 115: argosy.v1.PortForwardOpened.key:type_name -> argosy.v1.ReplicaKey
+	133, // 116: argosy.v1.CopyRequest.start:type_name -> argosy.v1.CopyWork
+	132, // 117: argosy.v1.CopyRequest.flow:type_name -> argosy.v1.Flow
+	134, // 118: argosy.v1.CopyResponse.stat:type_name -> argosy.v1.FileStat
+	132, // 119: argosy.v1.CopyResponse.flow:type_name -> argosy.v1.Flow
+	131, // 120: argosy.v1.CopyResponse.end:type_name -> argosy.v1.WorkEnd
+	110, // 121: argosy.v1.AuthorityInfo.ends:type_name -> google.protobuf.Timestamp
+	95,  // 122: argosy.v1.AuthorityStatus.current:type_name -> argosy.v1.AuthorityInfo
+	3,   // 123: argosy.v1.AuthorityStatus.phase:type_name -> argosy.v1.RotationPhase
+	95,  // 124: argosy.v1.AuthorityStatus.other:type_name -> argosy.v1.AuthorityInfo
+	96,  // 125: argosy.v1.AuthorityStatus.waiting:type_name -> argosy.v1.Follower
+	110, // 126: argosy.v1.AuthorityStatus.since:type_name -> google.protobuf.Timestamp
+	110, // 127: argosy.v1.AuthorityStatus.deadline:type_name -> google.protobuf.Timestamp
+	113, // 128: argosy.v1.RotateAuthorityRequest.deadline:type_name -> google.protobuf.Duration
+	122, // 129: argosy.v1.ListUsageResponse.MachinesEntry.value:type_name -> argosy.v1.MachineUsage
+	4,   // 130: argosy.v1.AppService.Plan:input_type -> argosy.v1.PlanRequest
+	16,  // 131: argosy.v1.AppService.Apply:input_type -> argosy.v1.ApplyRequest
+	18,  // 132: argosy.v1.AppService.ListApps:input_type -> argosy.v1.ListAppsRequest
+	22,  // 133: argosy.v1.AppService.GetApp:input_type -> argosy.v1.GetAppRequest
+	24,  // 134: argosy.v1.AppService.Scale:input_type -> argosy.v1.ScaleRequest
+	25,  // 135: argosy.v1.AppService.Rollback:input_type -> argosy.v1.RollbackRequest
+	26,  // 136: argosy.v1.AppService.Restart:input_type -> argosy.v1.RestartRequest
+	28,  // 137: argosy.v1.AppService.DeleteApp:input_type -> argosy.v1.DeleteAppRequest
+	30,  // 138: argosy.v1.AppService.ListReplicas:input_type -> argosy.v1.ListReplicasRequest
+	30,  // 139: argosy.v1.AppService.ListReplicaRows:input_type -> argosy.v1.ListReplicasRequest
+	31,  // 140: argosy.v1.AppService.ListReplicasAt:input_type -> argosy.v1.ListReplicasAtRequest
+	30,  // 141: argosy.v1.AppService.WatchReplicas:input_type -> argosy.v1.ListReplicasRequest
+	40,  // 142: argosy.v1.AppService.Explain:input_type -> argosy.v1.ExplainRequest
+	44,  // 143: argosy.v1.MachineService.ListMachines:input_type -> argosy.v1.ListMachinesRequest
+	48,  // 144: argosy.v1.MachineService.LabelMachine:input_type -> argosy.v1.LabelMachineRequest
+	49,  // 145: argosy.v1.MachineService.RemoveMachine:input_type -> argosy.v1.RemoveMachineRequest
+	51,  // 146: argosy.v1.MachineService.DrainMachine:input_type -> argosy.v1.DrainMachineRequest
+	52,  // 147: argosy.v1.MachineService.ActivateMachine:input_type -> argosy.v1.ActivateMachineRequest
+	53,  // 148: argosy.v1.MachineService.DeclareLost:input_type -> argosy.v1.DeclareLostRequest
+	55,  // 149: argosy.v1.SecretService.SetSecret:input_type -> argosy.v1.SetSecretRequest
+	57,  // 150: argosy.v1.SecretService.ListSecrets:input_type -> argosy.v1.ListSecretsRequest
+	59,  // 151: argosy.v1.SecretService.DeleteSecret:input_type -> argosy.v1.DeleteSecretRequest
+	61,  // 152: argosy.v1.SecretService.SetRegistryCredential:input_type -> argosy.v1.SetRegistryCredentialRequest
+	63,  // 153: argosy.v1.SecretService.ListRegistryCredentials:input_type -> argosy.v1.ListRegistryCredentialsRequest
+	65,  // 154: argosy.v1.SecretService.DeleteRegistryCredential:input_type -> argosy.v1.DeleteRegistryCredentialRequest
+	67,  // 155: argosy.v1.ClusterService.GetCluster:input_type -> argosy.v1.GetClusterRequest
+	69,  // 156: argosy.v1.ClusterService.CreateToken:input_type -> argosy.v1.CreateTokenRequest
+	72,  // 157: argosy.v1.ClusterService.ListTokens:input_type -> argosy.v1.ListTokensRequest
+	74,  // 158: argosy.v1.ClusterService.RevokeToken:input_type -> argosy.v1.RevokeTokenRequest
+	94,  // 159: argosy.v1.ClusterService.GetAuthority:input_type -> argosy.v1.GetAuthorityRequest
+	98,  // 160: argosy.v1.ClusterService.RotateAuthority:input_type -> argosy.v1.RotateAuthorityRequest
+	99,  // 161: argosy.v1.ClusterService.FinishRotation:input_type -> argosy.v1.FinishRotationRequest
+	76,  // 162: argosy.v1.ClusterService.ListEvents:input_type -> argosy.v1.ListEventsRequest
+	78,  // 163: argosy.v1.ClusterService.ListUsage:input_type -> argosy.v1.ListUsageRequest
+	80,  // 164: argosy.v1.ClusterService.WatchUsage:input_type -> argosy.v1.WatchUsageRequest
+	84,  // 165: argosy.v1.StreamService.Logs:input_type -> argosy.v1.LogsRequest
+	86,  // 166: argosy.v1.StreamService.Exec:input_type -> argosy.v1.ExecRequest
+	88,  // 167: argosy.v1.StreamService.PortForward:input_type -> argosy.v1.PortForwardRequest
+	92,  // 168: argosy.v1.StreamService.Copy:input_type -> argosy.v1.CopyRequest
+	6,   // 169: argosy.v1.AppService.Plan:output_type -> argosy.v1.PlanResponse
+	17,  // 170: argosy.v1.AppService.Apply:output_type -> argosy.v1.ApplyResponse
+	21,  // 171: argosy.v1.AppService.ListApps:output_type -> argosy.v1.ListAppsResponse
+	23,  // 172: argosy.v1.AppService.GetApp:output_type -> argosy.v1.GetAppResponse
+	17,  // 173: argosy.v1.AppService.Scale:output_type -> argosy.v1.ApplyResponse
+	17,  // 174: argosy.v1.AppService.Rollback:output_type -> argosy.v1.ApplyResponse
+	27,  // 175: argosy.v1.AppService.Restart:output_type -> argosy.v1.RestartResponse
+	29,  // 176: argosy.v1.AppService.DeleteApp:output_type -> argosy.v1.DeleteAppResponse
+	35,  // 177: argosy.v1.AppService.ListReplicas:output_type -> argosy.v1.ListReplicasResponse
+	36,  // 178: argosy.v1.AppService.ListReplicaRows:output_type -> argosy.v1.ListReplicaRowsResponse
+	32,  // 179: argosy.v1.AppService.ListReplicasAt:output_type -> argosy.v1.ListReplicasAtResponse
+	39,  // 180: argosy.v1.AppService.WatchReplicas:output_type -> argosy.v1.WatchReplicasResponse
+	41,  // 181: argosy.v1.AppService.Explain:output_type -> argosy.v1.ExplainResponse
+	47,  // 182: argosy.v1.MachineService.ListMachines:output_type -> argosy.v1.ListMachinesResponse
+	45,  // 183: argosy.v1.MachineService.LabelMachine:output_type -> argosy.v1.MachineStatus
+	50,  // 184: argosy.v1.MachineService.RemoveMachine:output_type -> argosy.v1.RemoveMachineResponse
+	45,  // 185: argosy.v1.MachineService.DrainMachine:output_type -> argosy.v1.MachineStatus
+	45,  // 186: argosy.v1.MachineService.ActivateMachine:output_type -> argosy.v1.MachineStatus
+	54,  // 187: argosy.v1.MachineService.DeclareLost:output_type -> argosy.v1.DeclareLostResponse
+	56,  // 188: argosy.v1.SecretService.SetSecret:output_type -> argosy.v1.SecretInfo
+	58,  // 189: argosy.v1.SecretService.ListSecrets:output_type -> argosy.v1.ListSecretsResponse
+	60,  // 190: argosy.v1.SecretService.DeleteSecret:output_type -> argosy.v1.DeleteSecretResponse
+	62,  // 191: argosy.v1.SecretService.SetRegistryCredential:output_type -> argosy.v1.RegistryCredentialInfo
+	64,  // 192: argosy.v1.SecretService.ListRegistryCredentials:output_type -> argosy.v1.ListRegistryCredentialsResponse
+	66,  // 193: argosy.v1.SecretService.DeleteRegistryCredential:output_type -> argosy.v1.DeleteRegistryCredentialResponse
+	68,  // 194: argosy.v1.ClusterService.GetCluster:output_type -> argosy.v1.GetClusterResponse
+	70,  // 195: argosy.v1.ClusterService.CreateToken:output_type -> argosy.v1.CreateTokenResponse
+	73,  // 196: argosy.v1.ClusterService.ListTokens:output_type -> argosy.v1.ListTokensResponse
+	75,  // 197: argosy.v1.ClusterService.RevokeToken:output_type -> argosy.v1.RevokeTokenResponse
+	97,  // 198: argosy.v1.ClusterService.GetAuthority:output_type -> argosy.v1.AuthorityStatus
+	97,  // 199: argosy.v1.ClusterService.RotateAuthority:output_type -> argosy.v1.AuthorityStatus
+	97,  // 200: argosy.v1.ClusterService.FinishRotation:output_type -> argosy.v1.AuthorityStatus
+	77,  // 201: argosy.v1.ClusterService.ListEvents:output_type -> argosy.v1.ListEventsResponse
+	79,  // 202: argosy.v1.ClusterService.ListUsage:output_type -> argosy.v1.ListUsageResponse
+	83,  // 203: argosy.v1.ClusterService.WatchUsage:output_type -> argosy.v1.WatchUsageResponse
+	85,  // 204: argosy.v1.StreamService.Logs:output_type -> argosy.v1.LogsResponse
+	87,  // 205: argosy.v1.StreamService.Exec:output_type -> argosy.v1.ExecResponse
+	90,  // 206: argosy.v1.StreamService.PortForward:output_type -> argosy.v1.PortForwardResponse
+	93,  // 207: argosy.v1.StreamService.Copy:output_type -> argosy.v1.CopyResponse
+	169, // [169:208] is the sub-list for method output_type
+	130, // [130:169] is the sub-list for method input_type
+	130, // [130:130] is the sub-list for extension type_name
+	130, // [130:130] is the sub-list for extension extendee
+	0,   // [0:130] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_cluster_proto_init() }
@@ -8028,6 +8052,7 @@ func file_argosy_v1_cluster_proto_init() {
 	file_argosy_v1_machine_proto_init()
 	file_argosy_v1_spec_proto_init()
 	file_argosy_v1_state_proto_init()
+	file_argosy_v1_volume_proto_init()
 	file_argosy_v1_cluster_proto_msgTypes[82].OneofWrappers = []any{
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClosed)(nil),

@@ -129,6 +129,12 @@ type ListServersResponse struct {
 	// The layout of the store, and what its change into the next waits for, a plain sentence; empty when none is due.
 	Layout        uint32 `protobuf:"varint,4,opt,name=layout" json:"layout,omitempty"`
 	LayoutMessage string `protobuf:"bytes,5,opt,name=layout_message,json=layoutMessage" json:"layout_message,omitempty"`
+	// Ids of the servers whose witnesses decide about leases, and, while that changes, of those that do as well. Empty until the first
+	// witness was told.
+	LeaseMembers []string `protobuf:"bytes,6,rep,name=lease_members,json=leaseMembers" json:"lease_members,omitempty"`
+	LeaseNext    []string `protobuf:"bytes,7,rep,name=lease_next,json=leaseNext" json:"lease_next,omitempty"`
+	// What a change of them waits for, a plain sentence; empty when none is due.
+	LeaseMessage  string `protobuf:"bytes,8,opt,name=lease_message,json=leaseMessage" json:"lease_message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,6 +200,27 @@ func (x *ListServersResponse) GetLayout() uint32 {
 func (x *ListServersResponse) GetLayoutMessage() string {
 	if x != nil {
 		return x.LayoutMessage
+	}
+	return ""
+}
+
+func (x *ListServersResponse) GetLeaseMembers() []string {
+	if x != nil {
+		return x.LeaseMembers
+	}
+	return nil
+}
+
+func (x *ListServersResponse) GetLeaseNext() []string {
+	if x != nil {
+		return x.LeaseNext
+	}
+	return nil
+}
+
+func (x *ListServersResponse) GetLeaseMessage() string {
+	if x != nil {
+		return x.LeaseMessage
 	}
 	return ""
 }
@@ -350,10 +377,14 @@ type ServerHealth struct {
 	Trusts      []uint32 `protobuf:"varint,11,rep,packed,name=trusts" json:"trusts,omitempty"`
 	StoreTrusts []uint32 `protobuf:"varint,12,rep,packed,name=store_trusts,json=storeTrusts" json:"store_trusts,omitempty"`
 	// The layouts of the store that it can work with; both 0 of a release that knows layout 1 only.
-	OldestLayout  uint32 `protobuf:"varint,13,opt,name=oldest_layout,json=oldestLayout" json:"oldest_layout,omitempty"`
-	NewestLayout  uint32 `protobuf:"varint,14,opt,name=newest_layout,json=newestLayout" json:"newest_layout,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	OldestLayout uint32 `protobuf:"varint,13,opt,name=oldest_layout,json=oldestLayout" json:"oldest_layout,omitempty"`
+	NewestLayout uint32 `protobuf:"varint,14,opt,name=newest_layout,json=newestLayout" json:"newest_layout,omitempty"`
+	// The witness beside it; absent when none answers.
+	Witness *WitnessHealth `protobuf:"bytes,15,opt,name=witness" json:"witness,omitempty"`
+	// Why none answers.
+	WitnessMessage string `protobuf:"bytes,16,opt,name=witness_message,json=witnessMessage" json:"witness_message,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ServerHealth) Reset() {
@@ -484,6 +515,119 @@ func (x *ServerHealth) GetNewestLayout() uint32 {
 	return 0
 }
 
+func (x *ServerHealth) GetWitness() *WitnessHealth {
+	if x != nil {
+		return x.Witness
+	}
+	return nil
+}
+
+func (x *ServerHealth) GetWitnessMessage() string {
+	if x != nil {
+		return x.WitnessMessage
+	}
+	return ""
+}
+
+// WitnessHealth is how the process is that keeps a server's lease table.
+type WitnessHealth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where guards reach it, host:port.
+	Address string `protobuf:"bytes,1,opt,name=address" json:"address,omitempty"`
+	// SHA-256 of its key as DER (SubjectPublicKeyInfo).
+	Key []byte `protobuf:"bytes,2,opt,name=key" json:"key,omitempty"`
+	// Of the set of servers that it knows; absent before it was told one.
+	Epoch *FencingToken `protobuf:"bytes,3,opt,name=epoch" json:"epoch,omitempty"`
+	// It has refused everything before that for long enough.
+	Settled bool `protobuf:"varint,4,opt,name=settled" json:"settled,omitempty"`
+	// It has no vote, for about left more.
+	Silent bool                 `protobuf:"varint,5,opt,name=silent" json:"silent,omitempty"`
+	Left   *durationpb.Duration `protobuf:"bytes,6,opt,name=left" json:"left,omitempty"`
+	// What keeps it from its work, a plain sentence.
+	Trouble       string `protobuf:"bytes,7,opt,name=trouble" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WitnessHealth) Reset() {
+	*x = WitnessHealth{}
+	mi := &file_argosy_v1_server_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WitnessHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WitnessHealth) ProtoMessage() {}
+
+func (x *WitnessHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_server_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WitnessHealth.ProtoReflect.Descriptor instead.
+func (*WitnessHealth) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *WitnessHealth) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *WitnessHealth) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *WitnessHealth) GetEpoch() *FencingToken {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *WitnessHealth) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
+func (x *WitnessHealth) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
+}
+
+func (x *WitnessHealth) GetLeft() *durationpb.Duration {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *WitnessHealth) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
 type RemoveServerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id or name.
@@ -497,7 +641,7 @@ type RemoveServerRequest struct {
 
 func (x *RemoveServerRequest) Reset() {
 	*x = RemoveServerRequest{}
-	mi := &file_argosy_v1_server_proto_msgTypes[4]
+	mi := &file_argosy_v1_server_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +653,7 @@ func (x *RemoveServerRequest) String() string {
 func (*RemoveServerRequest) ProtoMessage() {}
 
 func (x *RemoveServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[4]
+	mi := &file_argosy_v1_server_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +666,7 @@ func (x *RemoveServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveServerRequest.ProtoReflect.Descriptor instead.
 func (*RemoveServerRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{4}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RemoveServerRequest) GetServer() string {
@@ -554,7 +698,7 @@ type RemoveServerResponse struct {
 
 func (x *RemoveServerResponse) Reset() {
 	*x = RemoveServerResponse{}
-	mi := &file_argosy_v1_server_proto_msgTypes[5]
+	mi := &file_argosy_v1_server_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +710,7 @@ func (x *RemoveServerResponse) String() string {
 func (*RemoveServerResponse) ProtoMessage() {}
 
 func (x *RemoveServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[5]
+	mi := &file_argosy_v1_server_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +723,7 @@ func (x *RemoveServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveServerResponse.ProtoReflect.Descriptor instead.
 func (*RemoveServerResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{5}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{6}
 }
 
 type EnterRequest struct {
@@ -593,15 +737,18 @@ type EnterRequest struct {
 	// It has no store yet. A member that had one and lost it is replaced.
 	Fresh bool `protobuf:"varint,5,opt,name=fresh" json:"fresh,omitempty"`
 	// As in ServerHealth.
-	OldestLayout  uint32 `protobuf:"varint,6,opt,name=oldest_layout,json=oldestLayout" json:"oldest_layout,omitempty"`
-	NewestLayout  uint32 `protobuf:"varint,7,opt,name=newest_layout,json=newestLayout" json:"newest_layout,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	OldestLayout uint32 `protobuf:"varint,6,opt,name=oldest_layout,json=oldestLayout" json:"oldest_layout,omitempty"`
+	NewestLayout uint32 `protobuf:"varint,7,opt,name=newest_layout,json=newestLayout" json:"newest_layout,omitempty"`
+	// Of the witness beside it, as in WitnessHealth; empty when none was heard of yet.
+	WitnessAddress string `protobuf:"bytes,8,opt,name=witness_address,json=witnessAddress" json:"witness_address,omitempty"`
+	WitnessKey     []byte `protobuf:"bytes,9,opt,name=witness_key,json=witnessKey" json:"witness_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *EnterRequest) Reset() {
 	*x = EnterRequest{}
-	mi := &file_argosy_v1_server_proto_msgTypes[6]
+	mi := &file_argosy_v1_server_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +760,7 @@ func (x *EnterRequest) String() string {
 func (*EnterRequest) ProtoMessage() {}
 
 func (x *EnterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[6]
+	mi := &file_argosy_v1_server_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +773,7 @@ func (x *EnterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnterRequest.ProtoReflect.Descriptor instead.
 func (*EnterRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{6}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EnterRequest) GetName() string {
@@ -678,6 +825,20 @@ func (x *EnterRequest) GetNewestLayout() uint32 {
 	return 0
 }
 
+func (x *EnterRequest) GetWitnessAddress() string {
+	if x != nil {
+		return x.WitnessAddress
+	}
+	return ""
+}
+
+func (x *EnterRequest) GetWitnessKey() []byte {
+	if x != nil {
+		return x.WitnessKey
+	}
+	return nil
+}
+
 type EnterResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Members of the store: server id to host:port.
@@ -688,7 +849,7 @@ type EnterResponse struct {
 
 func (x *EnterResponse) Reset() {
 	*x = EnterResponse{}
-	mi := &file_argosy_v1_server_proto_msgTypes[7]
+	mi := &file_argosy_v1_server_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +861,7 @@ func (x *EnterResponse) String() string {
 func (*EnterResponse) ProtoMessage() {}
 
 func (x *EnterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[7]
+	mi := &file_argosy_v1_server_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +874,7 @@ func (x *EnterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnterResponse.ProtoReflect.Descriptor instead.
 func (*EnterResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{7}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EnterResponse) GetMembers() map[string]string {
@@ -733,7 +894,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_argosy_v1_server_proto_msgTypes[8]
+	mi := &file_argosy_v1_server_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +906,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[8]
+	mi := &file_argosy_v1_server_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,7 +919,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{8}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ProbeRequest) GetReopenStore() bool {
@@ -778,7 +939,7 @@ type ReadHistoryRequest struct {
 
 func (x *ReadHistoryRequest) Reset() {
 	*x = ReadHistoryRequest{}
-	mi := &file_argosy_v1_server_proto_msgTypes[9]
+	mi := &file_argosy_v1_server_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +951,7 @@ func (x *ReadHistoryRequest) String() string {
 func (*ReadHistoryRequest) ProtoMessage() {}
 
 func (x *ReadHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[9]
+	mi := &file_argosy_v1_server_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +964,7 @@ func (x *ReadHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadHistoryRequest.ProtoReflect.Descriptor instead.
 func (*ReadHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{9}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReadHistoryRequest) GetAfter() uint64 {
@@ -831,7 +992,7 @@ type ReadHistoryResponse struct {
 
 func (x *ReadHistoryResponse) Reset() {
 	*x = ReadHistoryResponse{}
-	mi := &file_argosy_v1_server_proto_msgTypes[10]
+	mi := &file_argosy_v1_server_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +1004,7 @@ func (x *ReadHistoryResponse) String() string {
 func (*ReadHistoryResponse) ProtoMessage() {}
 
 func (x *ReadHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[10]
+	mi := &file_argosy_v1_server_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1017,7 @@ func (x *ReadHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadHistoryResponse.ProtoReflect.Descriptor instead.
 func (*ReadHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReadHistoryResponse) GetTransitions() []*Transition {
@@ -884,7 +1045,7 @@ type HoldImageRequest struct {
 
 func (x *HoldImageRequest) Reset() {
 	*x = HoldImageRequest{}
-	mi := &file_argosy_v1_server_proto_msgTypes[11]
+	mi := &file_argosy_v1_server_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1057,7 @@ func (x *HoldImageRequest) String() string {
 func (*HoldImageRequest) ProtoMessage() {}
 
 func (x *HoldImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[11]
+	mi := &file_argosy_v1_server_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1070,7 @@ func (x *HoldImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldImageRequest.ProtoReflect.Descriptor instead.
 func (*HoldImageRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HoldImageRequest) GetTenant() string {
@@ -941,7 +1102,7 @@ type HoldImageResponse struct {
 
 func (x *HoldImageResponse) Reset() {
 	*x = HoldImageResponse{}
-	mi := &file_argosy_v1_server_proto_msgTypes[12]
+	mi := &file_argosy_v1_server_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1114,7 @@ func (x *HoldImageResponse) String() string {
 func (*HoldImageResponse) ProtoMessage() {}
 
 func (x *HoldImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[12]
+	mi := &file_argosy_v1_server_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1127,7 @@ func (x *HoldImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldImageResponse.ProtoReflect.Descriptor instead.
 func (*HoldImageResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{13}
 }
 
 type DefragmentStoreRequest struct {
@@ -977,7 +1138,7 @@ type DefragmentStoreRequest struct {
 
 func (x *DefragmentStoreRequest) Reset() {
 	*x = DefragmentStoreRequest{}
-	mi := &file_argosy_v1_server_proto_msgTypes[13]
+	mi := &file_argosy_v1_server_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1150,7 @@ func (x *DefragmentStoreRequest) String() string {
 func (*DefragmentStoreRequest) ProtoMessage() {}
 
 func (x *DefragmentStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[13]
+	mi := &file_argosy_v1_server_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1163,7 @@ func (x *DefragmentStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentStoreRequest.ProtoReflect.Descriptor instead.
 func (*DefragmentStoreRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{14}
 }
 
 type DefragmentStoreResponse struct {
@@ -1013,7 +1174,7 @@ type DefragmentStoreResponse struct {
 
 func (x *DefragmentStoreResponse) Reset() {
 	*x = DefragmentStoreResponse{}
-	mi := &file_argosy_v1_server_proto_msgTypes[14]
+	mi := &file_argosy_v1_server_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1186,7 @@ func (x *DefragmentStoreResponse) String() string {
 func (*DefragmentStoreResponse) ProtoMessage() {}
 
 func (x *DefragmentStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_server_proto_msgTypes[14]
+	mi := &file_argosy_v1_server_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1199,104 @@ func (x *DefragmentStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefragmentStoreResponse.ProtoReflect.Descriptor instead.
 func (*DefragmentStoreResponse) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_server_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{15}
+}
+
+type FenceSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         string                 `protobuf:"bytes,1,opt,name=claim" json:"claim,omitempty"`
+	Session       string                 `protobuf:"bytes,2,opt,name=session" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceSessionRequest) Reset() {
+	*x = FenceSessionRequest{}
+	mi := &file_argosy_v1_server_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceSessionRequest) ProtoMessage() {}
+
+func (x *FenceSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_server_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceSessionRequest.ProtoReflect.Descriptor instead.
+func (*FenceSessionRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *FenceSessionRequest) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+func (x *FenceSessionRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+type FenceSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why not, a plain sentence; empty when it was let go, or the witness knows nothing of it.
+	Refused       string `protobuf:"bytes,1,opt,name=refused" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceSessionResponse) Reset() {
+	*x = FenceSessionResponse{}
+	mi := &file_argosy_v1_server_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceSessionResponse) ProtoMessage() {}
+
+func (x *FenceSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_server_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceSessionResponse.ProtoReflect.Descriptor instead.
+func (*FenceSessionResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_server_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *FenceSessionResponse) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
 }
 
 var File_argosy_v1_server_proto protoreflect.FileDescriptor
@@ -1046,13 +1304,17 @@ var File_argosy_v1_server_proto protoreflect.FileDescriptor
 const file_argosy_v1_server_proto_rawDesc = "" +
 	"\n" +
 	"\x16argosy/v1/server.proto\x12\targosy.v1\x1a\x15argosy/v1/state.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
-	"\x12ListServersRequest\"\xb9\x01\n" +
+	"\x12ListServersRequest\"\xa2\x02\n" +
 	"\x13ListServersResponse\x121\n" +
 	"\aservers\x18\x01 \x03(\v2\x17.argosy.v1.ServerStatusR\aservers\x12\x14\n" +
 	"\x05spare\x18\x02 \x01(\rR\x05spare\x12\x1a\n" +
 	"\bexternal\x18\x03 \x03(\tR\bexternal\x12\x16\n" +
 	"\x06layout\x18\x04 \x01(\rR\x06layout\x12%\n" +
-	"\x0elayout_message\x18\x05 \x01(\tR\rlayoutMessage\"\xe0\x02\n" +
+	"\x0elayout_message\x18\x05 \x01(\tR\rlayoutMessage\x12#\n" +
+	"\rlease_members\x18\x06 \x03(\tR\fleaseMembers\x12\x1d\n" +
+	"\n" +
+	"lease_next\x18\a \x03(\tR\tleaseNext\x12#\n" +
+	"\rlease_message\x18\b \x01(\tR\fleaseMessage\"\xe0\x02\n" +
 	"\fServerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -1065,7 +1327,7 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06health\x18\t \x01(\v2\x17.argosy.v1.ServerHealthR\x06health\x12\x10\n" +
 	"\x03lag\x18\n" +
 	" \x01(\x04R\x03lag\x121\n" +
-	"\x06silent\x18\v \x01(\v2\x19.google.protobuf.DurationR\x06silent\"\xa6\x03\n" +
+	"\x06silent\x18\v \x01(\v2\x19.google.protobuf.DurationR\x06silent\"\x83\x04\n" +
 	"\fServerHealth\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
@@ -1085,12 +1347,22 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06trusts\x18\v \x03(\rR\x06trusts\x12!\n" +
 	"\fstore_trusts\x18\f \x03(\rR\vstoreTrusts\x12#\n" +
 	"\roldest_layout\x18\r \x01(\rR\foldestLayout\x12#\n" +
-	"\rnewest_layout\x18\x0e \x01(\rR\fnewestLayout\"l\n" +
+	"\rnewest_layout\x18\x0e \x01(\rR\fnewestLayout\x122\n" +
+	"\awitness\x18\x0f \x01(\v2\x18.argosy.v1.WitnessHealthR\awitness\x12'\n" +
+	"\x0fwitness_message\x18\x10 \x01(\tR\x0ewitnessMessage\"\xe5\x01\n" +
+	"\rWitnessHealth\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12-\n" +
+	"\x05epoch\x18\x03 \x01(\v2\x17.argosy.v1.FencingTokenR\x05epoch\x12\x18\n" +
+	"\asettled\x18\x04 \x01(\bR\asettled\x12\x16\n" +
+	"\x06silent\x18\x05 \x01(\bR\x06silent\x12-\n" +
+	"\x04left\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x04left\x12\x18\n" +
+	"\atrouble\x18\a \x01(\tR\atrouble\"l\n" +
 	"\x13RemoveServerRequest\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12'\n" +
 	"\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\"\x16\n" +
-	"\x14RemoveServerResponse\"\xdd\x01\n" +
+	"\x14RemoveServerResponse\"\xa7\x02\n" +
 	"\fEnterRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12!\n" +
@@ -1098,7 +1370,10 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x14\n" +
 	"\x05fresh\x18\x05 \x01(\bR\x05fresh\x12#\n" +
 	"\roldest_layout\x18\x06 \x01(\rR\foldestLayout\x12#\n" +
-	"\rnewest_layout\x18\a \x01(\rR\fnewestLayout\"\x8c\x01\n" +
+	"\rnewest_layout\x18\a \x01(\rR\fnewestLayout\x12'\n" +
+	"\x0fwitness_address\x18\b \x01(\tR\x0ewitnessAddress\x12\x1f\n" +
+	"\vwitness_key\x18\t \x01(\fR\n" +
+	"witnessKey\"\x8c\x01\n" +
 	"\rEnterResponse\x12?\n" +
 	"\amembers\x18\x01 \x03(\v2%.argosy.v1.EnterResponse.MembersEntryR\amembers\x1a:\n" +
 	"\fMembersEntry\x12\x10\n" +
@@ -1118,14 +1393,19 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\"\x13\n" +
 	"\x11HoldImageResponse\"\x18\n" +
 	"\x16DefragmentStoreRequest\"\x19\n" +
-	"\x17DefragmentStoreResponse*\x8b\x01\n" +
+	"\x17DefragmentStoreResponse\"E\n" +
+	"\x13FenceSessionRequest\x12\x14\n" +
+	"\x05claim\x18\x01 \x01(\tR\x05claim\x12\x18\n" +
+	"\asession\x18\x02 \x01(\tR\asession\"0\n" +
+	"\x14FenceSessionResponse\x12\x18\n" +
+	"\arefused\x18\x01 \x01(\tR\arefused*\x8b\x01\n" +
 	"\n" +
 	"ServerRole\x12\x1b\n" +
 	"\x17SERVER_ROLE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11SERVER_ROLE_VOTER\x10\x01\x12\x17\n" +
 	"\x13SERVER_ROLE_LEARNER\x10\x02\x12\x18\n" +
 	"\x14SERVER_ROLE_EXPECTED\x10\x03\x12\x16\n" +
-	"\x12SERVER_ROLE_CLIENT\x10\x042\x95\x04\n" +
+	"\x12SERVER_ROLE_CLIENT\x10\x042\xe6\x04\n" +
 	"\rServerService\x12L\n" +
 	"\vListServers\x12\x1d.argosy.v1.ListServersRequest\x1a\x1e.argosy.v1.ListServersResponse\x12O\n" +
 	"\fRemoveServer\x12\x1e.argosy.v1.RemoveServerRequest\x1a\x1f.argosy.v1.RemoveServerResponse\x12:\n" +
@@ -1133,7 +1413,8 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x05Probe\x12\x17.argosy.v1.ProbeRequest\x1a\x17.argosy.v1.ServerHealth\x12L\n" +
 	"\vReadHistory\x12\x1d.argosy.v1.ReadHistoryRequest\x1a\x1e.argosy.v1.ReadHistoryResponse\x12F\n" +
 	"\tHoldImage\x12\x1b.argosy.v1.HoldImageRequest\x1a\x1c.argosy.v1.HoldImageResponse\x12X\n" +
-	"\x0fDefragmentStore\x12!.argosy.v1.DefragmentStoreRequest\x1a\".argosy.v1.DefragmentStoreResponseB>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\x0fDefragmentStore\x12!.argosy.v1.DefragmentStoreRequest\x1a\".argosy.v1.DefragmentStoreResponse\x12O\n" +
+	"\fFenceSession\x12\x1e.argosy.v1.FenceSessionRequest\x1a\x1f.argosy.v1.FenceSessionResponseB>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_argosy_v1_server_proto_rawDescOnce sync.Once
@@ -1148,54 +1429,63 @@ func file_argosy_v1_server_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_server_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_argosy_v1_server_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_argosy_v1_server_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_argosy_v1_server_proto_goTypes = []any{
 	(ServerRole)(0),                 // 0: argosy.v1.ServerRole
 	(*ListServersRequest)(nil),      // 1: argosy.v1.ListServersRequest
 	(*ListServersResponse)(nil),     // 2: argosy.v1.ListServersResponse
 	(*ServerStatus)(nil),            // 3: argosy.v1.ServerStatus
 	(*ServerHealth)(nil),            // 4: argosy.v1.ServerHealth
-	(*RemoveServerRequest)(nil),     // 5: argosy.v1.RemoveServerRequest
-	(*RemoveServerResponse)(nil),    // 6: argosy.v1.RemoveServerResponse
-	(*EnterRequest)(nil),            // 7: argosy.v1.EnterRequest
-	(*EnterResponse)(nil),           // 8: argosy.v1.EnterResponse
-	(*ProbeRequest)(nil),            // 9: argosy.v1.ProbeRequest
-	(*ReadHistoryRequest)(nil),      // 10: argosy.v1.ReadHistoryRequest
-	(*ReadHistoryResponse)(nil),     // 11: argosy.v1.ReadHistoryResponse
-	(*HoldImageRequest)(nil),        // 12: argosy.v1.HoldImageRequest
-	(*HoldImageResponse)(nil),       // 13: argosy.v1.HoldImageResponse
-	(*DefragmentStoreRequest)(nil),  // 14: argosy.v1.DefragmentStoreRequest
-	(*DefragmentStoreResponse)(nil), // 15: argosy.v1.DefragmentStoreResponse
-	nil,                             // 16: argosy.v1.EnterResponse.MembersEntry
-	(*durationpb.Duration)(nil),     // 17: google.protobuf.Duration
-	(*Transition)(nil),              // 18: argosy.v1.Transition
+	(*WitnessHealth)(nil),           // 5: argosy.v1.WitnessHealth
+	(*RemoveServerRequest)(nil),     // 6: argosy.v1.RemoveServerRequest
+	(*RemoveServerResponse)(nil),    // 7: argosy.v1.RemoveServerResponse
+	(*EnterRequest)(nil),            // 8: argosy.v1.EnterRequest
+	(*EnterResponse)(nil),           // 9: argosy.v1.EnterResponse
+	(*ProbeRequest)(nil),            // 10: argosy.v1.ProbeRequest
+	(*ReadHistoryRequest)(nil),      // 11: argosy.v1.ReadHistoryRequest
+	(*ReadHistoryResponse)(nil),     // 12: argosy.v1.ReadHistoryResponse
+	(*HoldImageRequest)(nil),        // 13: argosy.v1.HoldImageRequest
+	(*HoldImageResponse)(nil),       // 14: argosy.v1.HoldImageResponse
+	(*DefragmentStoreRequest)(nil),  // 15: argosy.v1.DefragmentStoreRequest
+	(*DefragmentStoreResponse)(nil), // 16: argosy.v1.DefragmentStoreResponse
+	(*FenceSessionRequest)(nil),     // 17: argosy.v1.FenceSessionRequest
+	(*FenceSessionResponse)(nil),    // 18: argosy.v1.FenceSessionResponse
+	nil,                             // 19: argosy.v1.EnterResponse.MembersEntry
+	(*durationpb.Duration)(nil),     // 20: google.protobuf.Duration
+	(*FencingToken)(nil),            // 21: argosy.v1.FencingToken
+	(*Transition)(nil),              // 22: argosy.v1.Transition
 }
 var file_argosy_v1_server_proto_depIdxs = []int32{
 	3,  // 0: argosy.v1.ListServersResponse.servers:type_name -> argosy.v1.ServerStatus
 	0,  // 1: argosy.v1.ServerStatus.role:type_name -> argosy.v1.ServerRole
 	4,  // 2: argosy.v1.ServerStatus.health:type_name -> argosy.v1.ServerHealth
-	17, // 3: argosy.v1.ServerStatus.silent:type_name -> google.protobuf.Duration
-	16, // 4: argosy.v1.EnterResponse.members:type_name -> argosy.v1.EnterResponse.MembersEntry
-	18, // 5: argosy.v1.ReadHistoryResponse.transitions:type_name -> argosy.v1.Transition
-	1,  // 6: argosy.v1.ServerService.ListServers:input_type -> argosy.v1.ListServersRequest
-	5,  // 7: argosy.v1.ServerService.RemoveServer:input_type -> argosy.v1.RemoveServerRequest
-	7,  // 8: argosy.v1.ServerService.Enter:input_type -> argosy.v1.EnterRequest
-	9,  // 9: argosy.v1.ServerService.Probe:input_type -> argosy.v1.ProbeRequest
-	10, // 10: argosy.v1.ServerService.ReadHistory:input_type -> argosy.v1.ReadHistoryRequest
-	12, // 11: argosy.v1.ServerService.HoldImage:input_type -> argosy.v1.HoldImageRequest
-	14, // 12: argosy.v1.ServerService.DefragmentStore:input_type -> argosy.v1.DefragmentStoreRequest
-	2,  // 13: argosy.v1.ServerService.ListServers:output_type -> argosy.v1.ListServersResponse
-	6,  // 14: argosy.v1.ServerService.RemoveServer:output_type -> argosy.v1.RemoveServerResponse
-	8,  // 15: argosy.v1.ServerService.Enter:output_type -> argosy.v1.EnterResponse
-	4,  // 16: argosy.v1.ServerService.Probe:output_type -> argosy.v1.ServerHealth
-	11, // 17: argosy.v1.ServerService.ReadHistory:output_type -> argosy.v1.ReadHistoryResponse
-	13, // 18: argosy.v1.ServerService.HoldImage:output_type -> argosy.v1.HoldImageResponse
-	15, // 19: argosy.v1.ServerService.DefragmentStore:output_type -> argosy.v1.DefragmentStoreResponse
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	20, // 3: argosy.v1.ServerStatus.silent:type_name -> google.protobuf.Duration
+	5,  // 4: argosy.v1.ServerHealth.witness:type_name -> argosy.v1.WitnessHealth
+	21, // 5: argosy.v1.WitnessHealth.epoch:type_name -> argosy.v1.FencingToken
+	20, // 6: argosy.v1.WitnessHealth.left:type_name -> google.protobuf.Duration
+	19, // 7: argosy.v1.EnterResponse.members:type_name -> argosy.v1.EnterResponse.MembersEntry
+	22, // 8: argosy.v1.ReadHistoryResponse.transitions:type_name -> argosy.v1.Transition
+	1,  // 9: argosy.v1.ServerService.ListServers:input_type -> argosy.v1.ListServersRequest
+	6,  // 10: argosy.v1.ServerService.RemoveServer:input_type -> argosy.v1.RemoveServerRequest
+	8,  // 11: argosy.v1.ServerService.Enter:input_type -> argosy.v1.EnterRequest
+	10, // 12: argosy.v1.ServerService.Probe:input_type -> argosy.v1.ProbeRequest
+	11, // 13: argosy.v1.ServerService.ReadHistory:input_type -> argosy.v1.ReadHistoryRequest
+	13, // 14: argosy.v1.ServerService.HoldImage:input_type -> argosy.v1.HoldImageRequest
+	15, // 15: argosy.v1.ServerService.DefragmentStore:input_type -> argosy.v1.DefragmentStoreRequest
+	17, // 16: argosy.v1.ServerService.FenceSession:input_type -> argosy.v1.FenceSessionRequest
+	2,  // 17: argosy.v1.ServerService.ListServers:output_type -> argosy.v1.ListServersResponse
+	7,  // 18: argosy.v1.ServerService.RemoveServer:output_type -> argosy.v1.RemoveServerResponse
+	9,  // 19: argosy.v1.ServerService.Enter:output_type -> argosy.v1.EnterResponse
+	4,  // 20: argosy.v1.ServerService.Probe:output_type -> argosy.v1.ServerHealth
+	12, // 21: argosy.v1.ServerService.ReadHistory:output_type -> argosy.v1.ReadHistoryResponse
+	14, // 22: argosy.v1.ServerService.HoldImage:output_type -> argosy.v1.HoldImageResponse
+	16, // 23: argosy.v1.ServerService.DefragmentStore:output_type -> argosy.v1.DefragmentStoreResponse
+	18, // 24: argosy.v1.ServerService.FenceSession:output_type -> argosy.v1.FenceSessionResponse
+	17, // [17:25] is the sub-list for method output_type
+	9,  // [9:17] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_server_proto_init() }
@@ -1210,7 +1500,7 @@ func file_argosy_v1_server_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_server_proto_rawDesc), len(file_argosy_v1_server_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1150,13 +1150,17 @@ func (x *RuleVerdict) GetNeed() string {
 
 // Volume is the leader's record of a replica's named data and the machine that holds it.
 type Volume struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Replica       *ReplicaKey            `protobuf:"bytes,1,opt,name=replica" json:"replica,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
-	Class         VolumeClass            `protobuf:"varint,3,opt,name=class,enum=argosy.v1.VolumeClass" json:"class,omitempty"`
-	Machine       string                 `protobuf:"bytes,4,opt,name=machine" json:"machine,omitempty"`
-	Size          int64                  `protobuf:"varint,5,opt,name=size" json:"size,omitempty"`
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Replica   *ReplicaKey            `protobuf:"bytes,1,opt,name=replica" json:"replica,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
+	Class     VolumeClass            `protobuf:"varint,3,opt,name=class,enum=argosy.v1.VolumeClass" json:"class,omitempty"`
+	Machine   string                 `protobuf:"bytes,4,opt,name=machine" json:"machine,omitempty"`
+	Size      int64                  `protobuf:"varint,5,opt,name=size" json:"size,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt" json:"created_at,omitempty"`
+	// Of a shared one, which has no machine of its own: who was last allowed to write it; absent before anybody was.
+	Grant *VolumeGrant `protobuf:"bytes,7,opt,name=grant" json:"grant,omitempty"`
+	// Of the file system, once a machine had mounted and verified it.
+	Uuid          string `protobuf:"bytes,8,opt,name=uuid" json:"uuid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1233,6 +1237,115 @@ func (x *Volume) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Volume) GetGrant() *VolumeGrant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *Volume) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+// VolumeGrant is the right of one incarnation on one machine to write a shared volume.
+type VolumeGrant struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Token       *FencingToken          `protobuf:"bytes,1,opt,name=token" json:"token,omitempty"`
+	Machine     string                 `protobuf:"bytes,2,opt,name=machine" json:"machine,omitempty"`
+	AppUid      string                 `protobuf:"bytes,3,opt,name=app_uid,json=appUid" json:"app_uid,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,4,opt,name=incarnation" json:"incarnation,omitempty"`
+	At          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at" json:"at,omitempty"`
+	// The machine said that it is over there, or somebody released it.
+	Ended bool `protobuf:"varint,6,opt,name=ended" json:"ended,omitempty"`
+	// Why it was granted.
+	Reason        string `protobuf:"bytes,7,opt,name=reason" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeGrant) Reset() {
+	*x = VolumeGrant{}
+	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeGrant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeGrant) ProtoMessage() {}
+
+func (x *VolumeGrant) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeGrant.ProtoReflect.Descriptor instead.
+func (*VolumeGrant) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *VolumeGrant) GetToken() *FencingToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *VolumeGrant) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *VolumeGrant) GetAppUid() string {
+	if x != nil {
+		return x.AppUid
+	}
+	return ""
+}
+
+func (x *VolumeGrant) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *VolumeGrant) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *VolumeGrant) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *VolumeGrant) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // StrayVolume is data on a machine that no replica assigned to it has.
 type StrayVolume struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1246,7 +1359,7 @@ type StrayVolume struct {
 
 func (x *StrayVolume) Reset() {
 	*x = StrayVolume{}
-	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	mi := &file_argosy_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1371,7 @@ func (x *StrayVolume) String() string {
 func (*StrayVolume) ProtoMessage() {}
 
 func (x *StrayVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	mi := &file_argosy_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1384,7 @@ func (x *StrayVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StrayVolume.ProtoReflect.Descriptor instead.
 func (*StrayVolume) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StrayVolume) GetReplica() *ReplicaKey {
@@ -1322,13 +1435,15 @@ type Machine struct {
 	Authority uint32 `protobuf:"varint,15,opt,name=authority" json:"authority,omitempty"`
 	// Version of the systemd that the agent runs units with; empty when it has none.
 	SystemdVersion string `protobuf:"bytes,16,opt,name=systemd_version,json=systemdVersion" json:"systemd_version,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// SHA-256 of the key of the guard that keeps its leases, as DER (SubjectPublicKeyInfo); empty when it never had one.
+	GuardKey      []byte `protobuf:"bytes,17,opt,name=guard_key,json=guardKey" json:"guard_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Machine) Reset() {
 	*x = Machine{}
-	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	mi := &file_argosy_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1455,7 @@ func (x *Machine) String() string {
 func (*Machine) ProtoMessage() {}
 
 func (x *Machine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	mi := &file_argosy_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1468,7 @@ func (x *Machine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Machine.ProtoReflect.Descriptor instead.
 func (*Machine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Machine) GetId() string {
@@ -1468,6 +1583,13 @@ func (x *Machine) GetSystemdVersion() string {
 	return ""
 }
 
+func (x *Machine) GetGuardKey() []byte {
+	if x != nil {
+		return x.GuardKey
+	}
+	return nil
+}
+
 // Drain is somebody's wish that a machine has nothing to run. It holds whatever happens to the machine, until it is taken back.
 type Drain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1491,7 +1613,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_argosy_v1_state_proto_msgTypes[11]
+	mi := &file_argosy_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1625,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[11]
+	mi := &file_argosy_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1638,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Drain) GetSince() *timestamppb.Timestamp {
@@ -1590,7 +1712,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_argosy_v1_state_proto_msgTypes[12]
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1724,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[12]
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1737,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Capacity) GetCpuMilli() int64 {
@@ -1679,7 +1801,7 @@ type MemberObservation struct {
 
 func (x *MemberObservation) Reset() {
 	*x = MemberObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1813,7 @@ func (x *MemberObservation) String() string {
 func (*MemberObservation) ProtoMessage() {}
 
 func (x *MemberObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1826,7 @@ func (x *MemberObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberObservation.ProtoReflect.Descriptor instead.
 func (*MemberObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MemberObservation) GetName() string {
@@ -1818,7 +1940,7 @@ type UnitObservation struct {
 
 func (x *UnitObservation) Reset() {
 	*x = UnitObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +1952,7 @@ func (x *UnitObservation) String() string {
 func (*UnitObservation) ProtoMessage() {}
 
 func (x *UnitObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +1965,7 @@ func (x *UnitObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnitObservation.ProtoReflect.Descriptor instead.
 func (*UnitObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UnitObservation) GetName() string {
@@ -1923,7 +2045,7 @@ type ReplicaObservation struct {
 
 func (x *ReplicaObservation) Reset() {
 	*x = ReplicaObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2057,7 @@ func (x *ReplicaObservation) String() string {
 func (*ReplicaObservation) ProtoMessage() {}
 
 func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2070,7 @@ func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaObservation.ProtoReflect.Descriptor instead.
 func (*ReplicaObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReplicaObservation) GetKey() *ReplicaKey {
@@ -2046,7 +2168,7 @@ type ClaimObservation struct {
 
 func (x *ClaimObservation) Reset() {
 	*x = ClaimObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2180,7 @@ func (x *ClaimObservation) String() string {
 func (*ClaimObservation) ProtoMessage() {}
 
 func (x *ClaimObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2193,7 @@ func (x *ClaimObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimObservation.ProtoReflect.Descriptor instead.
 func (*ClaimObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ClaimObservation) GetVolume() string {
@@ -2165,7 +2287,7 @@ type MemberUsage struct {
 
 func (x *MemberUsage) Reset() {
 	*x = MemberUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2177,7 +2299,7 @@ func (x *MemberUsage) String() string {
 func (*MemberUsage) ProtoMessage() {}
 
 func (x *MemberUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2190,7 +2312,7 @@ func (x *MemberUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberUsage.ProtoReflect.Descriptor instead.
 func (*MemberUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MemberUsage) GetKey() *ReplicaKey {
@@ -2276,7 +2398,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2410,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2423,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Traffic) GetNetworkReceived() int64 {
@@ -2347,7 +2469,7 @@ type MachineUsage struct {
 
 func (x *MachineUsage) Reset() {
 	*x = MachineUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2481,7 @@ func (x *MachineUsage) String() string {
 func (*MachineUsage) ProtoMessage() {}
 
 func (x *MachineUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2494,7 @@ func (x *MachineUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineUsage.ProtoReflect.Descriptor instead.
 func (*MachineUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *MachineUsage) GetCpuMilli() int64 {
@@ -2445,7 +2567,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2579,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2592,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Transition) GetSeq() uint64 {
@@ -2619,7 +2741,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2753,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2766,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Assignment) GetKey() *ReplicaKey {
@@ -2783,7 +2905,7 @@ type VolumeClaim struct {
 
 func (x *VolumeClaim) Reset() {
 	*x = VolumeClaim{}
-	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	mi := &file_argosy_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +2917,7 @@ func (x *VolumeClaim) String() string {
 func (*VolumeClaim) ProtoMessage() {}
 
 func (x *VolumeClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	mi := &file_argosy_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +2930,7 @@ func (x *VolumeClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeClaim.ProtoReflect.Descriptor instead.
 func (*VolumeClaim) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VolumeClaim) GetVolume() string {
@@ -2851,7 +2973,7 @@ type FencingToken struct {
 
 func (x *FencingToken) Reset() {
 	*x = FencingToken{}
-	mi := &file_argosy_v1_state_proto_msgTypes[23]
+	mi := &file_argosy_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2863,7 +2985,7 @@ func (x *FencingToken) String() string {
 func (*FencingToken) ProtoMessage() {}
 
 func (x *FencingToken) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[23]
+	mi := &file_argosy_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2876,7 +2998,7 @@ func (x *FencingToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencingToken.ProtoReflect.Descriptor instead.
 func (*FencingToken) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FencingToken) GetGeneration() uint64 {
@@ -2906,7 +3028,7 @@ type SealedSecret struct {
 
 func (x *SealedSecret) Reset() {
 	*x = SealedSecret{}
-	mi := &file_argosy_v1_state_proto_msgTypes[24]
+	mi := &file_argosy_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3040,7 @@ func (x *SealedSecret) String() string {
 func (*SealedSecret) ProtoMessage() {}
 
 func (x *SealedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[24]
+	mi := &file_argosy_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3053,7 @@ func (x *SealedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedSecret.ProtoReflect.Descriptor instead.
 func (*SealedSecret) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SealedSecret) GetName() string {
@@ -2968,7 +3090,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_argosy_v1_state_proto_msgTypes[25]
+	mi := &file_argosy_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3102,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[25]
+	mi := &file_argosy_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3115,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Peer) GetMachine() string {
@@ -3039,7 +3161,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_argosy_v1_state_proto_msgTypes[26]
+	mi := &file_argosy_v1_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3051,7 +3173,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[26]
+	mi := &file_argosy_v1_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3064,7 +3186,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Endpoint) GetKey() *ReplicaKey {
@@ -3120,15 +3242,17 @@ type ClusterSettings struct {
 	// No beat for this long: lost.
 	Liveness *durationpb.Duration `protobuf:"bytes,4,opt,name=liveness" json:"liveness,omitempty"`
 	// Zone of names, `argosy.internal`.
-	Domain        string               `protobuf:"bytes,5,opt,name=domain" json:"domain,omitempty"`
-	Beat          *durationpb.Duration `protobuf:"bytes,6,opt,name=beat" json:"beat,omitempty"`
+	Domain string               `protobuf:"bytes,5,opt,name=domain" json:"domain,omitempty"`
+	Beat   *durationpb.Duration `protobuf:"bytes,6,opt,name=beat" json:"beat,omitempty"`
+	// Timing of leases: `default`, `fast` or `safe`; empty is `default`.
+	LeaseProfile  string `protobuf:"bytes,7,opt,name=lease_profile,json=leaseProfile" json:"lease_profile,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClusterSettings) Reset() {
 	*x = ClusterSettings{}
-	mi := &file_argosy_v1_state_proto_msgTypes[27]
+	mi := &file_argosy_v1_state_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3140,7 +3264,7 @@ func (x *ClusterSettings) String() string {
 func (*ClusterSettings) ProtoMessage() {}
 
 func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[27]
+	mi := &file_argosy_v1_state_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3153,7 +3277,7 @@ func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
 func (*ClusterSettings) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{27}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ClusterSettings) GetClusterId() string {
@@ -3196,6 +3320,13 @@ func (x *ClusterSettings) GetBeat() *durationpb.Duration {
 		return x.Beat
 	}
 	return nil
+}
+
+func (x *ClusterSettings) GetLeaseProfile() string {
+	if x != nil {
+		return x.LeaseProfile
+	}
+	return ""
 }
 
 var File_argosy_v1_state_proto protoreflect.FileDescriptor
@@ -3275,7 +3406,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x14\n" +
 	"\x05holds\x18\x02 \x01(\bR\x05holds\x12\x12\n" +
 	"\x04have\x18\x03 \x01(\tR\x04have\x12\x12\n" +
-	"\x04need\x18\x04 \x01(\tR\x04need\"\xe4\x01\n" +
+	"\x04need\x18\x04 \x01(\tR\x04need\"\xa6\x02\n" +
 	"\x06Volume\x12/\n" +
 	"\areplica\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\areplica\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12,\n" +
@@ -3283,12 +3414,22 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\amachine\x18\x04 \x01(\tR\amachine\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x129\n" +
 	"\n" +
-	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"s\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12,\n" +
+	"\x05grant\x18\a \x01(\v2\x16.argosy.v1.VolumeGrantR\x05grant\x12\x12\n" +
+	"\x04uuid\x18\b \x01(\tR\x04uuid\"\xeb\x01\n" +
+	"\vVolumeGrant\x12-\n" +
+	"\x05token\x18\x01 \x01(\v2\x17.argosy.v1.FencingTokenR\x05token\x12\x18\n" +
+	"\amachine\x18\x02 \x01(\tR\amachine\x12\x17\n" +
+	"\aapp_uid\x18\x03 \x01(\tR\x06appUid\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05ended\x18\x06 \x01(\bR\x05ended\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"s\n" +
 	"\vStrayVolume\x12/\n" +
 	"\areplica\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\areplica\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
 	"\vengine_name\x18\x03 \x01(\tR\n" +
-	"engineName\"\x8b\x05\n" +
+	"engineName\"\xa8\x05\n" +
 	"\aMachine\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x126\n" +
@@ -3308,7 +3449,8 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"sealingKey\x12&\n" +
 	"\x05drain\x18\x0e \x01(\v2\x10.argosy.v1.DrainR\x05drain\x12\x1c\n" +
 	"\tauthority\x18\x0f \x01(\rR\tauthority\x12'\n" +
-	"\x0fsystemd_version\x18\x10 \x01(\tR\x0esystemdVersion\x1a9\n" +
+	"\x0fsystemd_version\x18\x10 \x01(\tR\x0esystemdVersion\x12\x1b\n" +
+	"\tguard_key\x18\x11 \x01(\fR\bguardKey\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\x02\n" +
@@ -3476,7 +3618,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05ready\x18\x04 \x01(\bR\x05ready\x12%\n" +
 	"\x05ports\x18\x05 \x03(\v2\x0f.argosy.v1.PortR\x05ports\x12 \n" +
-	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\"\x9b\x02\n" +
+	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\"\xc0\x02\n" +
 	"\x0fClusterSettings\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12#\n" +
@@ -3484,7 +3626,8 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x11unreachable_after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x10unreachableAfter\x125\n" +
 	"\bliveness\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bliveness\x12\x16\n" +
 	"\x06domain\x18\x05 \x01(\tR\x06domain\x12-\n" +
-	"\x04beat\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x04beat*Z\n" +
+	"\x04beat\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x04beat\x12#\n" +
+	"\rlease_profile\x18\a \x01(\tR\fleaseProfile*Z\n" +
 	"\vReplicaGoal\x12\x1c\n" +
 	"\x18REPLICA_GOAL_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REPLICA_GOAL_RUN\x10\x01\x12\x17\n" +
@@ -3554,7 +3697,7 @@ func file_argosy_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_argosy_v1_state_proto_goTypes = []any{
 	(ReplicaGoal)(0),              // 0: argosy.v1.ReplicaGoal
 	(MachineCondition)(0),         // 1: argosy.v1.MachineCondition
@@ -3571,109 +3714,113 @@ var file_argosy_v1_state_proto_goTypes = []any{
 	(*MachineVerdict)(nil),        // 12: argosy.v1.MachineVerdict
 	(*RuleVerdict)(nil),           // 13: argosy.v1.RuleVerdict
 	(*Volume)(nil),                // 14: argosy.v1.Volume
-	(*StrayVolume)(nil),           // 15: argosy.v1.StrayVolume
-	(*Machine)(nil),               // 16: argosy.v1.Machine
-	(*Drain)(nil),                 // 17: argosy.v1.Drain
-	(*Capacity)(nil),              // 18: argosy.v1.Capacity
-	(*MemberObservation)(nil),     // 19: argosy.v1.MemberObservation
-	(*UnitObservation)(nil),       // 20: argosy.v1.UnitObservation
-	(*ReplicaObservation)(nil),    // 21: argosy.v1.ReplicaObservation
-	(*ClaimObservation)(nil),      // 22: argosy.v1.ClaimObservation
-	(*MemberUsage)(nil),           // 23: argosy.v1.MemberUsage
-	(*Traffic)(nil),               // 24: argosy.v1.Traffic
-	(*MachineUsage)(nil),          // 25: argosy.v1.MachineUsage
-	(*Transition)(nil),            // 26: argosy.v1.Transition
-	(*Assignment)(nil),            // 27: argosy.v1.Assignment
-	(*VolumeClaim)(nil),           // 28: argosy.v1.VolumeClaim
-	(*FencingToken)(nil),          // 29: argosy.v1.FencingToken
-	(*SealedSecret)(nil),          // 30: argosy.v1.SealedSecret
-	(*Peer)(nil),                  // 31: argosy.v1.Peer
-	(*Endpoint)(nil),              // 32: argosy.v1.Endpoint
-	(*ClusterSettings)(nil),       // 33: argosy.v1.ClusterSettings
-	nil,                           // 34: argosy.v1.App.RestartsEntry
-	nil,                           // 35: argosy.v1.App.ReplicaRestartsEntry
-	nil,                           // 36: argosy.v1.Machine.LabelsEntry
-	nil,                           // 37: argosy.v1.Assignment.ConfigsEntry
-	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
-	(*AppSpec)(nil),               // 39: argosy.v1.AppSpec
-	(VolumeClass)(0),              // 40: argosy.v1.VolumeClass
-	(*PublishedPort)(nil),         // 41: argosy.v1.PublishedPort
-	(*StackSpec)(nil),             // 42: argosy.v1.StackSpec
-	(*ContainerSpec)(nil),         // 43: argosy.v1.ContainerSpec
-	(*Unit)(nil),                  // 44: argosy.v1.Unit
-	(*Port)(nil),                  // 45: argosy.v1.Port
-	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
+	(*VolumeGrant)(nil),           // 15: argosy.v1.VolumeGrant
+	(*StrayVolume)(nil),           // 16: argosy.v1.StrayVolume
+	(*Machine)(nil),               // 17: argosy.v1.Machine
+	(*Drain)(nil),                 // 18: argosy.v1.Drain
+	(*Capacity)(nil),              // 19: argosy.v1.Capacity
+	(*MemberObservation)(nil),     // 20: argosy.v1.MemberObservation
+	(*UnitObservation)(nil),       // 21: argosy.v1.UnitObservation
+	(*ReplicaObservation)(nil),    // 22: argosy.v1.ReplicaObservation
+	(*ClaimObservation)(nil),      // 23: argosy.v1.ClaimObservation
+	(*MemberUsage)(nil),           // 24: argosy.v1.MemberUsage
+	(*Traffic)(nil),               // 25: argosy.v1.Traffic
+	(*MachineUsage)(nil),          // 26: argosy.v1.MachineUsage
+	(*Transition)(nil),            // 27: argosy.v1.Transition
+	(*Assignment)(nil),            // 28: argosy.v1.Assignment
+	(*VolumeClaim)(nil),           // 29: argosy.v1.VolumeClaim
+	(*FencingToken)(nil),          // 30: argosy.v1.FencingToken
+	(*SealedSecret)(nil),          // 31: argosy.v1.SealedSecret
+	(*Peer)(nil),                  // 32: argosy.v1.Peer
+	(*Endpoint)(nil),              // 33: argosy.v1.Endpoint
+	(*ClusterSettings)(nil),       // 34: argosy.v1.ClusterSettings
+	nil,                           // 35: argosy.v1.App.RestartsEntry
+	nil,                           // 36: argosy.v1.App.ReplicaRestartsEntry
+	nil,                           // 37: argosy.v1.Machine.LabelsEntry
+	nil,                           // 38: argosy.v1.Assignment.ConfigsEntry
+	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*AppSpec)(nil),               // 40: argosy.v1.AppSpec
+	(VolumeClass)(0),              // 41: argosy.v1.VolumeClass
+	(*PublishedPort)(nil),         // 42: argosy.v1.PublishedPort
+	(*StackSpec)(nil),             // 43: argosy.v1.StackSpec
+	(*ContainerSpec)(nil),         // 44: argosy.v1.ContainerSpec
+	(*Unit)(nil),                  // 45: argosy.v1.Unit
+	(*Port)(nil),                  // 46: argosy.v1.Port
+	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
 }
 var file_argosy_v1_state_proto_depIdxs = []int32{
-	38, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
-	34, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
-	35, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
-	39, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
-	38, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
+	39, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
+	35, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
+	36, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
+	40, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
+	39, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
 	8,  // 5: argosy.v1.Replica.key:type_name -> argosy.v1.ReplicaKey
 	0,  // 6: argosy.v1.Replica.goal:type_name -> argosy.v1.ReplicaGoal
 	11, // 7: argosy.v1.Replica.reason:type_name -> argosy.v1.Reason
-	38, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
+	39, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
 	10, // 9: argosy.v1.Replica.past:type_name -> argosy.v1.PastIncarnation
 	12, // 10: argosy.v1.Reason.verdicts:type_name -> argosy.v1.MachineVerdict
-	38, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
+	39, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
 	13, // 12: argosy.v1.MachineVerdict.rules:type_name -> argosy.v1.RuleVerdict
 	8,  // 13: argosy.v1.Volume.replica:type_name -> argosy.v1.ReplicaKey
-	40, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
-	38, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
-	8,  // 16: argosy.v1.StrayVolume.replica:type_name -> argosy.v1.ReplicaKey
-	36, // 17: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
-	18, // 18: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
-	38, // 19: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
-	1,  // 20: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
-	17, // 21: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
-	38, // 22: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	38, // 23: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
-	38, // 24: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
-	2,  // 25: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
-	38, // 26: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
-	38, // 27: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
-	41, // 28: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
-	20, // 29: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
-	8,  // 30: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
-	3,  // 31: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
-	19, // 32: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
-	38, // 33: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
-	22, // 34: argosy.v1.ReplicaObservation.claims:type_name -> argosy.v1.ClaimObservation
-	29, // 35: argosy.v1.ClaimObservation.token:type_name -> argosy.v1.FencingToken
-	4,  // 36: argosy.v1.ClaimObservation.phase:type_name -> argosy.v1.ClaimPhase
-	38, // 37: argosy.v1.ClaimObservation.since:type_name -> google.protobuf.Timestamp
-	40, // 38: argosy.v1.ClaimObservation.class:type_name -> argosy.v1.VolumeClass
-	8,  // 39: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
-	38, // 40: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
-	24, // 41: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
-	38, // 42: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
-	24, // 43: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
-	38, // 44: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	5,  // 45: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
-	8,  // 46: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
-	12, // 47: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
-	8,  // 48: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 49: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
-	42, // 50: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
-	43, // 51: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
-	30, // 52: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
-	37, // 53: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
-	30, // 54: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
-	38, // 55: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
-	44, // 56: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
-	28, // 57: argosy.v1.Assignment.claims:type_name -> argosy.v1.VolumeClaim
-	29, // 58: argosy.v1.VolumeClaim.token:type_name -> argosy.v1.FencingToken
-	8,  // 59: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
-	45, // 60: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
-	46, // 61: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
-	46, // 62: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
-	46, // 63: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
-	64, // [64:64] is the sub-list for method output_type
-	64, // [64:64] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	41, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
+	39, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
+	15, // 16: argosy.v1.Volume.grant:type_name -> argosy.v1.VolumeGrant
+	30, // 17: argosy.v1.VolumeGrant.token:type_name -> argosy.v1.FencingToken
+	39, // 18: argosy.v1.VolumeGrant.at:type_name -> google.protobuf.Timestamp
+	8,  // 19: argosy.v1.StrayVolume.replica:type_name -> argosy.v1.ReplicaKey
+	37, // 20: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
+	19, // 21: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
+	39, // 22: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
+	1,  // 23: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
+	18, // 24: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
+	39, // 25: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	39, // 26: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
+	39, // 27: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
+	2,  // 28: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
+	39, // 29: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
+	39, // 30: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
+	42, // 31: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
+	21, // 32: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
+	8,  // 33: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
+	3,  // 34: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
+	20, // 35: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
+	39, // 36: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
+	23, // 37: argosy.v1.ReplicaObservation.claims:type_name -> argosy.v1.ClaimObservation
+	30, // 38: argosy.v1.ClaimObservation.token:type_name -> argosy.v1.FencingToken
+	4,  // 39: argosy.v1.ClaimObservation.phase:type_name -> argosy.v1.ClaimPhase
+	39, // 40: argosy.v1.ClaimObservation.since:type_name -> google.protobuf.Timestamp
+	41, // 41: argosy.v1.ClaimObservation.class:type_name -> argosy.v1.VolumeClass
+	8,  // 42: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
+	39, // 43: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
+	25, // 44: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
+	39, // 45: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
+	25, // 46: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
+	39, // 47: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	5,  // 48: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
+	8,  // 49: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
+	12, // 50: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
+	8,  // 51: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 52: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
+	43, // 53: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
+	44, // 54: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
+	31, // 55: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
+	38, // 56: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
+	31, // 57: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
+	39, // 58: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
+	45, // 59: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
+	29, // 60: argosy.v1.Assignment.claims:type_name -> argosy.v1.VolumeClaim
+	30, // 61: argosy.v1.VolumeClaim.token:type_name -> argosy.v1.FencingToken
+	8,  // 62: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
+	46, // 63: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
+	47, // 64: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
+	47, // 65: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
+	47, // 66: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
+	67, // [67:67] is the sub-list for method output_type
+	67, // [67:67] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_state_proto_init() }
@@ -3688,7 +3835,7 @@ func file_argosy_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_state_proto_rawDesc), len(file_argosy_v1_state_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

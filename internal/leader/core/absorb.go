@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/scheduler"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/unitfile"
+	"github.com/argosy-cluster/argosy/internal/volumesource"
 )
 
 // absorb draws the conclusions from changed records.
@@ -49,6 +51,7 @@ func (c *Core) settings() {
 	c.timing.Liveness = max(set.GetLiveness().AsDuration(), c.timing.Unreachable)
 	c.judgeAt = time.Time{}
 	c.disp.MarkWelcome()
+	c.disp.MarkLeases()
 }
 
 // machineChanged follows a machine's record.
@@ -109,7 +112,7 @@ func (c *Core) tellScheduler(id string) {
 		return
 	}
 	next := scheduler.Machine{
-		ID: id, Name: m.GetName(), Labels: schedulerLabels(m),
+		ID: id, Name: m.GetName(), Labels: c.schedulerLabels(m), Storage: c.storage(id),
 		Capacity:  scheduler.Resources{CPU: m.GetCapacity().GetCpuMilli(), Memory: m.GetCapacity().GetMemory()},
 		Reserve:   scheduler.Resources{CPU: m.GetCapacity().GetReserveCpuMilli(), Memory: m.GetCapacity().GetReserveMemory()},
 		Condition: schedulerCondition(c.condition(id)),
@@ -127,16 +130,37 @@ func (c *Core) tellScheduler(id string) {
 }
 
 // schedulerLabels are a machine's labels, and, where it runs units, what these may ask of it.
-func schedulerLabels(m *argosyv1.Machine) map[string]string {
-	if m.GetSystemdVersion() == "" {
+func (c *Core) schedulerLabels(m *argosyv1.Machine) map[string]string {
+	storage := c.disp.Storage(m.GetId())
+	if m.GetSystemdVersion() == "" && storage == nil {
 		return m.GetLabels()
 	}
 	out := ownLabels(m)
+	if out == nil {
+		out = map[string]string{}
+	}
+	if storage != nil {
+		out[placement.Guard] = cmp.Or(guardTrouble(storage.GetGuard()), placement.Ready)
+	}
 	for k, v := range m.GetLabels() {
 		if !placement.Own(k) {
 			out[k] = v
 		}
 	}
+	return out
+}
+
+// storage is what a machine last said that it has a way to.
+func (c *Core) storage(id string) placement.Storage {
+	r := c.disp.Storage(id)
+	if r == nil {
+		return nil
+	}
+	out := slices.Clone(r.GetDevices())
+	for _, kind := range r.GetMountTypes() {
+		out = append(out, volumesource.Reach("mount "+kind))
+	}
+	slices.Sort(out)
 	return out
 }
 
@@ -150,7 +174,7 @@ func ownLabels(m *argosyv1.Machine) map[string]string {
 }
 
 func sameMachine(a, b scheduler.Machine) bool {
-	if a.Name != b.Name || a.Capacity != b.Capacity || a.Reserve != b.Reserve || a.Condition != b.Condition || len(a.Labels) != len(b.Labels) {
+	if a.Name != b.Name || a.Capacity != b.Capacity || a.Reserve != b.Reserve || a.Condition != b.Condition || len(a.Labels) != len(b.Labels) || !slices.Equal(a.Storage, b.Storage) {
 		return false
 	}
 	for k, v := range a.Labels {
@@ -208,6 +232,9 @@ func (c *Core) replicaChanged(k state.Key) {
 	c.stacks.Add(k.StackKey())
 	c.apps.Add(k.AppKey())
 	c.endpoints.Add(k)
+	if c.st.HasShared(k) {
+		c.claims.Add(k)
+	}
 	r := c.st.Replica(k)
 	if r != nil && r.GetMachine() == "" && r.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
 		c.pending.Add(k)
@@ -279,6 +306,9 @@ func (c *Core) hear(n dispatcher.News) {
 	for k := range n.Replicas {
 		c.endpoints.Add(k)
 		c.change.Replicas.Add(k)
+		if c.st.HasShared(k) {
+			c.claims.Add(k)
+		}
 		r := c.st.Replica(k)
 		if r == nil {
 			continue
@@ -308,6 +338,10 @@ func (c *Core) hear(n dispatcher.News) {
 	for id, hello := range n.Hellos {
 		c.hellos[id] = hello
 		c.machines.Add(id)
+	}
+	for id := range n.Storage {
+		c.machines.Add(id)
+		c.tellScheduler(id)
 	}
 	for id := range n.Outboxes {
 		c.outboxes.Add(id)

@@ -112,7 +112,7 @@ func (s *stepping) forget(ch orchestrator.Change) {
 	u.delete(store.ReplicaKey(ch.Replica.GetKey()))
 	if ch.RemoveVolumes {
 		for _, v := range s.c.st.Volumes(ch.Key) {
-			if v.GetMachine() == ch.Replica.GetMachine() {
+			if v.GetMachine() == ch.Replica.GetMachine() || state.Shared(v) {
 				u.delete(store.VolumeKey(v.GetReplica(), v.GetName()))
 			}
 		}
@@ -232,16 +232,17 @@ func (s *stepping) volumes(u *building, r *argosyv1.Replica) {
 	have := map[string]bool{}
 	for _, v := range s.c.st.Volumes(k) {
 		// One that went with a machine is about to be dropped.
-		have[v.GetName()] = s.c.st.Machine(v.GetMachine()) != nil
+		have[v.GetName()] = state.Shared(v) || s.c.st.Machine(v.GetMachine()) != nil
 	}
 	spec, _ := s.c.st.StackOf(k.StackKey(), r.GetRevision())
 	for _, v := range spec.GetVolumes() {
 		if have[v.GetName()] {
 			continue
 		}
-		u.put(store.VolumeKey(r.GetKey(), v.GetName()), &argosyv1.Volume{
-			Replica: r.GetKey(), Name: v.GetName(), Class: argosyv1.VolumeClass_VOLUME_CLASS_LOCAL, Machine: r.GetMachine(),
-			Size: v.GetSize(), CreatedAt: timestamppb.New(s.now),
-		})
+		vol := &argosyv1.Volume{Replica: r.GetKey(), Name: v.GetName(), Class: classOf(v), Size: v.GetSize(), CreatedAt: timestamppb.New(s.now)}
+		if !state.Shared(vol) {
+			vol.Machine = r.GetMachine()
+		}
+		u.put(store.VolumeKey(r.GetKey(), v.GetName()), vol)
 	}
 }

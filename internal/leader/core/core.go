@@ -8,6 +8,7 @@ import (
 
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/dispatcher"
 	"github.com/argosy-cluster/argosy/internal/orchestrator"
 	"github.com/argosy-cluster/argosy/internal/scheduler"
@@ -85,6 +86,11 @@ type Core struct {
 	foreseen   map[state.Key]foreseen
 	foreseenOf []string
 	foresight  bool
+	// sights are what this server's witness saw of claims last, and when it said so; claims are replicas whose claims are to be
+	// decided again.
+	sights   claims.Sights
+	sightsAt time.Time
+	claims   state.Set[state.Key]
 
 	waits     map[state.StackKey]map[state.Key]wait
 	endpoints state.Set[state.Key]
@@ -134,7 +140,7 @@ func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 		pending: state.Set[state.Key]{}, stuck: state.Set[state.StackKey]{}, rolling: state.Set[state.StackKey]{},
 		each:   state.Set[state.StackKey]{},
 		placed: map[state.Key][]scheduler.Placed{}, ahead: map[state.Key][]scheduler.Placed{}, held: map[string]state.Set[state.Key]{}, derived: map[state.AppKey]*derived{},
-		seals: map[sealKey]sealed{},
+		seals: map[sealKey]sealed{}, claims: state.Set[state.Key]{},
 		given: map[string]scheduler.Machine{}, waits: map[state.StackKey]map[state.Key]wait{},
 		endpoints: state.Set[state.Key]{}, change: NewChange(),
 	}
@@ -296,7 +302,7 @@ func clip(s string) string {
 
 // Due reports whether a Step would have something to do.
 func (c *Core) Due(now time.Time) bool {
-	return len(c.stacks)+len(c.apps)+len(c.machines)+len(c.outboxes)+len(c.intruders)+len(c.notes) > 0 ||
+	return len(c.claims)+len(c.stacks)+len(c.apps)+len(c.machines)+len(c.outboxes)+len(c.intruders)+len(c.notes) > 0 ||
 		c.capacity && !now.Before(c.retryAt) ||
 		!now.Before(c.judgeAt)
 }

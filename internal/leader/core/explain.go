@@ -29,7 +29,7 @@ func (v *View) Explain(k state.Key, rules bool) (*argosyv1.ExplainResponse, erro
 	if r == nil {
 		return v.explainAbsent(k, rules)
 	}
-	out := &argosyv1.ExplainResponse{Status: v.Status(r), Decided: r.GetReason(), Volumes: v.Volumes(k)}
+	out := &argosyv1.ExplainResponse{Status: v.Status(r), Decided: r.GetReason(), Volumes: v.Volumes(k), VolumeStatus: v.ReplicaVolumes(k)}
 	if text := v.foreseenText(r); text != "" {
 		out.Summary = append(out.Summary, text)
 	}

@@ -199,7 +199,7 @@ func (f *forecaster) victims(id string) []victim {
 			v.fate = fateIgnored
 		case l.stack.entry.GetEachMachine():
 			v.fate = fateBelongs
-		case len(l.stack.spec.GetVolumes()) > 0 || f.p.v.core.pinOf(v.key).Machine != "":
+		case slices.ContainsFunc(l.stack.spec.GetVolumes(), func(v *argosyv1.VolumeSpec) bool { return !state.SharedSpec(v) }) || f.p.v.core.pinOf(v.key).Machine != "":
 			v.fate = fateData
 		}
 		out = append(out, v)

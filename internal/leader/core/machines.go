@@ -162,6 +162,7 @@ func (c *Core) machineUnit(now time.Time, id string) Unit {
 		takeHello(next, h)
 		delete(c.hellos, id)
 	}
+	c.takeGuard(next)
 	switch v := c.verdicts[id]; {
 	case v.Condition == condLost && m.GetCondition() != condLost:
 		next.Condition = condLost
@@ -204,6 +205,21 @@ func takeHello(m *argosyv1.Machine, h *argosyv1.Hello) {
 	if len(h.GetSealingKey()) == 32 && !bytes.Equal(h.GetSealingKey(), m.GetSealingKey()) {
 		m.SealingKey = h.GetSealingKey()
 	}
+}
+
+// takeGuard takes over the key of a machine's guard, by which all witnesses then know it. A key is one machine's.
+func (c *Core) takeGuard(next *argosyv1.Machine) {
+	key := c.disp.Storage(next.GetId()).GetGuard().GetKey()
+	if len(key) == 0 || bytes.Equal(key, next.GetGuardKey()) {
+		return
+	}
+	for _, m := range c.st.Machines() {
+		if m.GetId() != next.GetId() && bytes.Equal(m.GetGuardKey(), key) {
+			c.complain("machine %s: its guard has the key of %s's, so it gets no leases: is one a copy of the other? Remove the guard's key there, and it makes a new one", next.GetName(), m.GetName())
+			return
+		}
+	}
+	next.GuardKey = key
 }
 
 // refreshEndpoints derives the addresses of replicas that something happened to.

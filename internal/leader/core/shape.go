@@ -23,7 +23,9 @@ type shape struct {
 	// templates are units that each replica calls by its number, and numbered the shapes of those that were asked for; the
 	// shape itself does not have them.
 	templates []unitFile
-	numbered  map[uint32]*scheduler.Shape
+	// storage are shared volumes, to whose storage a machine needs a way; it is each replica's own, too.
+	storage  []*argosyv1.VolumeSpec
+	numbered map[uint32]*scheduler.Shape
 	// common is what all replicas ask for alike, where the stack has templates: of any number, so that no unit has a name.
 	common *scheduler.Shape
 }
@@ -138,7 +140,13 @@ func shapeOf(k state.StackKey, spec *argosyv1.StackSpec, containers []*argosyv1.
 			u.ask(u.name, out)
 		}
 	}
-	if len(sh.templates) > 0 {
+	for _, v := range spec.GetVolumes() {
+		if state.SharedSpec(v) {
+			sh.storage = append(sh.storage, v)
+			sh.sign += fmt.Sprintf(" reaches %q", reached(v, 0))
+		}
+	}
+	if len(sh.templates)+len(sh.storage) > 0 {
 		sh.numbered = map[uint32]*scheduler.Shape{}
 		sh.common = sh.alike(k)
 	}

@@ -41,6 +41,9 @@ func (c *Core) Welcome(id string) *argosyv1.Welcome {
 	return w
 }
 
+// LeaseServers is whom guards ask for leases; nil while nobody decides.
+func (c *Core) LeaseServers() *argosyv1.LeaseServers { return c.st.LeaseServers() }
+
 // Assigned lists the replicas that a machine should know of: those assigned to it, and those of which it may still run an
 // earlier incarnation.
 func (c *Core) Assigned(id string) []state.Key {
@@ -80,6 +83,7 @@ func (c *Core) Assignment(id string, k state.Key) *argosyv1.Assignment {
 	}
 	a.Stack, a.Containers = c.st.StackOf(k.StackKey(), a.GetRevision())
 	a.Units = c.st.UnitsOf(k.StackKey(), a.GetRevision())
+	a.Claims = c.volumeClaims(id, k, a)
 	if a.Goal != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
 		if a.Stack == nil {
 			a.Stack = c.remnant(k)

@@ -40,6 +40,7 @@ func (c *Core) Step(now time.Time) []Unit {
 	}
 	s.place()
 	c.foresee(now)
+	s.claims()
 	units = append(units, s.floorUnits()...)
 	units = append(units, s.units...)
 	units = append(units, c.appUnits(now)...)
@@ -154,6 +155,7 @@ func (c *Core) input(now time.Time, k state.StackKey) (in orchestrator.Input, fa
 		Machine: c.orchestratorMachine,
 		Seen:    func(r *argosyv1.Replica) orchestrator.Seen { return c.seen(now, r) },
 		Gone:    c.gone,
+		Lapsed:  func(r *argosyv1.Replica) string { return c.lapsed(now, r) },
 	}
 	if app == nil || app.GetDeleting() {
 		in.Target = app.GetRevision()

@@ -15,6 +15,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/leader/core"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
+	"github.com/argosy-cluster/argosy/internal/volumesource"
 )
 
 // town is a core with machines that come, change and go while it runs, and whose commits always succeed. Replicas are shown
@@ -44,6 +45,23 @@ func newTown(t fataler, machines ...*argosyv1.Machine) *town {
 		w.join(m)
 	}
 	return w
+}
+
+// guarded has a machine say that it has a guard, and a way to some storage.
+func (w *town) guarded(id string, storage ...string) {
+	w.t.Helper()
+	r := &argosyv1.StorageReport{Guard: &argosyv1.Guard{Key: []byte(fmt.Sprintf("%-32s", "key of "+id))}}
+	for _, s := range storage {
+		if kind, ok := strings.CutPrefix(s, "mount "); ok {
+			r.MountTypes = append(r.MountTypes, kind)
+		} else {
+			r.Devices = append(r.Devices, volumesource.Reach(s))
+		}
+	}
+	if err := w.c.Receive(w.now, w.sessions[id], &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Storage{Storage: r}}); err != nil {
+		w.t.Fatalf("%v", err)
+	}
+	w.settle()
 }
 
 // join makes a machine's record and, unless it has one, its session.
@@ -120,7 +138,17 @@ func (w *town) show() (any bool) {
 				if a.Goal == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
 					st = argosyv1.ReplicaState_REPLICA_STATE_GONE
 				}
-				o := &argosyv1.ReplicaObservation{Key: a.Key, AppUid: a.AppUid, Incarnation: a.Incarnation,
+				var holds []*argosyv1.ClaimObservation
+				for _, cl := range a.Claims {
+					phase := argosyv1.ClaimPhase_CLAIM_PHASE_ARMED
+					if cl.Token == nil {
+						phase, st = argosyv1.ClaimPhase_CLAIM_PHASE_ATTACHING, min(st, argosyv1.ReplicaState_REPLICA_STATE_STARTING)
+					}
+					if a.Goal == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
+						holds = append(holds, &argosyv1.ClaimObservation{Volume: cl.Volume, Token: cl.Token, Phase: phase})
+					}
+				}
+				o := &argosyv1.ReplicaObservation{Claims: holds, Key: a.Key, AppUid: a.AppUid, Incarnation: a.Incarnation,
 					Revision: a.Revision, Restart: a.Restart, State: st}
 				if st == argosyv1.ReplicaState_REPLICA_STATE_GONE && w.slow[id] {
 					w.owed[id] = append(w.owed[id], o)

@@ -10,6 +10,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/scheduler"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/unitfile"
+	"github.com/argosy-cluster/argosy/internal/volumesource"
 )
 
 // unitFile is a unit of a stack, read.
@@ -60,9 +61,10 @@ func (u unitFile) ask(name unitfile.Name, out *scheduler.Shape) {
 	}
 }
 
-// of is the shape of one replica: it is its own where the stack has templates, whose instances are called by its number.
+// of is the shape of one replica: it is its own where the stack has templates, whose instances are called
+// by its number, or shared volumes, each of which has storage of its own.
 func (sh shape) of(k state.Key) *scheduler.Shape {
-	if sh.Shape == nil || len(sh.templates) == 0 {
+	if sh.Shape == nil || len(sh.templates)+len(sh.storage) == 0 {
 		return sh.Shape
 	}
 	if own := sh.numbered[k.Number]; own != nil {
@@ -75,8 +77,22 @@ func (sh shape) of(k state.Key) *scheduler.Shape {
 			u.ask(name, &own)
 		}
 	}
+	if len(sh.storage) > 0 {
+		own.Require = append(own.Require, placement.Guarded())
+	}
+	for _, v := range sh.storage {
+		own.Require = append(own.Require, placement.Reaches(reached(v, k.Number)))
+	}
 	sh.numbered[k.Number] = &own
 	return &own
+}
+
+// reached is what a machine has to have a way to, for a shared volume of a replica.
+func reached(v *argosyv1.VolumeSpec, number uint32) string {
+	if m := v.GetMount(); m.GetSource() != "" {
+		return "mount " + m.GetType()
+	}
+	return volumesource.For(v.GetDevice().GetDevice(), number)
 }
 
 // alike is what two replicas of a stack with templates ask for both. Where the units of one keep those of the other away, that is
@@ -86,6 +102,9 @@ func (sh shape) alike(k state.StackKey) *scheduler.Shape {
 	out := *sh.Shape
 	out.Require = nil
 	for _, e := range one.Require {
+		if slices.ContainsFunc(e.Keys(), placement.OfStorage) {
+			continue // which says where a replica may go, and takes none away from where it is
+		}
 		if slices.ContainsFunc(two.Require, func(o placement.Expr) bool { return o.String() == e.String() }) {
 			out.Require = append(out.Require, e)
 		}

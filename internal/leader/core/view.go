@@ -72,6 +72,7 @@ func (v *View) Status(r *argosyv1.Replica) *argosyv1.ReplicaStatus {
 	if w, ok := v.core.waits[k.StackKey()][k]; ok {
 		out.Message = join(w.String(), out.Message)
 	}
+	out.Message = join(v.claimsMessage(k), out.Message)
 	if r.GetMachine() == "" && out.Message == "" {
 		out.Message = "is being placed"
 	}
@@ -217,6 +218,9 @@ func (v *View) MachineStatus(m *argosyv1.Machine) *argosyv1.MachineStatus {
 		out.Remaining = v.core.remaining(id)
 		out.Drained = len(out.Remaining) == 0
 		out.Message = join(drainText(m.GetDrain(), len(out.Remaining)), out.Message)
+	}
+	if s := v.core.disp.Storage(id); s != nil {
+		out.Guard = s.GetGuard()
 	}
 	if t := v.core.disp.Trouble(id); t != "" {
 		out.Message = join(t, out.Message)

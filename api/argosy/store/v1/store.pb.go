@@ -479,10 +479,13 @@ type Server struct {
 	// Of the key that it joined with, so that a join whose answer was lost can be repeated.
 	KeyDigest []byte `protobuf:"bytes,5,opt,name=key_digest,json=keyDigest" json:"key_digest,omitempty"`
 	// host:port that the other members of the store dial; empty for one alone, and with an external store.
-	PeerAddress   string                 `protobuf:"bytes,6,opt,name=peer_address,json=peerAddress" json:"peer_address,omitempty"`
-	JoinedAt      *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=joined_at,json=joinedAt" json:"joined_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PeerAddress string                 `protobuf:"bytes,6,opt,name=peer_address,json=peerAddress" json:"peer_address,omitempty"`
+	JoinedAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=joined_at,json=joinedAt" json:"joined_at,omitempty"`
+	// Where guards reach the witness beside it, host:port, and SHA-256 of that one's key; empty before one was heard of.
+	WitnessAddress string `protobuf:"bytes,8,opt,name=witness_address,json=witnessAddress" json:"witness_address,omitempty"`
+	WitnessKey     []byte `protobuf:"bytes,9,opt,name=witness_key,json=witnessKey" json:"witness_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Server) Reset() {
@@ -564,6 +567,98 @@ func (x *Server) GetJoinedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Server) GetWitnessAddress() string {
+	if x != nil {
+		return x.WitnessAddress
+	}
+	return ""
+}
+
+func (x *Server) GetWitnessKey() []byte {
+	if x != nil {
+		return x.WitnessKey
+	}
+	return nil
+}
+
+// Leases is the set of servers whose witnesses decide about leases. It is changed as servers come and go, one step at a time.
+type Leases struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Epoch   *v1.FencingToken       `protobuf:"bytes,1,opt,name=epoch" json:"epoch,omitempty"`
+	Members []string               `protobuf:"bytes,2,rep,name=members" json:"members,omitempty"`
+	// While it changes: those that decide as well.
+	Next          []string               `protobuf:"bytes,3,rep,name=next" json:"next,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at" json:"at,omitempty"`
+	Cause         string                 `protobuf:"bytes,5,opt,name=cause" json:"cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leases) Reset() {
+	*x = Leases{}
+	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leases) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leases) ProtoMessage() {}
+
+func (x *Leases) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leases.ProtoReflect.Descriptor instead.
+func (*Leases) Descriptor() ([]byte, []int) {
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Leases) GetEpoch() *v1.FencingToken {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *Leases) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *Leases) GetNext() []string {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+func (x *Leases) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Leases) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
 // ImageName is what a name of a tenant's image means.
 type ImageName struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -575,7 +670,7 @@ type ImageName struct {
 
 func (x *ImageName) Reset() {
 	*x = ImageName{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +682,7 @@ func (x *ImageName) String() string {
 func (*ImageName) ProtoMessage() {}
 
 func (x *ImageName) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[7]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +695,7 @@ func (x *ImageName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageName.ProtoReflect.Descriptor instead.
 func (*ImageName) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ImageName) GetDigest() string {
@@ -633,7 +728,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +740,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[8]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +753,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Secret) GetTenant() string {
@@ -714,7 +809,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[9]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +821,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[9]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +834,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Token) GetInfo() *v1.TokenInfo {
@@ -772,7 +867,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[10]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +879,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[10]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +892,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *User) GetName() string {
@@ -855,7 +950,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_argosy_store_v1_store_proto_msgTypes[11]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +962,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_store_v1_store_proto_msgTypes[11]
+	mi := &file_argosy_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +975,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_argosy_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Outcome) GetRpc() string {
@@ -950,7 +1045,7 @@ const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\x04Term\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xdf\x01\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xa9\x02\n" +
 	"\x06Server\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -959,7 +1054,16 @@ const file_argosy_store_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"key_digest\x18\x05 \x01(\fR\tkeyDigest\x12!\n" +
 	"\fpeer_address\x18\x06 \x01(\tR\vpeerAddress\x127\n" +
-	"\tjoined_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bjoinedAt\"^\n" +
+	"\tjoined_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bjoinedAt\x12'\n" +
+	"\x0fwitness_address\x18\b \x01(\tR\x0ewitnessAddress\x12\x1f\n" +
+	"\vwitness_key\x18\t \x01(\fR\n" +
+	"witnessKey\"\xa7\x01\n" +
+	"\x06Leases\x12-\n" +
+	"\x05epoch\x18\x01 \x01(\v2\x17.argosy.v1.FencingTokenR\x05epoch\x12\x18\n" +
+	"\amembers\x18\x02 \x03(\tR\amembers\x12\x12\n" +
+	"\x04next\x18\x03 \x03(\tR\x04next\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05cause\x18\x05 \x01(\tR\x05cause\"^\n" +
 	"\tImageName\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x129\n" +
 	"\n" +
@@ -1002,7 +1106,7 @@ func file_argosy_store_v1_store_proto_rawDescGZIP() []byte {
 	return file_argosy_store_v1_store_proto_rawDescData
 }
 
-var file_argosy_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_argosy_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_argosy_store_v1_store_proto_goTypes = []any{
 	(*Cluster)(nil),               // 0: argosy.store.v1.Cluster
 	(*Layout)(nil),                // 1: argosy.store.v1.Layout
@@ -1011,36 +1115,40 @@ var file_argosy_store_v1_store_proto_goTypes = []any{
 	(*Generation)(nil),            // 4: argosy.store.v1.Generation
 	(*Term)(nil),                  // 5: argosy.store.v1.Term
 	(*Server)(nil),                // 6: argosy.store.v1.Server
-	(*ImageName)(nil),             // 7: argosy.store.v1.ImageName
-	(*Secret)(nil),                // 8: argosy.store.v1.Secret
-	(*Token)(nil),                 // 9: argosy.store.v1.Token
-	(*User)(nil),                  // 10: argosy.store.v1.User
-	(*Outcome)(nil),               // 11: argosy.store.v1.Outcome
-	(*v1.ClusterSettings)(nil),    // 12: argosy.v1.ClusterSettings
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*v1.TokenInfo)(nil),          // 14: argosy.v1.TokenInfo
+	(*Leases)(nil),                // 7: argosy.store.v1.Leases
+	(*ImageName)(nil),             // 8: argosy.store.v1.ImageName
+	(*Secret)(nil),                // 9: argosy.store.v1.Secret
+	(*Token)(nil),                 // 10: argosy.store.v1.Token
+	(*User)(nil),                  // 11: argosy.store.v1.User
+	(*Outcome)(nil),               // 12: argosy.store.v1.Outcome
+	(*v1.ClusterSettings)(nil),    // 13: argosy.v1.ClusterSettings
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*v1.FencingToken)(nil),       // 15: argosy.v1.FencingToken
+	(*v1.TokenInfo)(nil),          // 16: argosy.v1.TokenInfo
 }
 var file_argosy_store_v1_store_proto_depIdxs = []int32{
-	12, // 0: argosy.store.v1.Cluster.settings:type_name -> argosy.v1.ClusterSettings
-	13, // 1: argosy.store.v1.Cluster.created_at:type_name -> google.protobuf.Timestamp
+	13, // 0: argosy.store.v1.Cluster.settings:type_name -> argosy.v1.ClusterSettings
+	14, // 1: argosy.store.v1.Cluster.created_at:type_name -> google.protobuf.Timestamp
 	2,  // 2: argosy.store.v1.Cluster.other:type_name -> argosy.store.v1.Authority
 	3,  // 3: argosy.store.v1.Cluster.rotation:type_name -> argosy.store.v1.Rotation
-	13, // 4: argosy.store.v1.Layout.since:type_name -> google.protobuf.Timestamp
-	13, // 5: argosy.store.v1.Rotation.since:type_name -> google.protobuf.Timestamp
-	13, // 6: argosy.store.v1.Rotation.deadline:type_name -> google.protobuf.Timestamp
-	13, // 7: argosy.store.v1.Rotation.issuing_since:type_name -> google.protobuf.Timestamp
-	13, // 8: argosy.store.v1.Term.since:type_name -> google.protobuf.Timestamp
-	13, // 9: argosy.store.v1.Server.joined_at:type_name -> google.protobuf.Timestamp
-	13, // 10: argosy.store.v1.ImageName.changed_at:type_name -> google.protobuf.Timestamp
-	13, // 11: argosy.store.v1.Secret.changed_at:type_name -> google.protobuf.Timestamp
-	14, // 12: argosy.store.v1.Token.info:type_name -> argosy.v1.TokenInfo
-	13, // 13: argosy.store.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	13, // 14: argosy.store.v1.Outcome.at:type_name -> google.protobuf.Timestamp
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	14, // 4: argosy.store.v1.Layout.since:type_name -> google.protobuf.Timestamp
+	14, // 5: argosy.store.v1.Rotation.since:type_name -> google.protobuf.Timestamp
+	14, // 6: argosy.store.v1.Rotation.deadline:type_name -> google.protobuf.Timestamp
+	14, // 7: argosy.store.v1.Rotation.issuing_since:type_name -> google.protobuf.Timestamp
+	14, // 8: argosy.store.v1.Term.since:type_name -> google.protobuf.Timestamp
+	14, // 9: argosy.store.v1.Server.joined_at:type_name -> google.protobuf.Timestamp
+	15, // 10: argosy.store.v1.Leases.epoch:type_name -> argosy.v1.FencingToken
+	14, // 11: argosy.store.v1.Leases.at:type_name -> google.protobuf.Timestamp
+	14, // 12: argosy.store.v1.ImageName.changed_at:type_name -> google.protobuf.Timestamp
+	14, // 13: argosy.store.v1.Secret.changed_at:type_name -> google.protobuf.Timestamp
+	16, // 14: argosy.store.v1.Token.info:type_name -> argosy.v1.TokenInfo
+	14, // 15: argosy.store.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	14, // 16: argosy.store.v1.Outcome.at:type_name -> google.protobuf.Timestamp
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_argosy_store_v1_store_proto_init() }
@@ -1054,7 +1162,7 @@ func file_argosy_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_store_v1_store_proto_rawDesc), len(file_argosy_store_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

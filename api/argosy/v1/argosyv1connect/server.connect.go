@@ -52,6 +52,9 @@ const (
 	// ServerServiceDefragmentStoreProcedure is the fully-qualified name of the ServerService's
 	// DefragmentStore RPC.
 	ServerServiceDefragmentStoreProcedure = "/argosy.v1.ServerService/DefragmentStore"
+	// ServerServiceFenceSessionProcedure is the fully-qualified name of the ServerService's
+	// FenceSession RPC.
+	ServerServiceFenceSessionProcedure = "/argosy.v1.ServerService/FenceSession"
 )
 
 // ServerServiceClient is a client for the argosy.v1.ServerService service.
@@ -71,6 +74,9 @@ type ServerServiceClient interface {
 	HoldImage(context.Context, *connect.Request[v1.HoldImageRequest]) (*connect.Response[v1.HoldImageResponse], error)
 	// DefragmentStore has a server give back what its store's file does not need. It answers nothing meanwhile. Only servers may.
 	DefragmentStore(context.Context, *connect.Request[v1.DefragmentStoreRequest]) (*connect.Response[v1.DefragmentStoreResponse], error)
+	// FenceSession has the witness beside a server let go of a session, if it has not heard of that for the whole waiting time. Only
+	// servers may.
+	FenceSession(context.Context, *connect.Request[v1.FenceSessionRequest]) (*connect.Response[v1.FenceSessionResponse], error)
 }
 
 // NewServerServiceClient constructs a client for the argosy.v1.ServerService service. By default,
@@ -126,6 +132,12 @@ func NewServerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(serverServiceMethods.ByName("DefragmentStore")),
 			connect.WithClientOptions(opts...),
 		),
+		fenceSession: connect.NewClient[v1.FenceSessionRequest, v1.FenceSessionResponse](
+			httpClient,
+			baseURL+ServerServiceFenceSessionProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("FenceSession")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -138,6 +150,7 @@ type serverServiceClient struct {
 	readHistory     *connect.Client[v1.ReadHistoryRequest, v1.ReadHistoryResponse]
 	holdImage       *connect.Client[v1.HoldImageRequest, v1.HoldImageResponse]
 	defragmentStore *connect.Client[v1.DefragmentStoreRequest, v1.DefragmentStoreResponse]
+	fenceSession    *connect.Client[v1.FenceSessionRequest, v1.FenceSessionResponse]
 }
 
 // ListServers calls argosy.v1.ServerService.ListServers.
@@ -175,6 +188,11 @@ func (c *serverServiceClient) DefragmentStore(ctx context.Context, req *connect.
 	return c.defragmentStore.CallUnary(ctx, req)
 }
 
+// FenceSession calls argosy.v1.ServerService.FenceSession.
+func (c *serverServiceClient) FenceSession(ctx context.Context, req *connect.Request[v1.FenceSessionRequest]) (*connect.Response[v1.FenceSessionResponse], error) {
+	return c.fenceSession.CallUnary(ctx, req)
+}
+
 // ServerServiceHandler is an implementation of the argosy.v1.ServerService service.
 type ServerServiceHandler interface {
 	// ListServers answers without a leader too, with what the server that was asked knows.
@@ -192,6 +210,9 @@ type ServerServiceHandler interface {
 	HoldImage(context.Context, *connect.Request[v1.HoldImageRequest]) (*connect.Response[v1.HoldImageResponse], error)
 	// DefragmentStore has a server give back what its store's file does not need. It answers nothing meanwhile. Only servers may.
 	DefragmentStore(context.Context, *connect.Request[v1.DefragmentStoreRequest]) (*connect.Response[v1.DefragmentStoreResponse], error)
+	// FenceSession has the witness beside a server let go of a session, if it has not heard of that for the whole waiting time. Only
+	// servers may.
+	FenceSession(context.Context, *connect.Request[v1.FenceSessionRequest]) (*connect.Response[v1.FenceSessionResponse], error)
 }
 
 // NewServerServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -243,6 +264,12 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(serverServiceMethods.ByName("DefragmentStore")),
 		connect.WithHandlerOptions(opts...),
 	)
+	serverServiceFenceSessionHandler := connect.NewUnaryHandler(
+		ServerServiceFenceSessionProcedure,
+		svc.FenceSession,
+		connect.WithSchema(serverServiceMethods.ByName("FenceSession")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/argosy.v1.ServerService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ServerServiceListServersProcedure:
@@ -259,6 +286,8 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 			serverServiceHoldImageHandler.ServeHTTP(w, r)
 		case ServerServiceDefragmentStoreProcedure:
 			serverServiceDefragmentStoreHandler.ServeHTTP(w, r)
+		case ServerServiceFenceSessionProcedure:
+			serverServiceFenceSessionHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -294,4 +323,8 @@ func (UnimplementedServerServiceHandler) HoldImage(context.Context, *connect.Req
 
 func (UnimplementedServerServiceHandler) DefragmentStore(context.Context, *connect.Request[v1.DefragmentStoreRequest]) (*connect.Response[v1.DefragmentStoreResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.ServerService.DefragmentStore is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) FenceSession(context.Context, *connect.Request[v1.FenceSessionRequest]) (*connect.Response[v1.FenceSessionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("argosy.v1.ServerService.FenceSession is not implemented"))
 }

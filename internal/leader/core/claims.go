@@ -1,0 +1,295 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/claims"
+	"github.com/argosy-cluster/argosy/internal/dispatcher"
+	"github.com/argosy-cluster/argosy/internal/state"
+	"github.com/argosy-cluster/argosy/internal/store"
+)
+
+const (
+	// sightsLast is how long what the witness saw counts. It is asked every second.
+	sightsLast = 3 * time.Second
+	// anew is after what time a claim is granted to the same machine again: one that refuses it at once is not asked in a circle.
+	anew = time.Second
+)
+
+// Witnessed takes in what the witness beside this server sees of claims.
+func (c *Core) Witnessed(now time.Time, s claims.Sights) {
+	c.sights, c.sightsAt = s, now
+	for _, v := range c.st.SharedVolumes() {
+		k := state.KeyOf(v.GetReplica())
+		c.claims.Add(k)
+		if r := c.st.Replica(k); r != nil && c.lapsed(now, r) != "" {
+			c.stacks.Add(k.StackKey())
+		}
+	}
+}
+
+// claimID names a volume's claim.
+func claimID(k state.Key, volume string) claims.ID {
+	return claims.ID(fmt.Sprintf("%s/%s/%s.%d/%s", k.Tenant, k.App, k.Stack, k.Number, volume))
+}
+
+// classOf is what protects a volume that is declared so.
+func classOf(v *argosyv1.VolumeSpec) argosyv1.VolumeClass {
+	switch {
+	case v.GetDevice().GetDevice() != "":
+		return argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED
+	case v.GetMount().GetSource() != "":
+		return argosyv1.VolumeClass_VOLUME_CLASS_TIMED
+	}
+	return argosyv1.VolumeClass_VOLUME_CLASS_LOCAL
+}
+
+func claimsClass(c argosyv1.VolumeClass) claims.Class {
+	switch c {
+	case argosyv1.VolumeClass_VOLUME_CLASS_TIMED:
+		return claims.ClassTimed
+	case argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED:
+		return claims.ClassDetected
+	}
+	return claims.ClassLocal
+}
+
+// profile is the cluster's timing of leases.
+func (c *Core) profile() claims.Profile {
+	p, err := claims.Named(c.st.Settings().GetLeaseProfile())
+	if err != nil {
+		return claims.Safe() // of a later release; the server says so
+	}
+	return p
+}
+
+// mute is why the witness beside this server knows nothing now, empty when it does.
+func (c *Core) mute(now time.Time) string {
+	age := now.Sub(c.sightsAt)
+	switch {
+	case c.sightsAt.IsZero():
+		return "the leader's witness was not heard of yet"
+	case c.sights.Mute != "":
+		return c.sights.Mute
+	case age > sightsLast:
+		return "the leader's witness has said nothing for " + claims.Tenths(age)
+	}
+	return ""
+}
+
+// sight is what the witness sees of a claim, nil when it has no record of it.
+func (c *Core) sight(now time.Time, id claims.ID) *claims.Seen {
+	s, ok := c.sights.Seen[id]
+	if !ok {
+		return nil
+	}
+	s.Age += max(0, now.Sub(c.sightsAt))
+	return &s
+}
+
+func tokenOf(t *argosyv1.FencingToken) claims.Token {
+	return claims.Token{Generation: t.GetGeneration(), Revision: t.GetRevision()}
+}
+
+func tokenTo(t claims.Token) *argosyv1.FencingToken {
+	return &argosyv1.FencingToken{Generation: t.Generation, Revision: t.Revision}
+}
+
+// wish is all that is known of a shared volume's claim.
+func (c *Core) wish(now time.Time, v *argosyv1.Volume) claims.Wish {
+	k := state.KeyOf(v.GetReplica())
+	id := claimID(k, v.GetName())
+	w := claims.Wish{Claim: id, Class: claimsClass(v.GetClass()), Seen: c.sight(now, id)}
+	if r := c.st.Replica(k); c.wants(r, v) {
+		w.Wanted = claims.Machine(r.GetMachine())
+	}
+	if g := v.GetGrant(); g != nil {
+		connected, _ := c.disp.Connected(g.GetMachine())
+		w.Granted = &claims.Granted{Machine: claims.Machine(g.GetMachine()), Token: tokenOf(g.GetToken()), Ended: c.over(v), Connected: connected}
+	}
+	return w
+}
+
+// wants says whether a replica is to run somewhere with a volume.
+func (c *Core) wants(r *argosyv1.Replica, v *argosyv1.Volume) bool {
+	if r == nil || r.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN || r.GetMachine() == "" {
+		return false
+	}
+	spec, _ := c.st.StackOf(state.KeyOf(r.GetKey()).StackKey(), r.GetRevision())
+	return slices.ContainsFunc(spec.GetVolumes(), func(s *argosyv1.VolumeSpec) bool { return s.GetName() == v.GetName() && state.SharedSpec(s) })
+}
+
+// isFor says whether a grant is the present incarnation's.
+func isFor(g *argosyv1.VolumeGrant, r *argosyv1.Replica) bool {
+	return g != nil && r != nil && g.GetMachine() == r.GetMachine() && g.GetAppUid() == r.GetAppUid() && g.GetIncarnation() == r.GetIncarnation()
+}
+
+// over says whether the machine that a volume was granted to said that nothing there can write with that token: in so many words,
+// or that nothing is left of the incarnation.
+func (c *Core) over(v *argosyv1.Volume) bool {
+	g := v.GetGrant()
+	if g.GetEnded() {
+		return true
+	}
+	k := state.KeyOf(v.GetReplica())
+	i := dispatcher.Incarnation{Key: k, AppUID: g.GetAppUid(), N: g.GetIncarnation()}
+	if c.disp.Gone(g.GetMachine(), i) || !isFor(g, c.st.Replica(k)) && c.disp.Absent(g.GetMachine(), i) {
+		return true
+	}
+	o := c.claimSeen(v)
+	return o.GetPhase() == argosyv1.ClaimPhase_CLAIM_PHASE_OVER || o.GetPhase() == argosyv1.ClaimPhase_CLAIM_PHASE_REFUSED
+}
+
+// claimSeen is what the machine that a volume was granted to says of that token, nil when nothing.
+func (c *Core) claimSeen(v *argosyv1.Volume) *argosyv1.ClaimObservation {
+	g := v.GetGrant()
+	o, _, ok := c.disp.Seen(g.GetMachine(), dispatcher.Incarnation{Key: state.KeyOf(v.GetReplica()), AppUID: g.GetAppUid(), N: g.GetIncarnation()})
+	if !ok || g == nil {
+		return nil
+	}
+	for _, cl := range o.GetClaims() {
+		if cl.GetVolume() == v.GetName() && tokenOf(cl.GetToken()) == tokenOf(g.GetToken()) {
+			return cl
+		}
+	}
+	return nil
+}
+
+// decide says what to do about a shared volume's claim. Reasons name machines as people do.
+func (c *Core) decide(now time.Time, w claims.Wish, r *argosyv1.Replica, g *argosyv1.VolumeGrant) claims.Decision {
+	mute := c.mute(now)
+	d := claims.Decide(c.profile(), mute, []claims.Wish{w})[0]
+	held := w.Seen != nil && w.Granted != nil && w.Seen.Token == w.Granted.Token && w.Seen.Gone == ""
+	switch {
+	case w.Force != nil:
+	case d.Action == claims.Keep && w.Wanted != "" && !isFor(g, r):
+		// The machine is the same, and the incarnation another: the right is not handed on.
+		d.Action, d.Reason = claims.WaitFor, fmt.Sprintf("%s gives back token %v of incarnation %d first", w.Granted.Machine, w.Granted.Token, g.GetIncarnation())
+	case d.Action == claims.WaitFor && mute != "" && held && isFor(g, r):
+		d.Action, d.Reason = claims.Keep, "not known who holds it: "+mute
+	case d.Action == claims.Grant && d.Above.Generation > c.generation():
+		d.Action, d.Reason = claims.WaitFor, fmt.Sprintf("the servers know token %v, and the store is of generation %d: was one put back without 'argosy server recover'?", d.Above, c.generation())
+	case d.Action == claims.Grant && w.Granted != nil && w.Granted.Machine == d.To && isFor(g, r) && now.Sub(g.GetAt().AsTime()) < anew:
+		d.Action, d.Reason = claims.WaitFor, "is granted anew in a moment: "+d.Reason
+	}
+	for _, id := range []claims.Machine{w.Wanted, d.To, machineOf(w.Granted), holderOf(w.Seen)} {
+		if id != "" {
+			d.Reason = strings.ReplaceAll(d.Reason, string(id), c.st.MachineName(string(id)))
+			d.Audit = strings.ReplaceAll(d.Audit, string(id), c.st.MachineName(string(id)))
+		}
+	}
+	return d
+}
+
+func machineOf(g *claims.Granted) claims.Machine {
+	if g == nil {
+		return ""
+	}
+	return g.Machine
+}
+
+func holderOf(s *claims.Seen) claims.Machine {
+	if s == nil {
+		return ""
+	}
+	return s.Machine
+}
+
+// generation is the store's, from 1.
+func (c *Core) generation() uint64 { return max(1, c.st.Generation()) }
+
+// claims decides the claims to which something happened, and grants what can be granted.
+func (s *stepping) claims() {
+	for _, k := range sortedSet(s.c.claims, state.Key.Compare) {
+		if s.changed.Has(k) {
+			continue // its record is about to change, after which its turn comes
+		}
+		for _, v := range s.c.st.Volumes(k) {
+			if state.Shared(v) {
+				s.claim(k, v)
+			}
+		}
+	}
+	clear(s.c.claims)
+}
+
+func (s *stepping) claim(k state.Key, v *argosyv1.Volume) {
+	c := s.c
+	r := c.st.Replica(k)
+	w := c.wish(s.now, v)
+	d := c.decide(s.now, w, r, v.GetGrant())
+	next := proto.CloneOf(v)
+	if o := c.claimSeen(v); o.GetUuid() != "" && next.GetUuid() == "" && o.GetPhase() >= argosyv1.ClaimPhase_CLAIM_PHASE_ARMED {
+		next.Uuid = o.GetUuid()
+	}
+	u := c.unit()
+	switch {
+	case d.Action == claims.Grant:
+		token := claims.Token{Generation: c.generation(), Revision: uint64(max(c.st.Revision(), 0)) + 1}
+		if d.Above.Generation == token.Generation {
+			token.Revision = max(token.Revision, d.Above.Revision+1)
+		}
+		from := "volume " + v.GetName() + ": nobody's"
+		if g := v.GetGrant(); g != nil {
+			from = fmt.Sprintf("volume %s: token %v on %s", v.GetName(), tokenOf(g.GetToken()), c.st.MachineName(g.GetMachine()))
+		}
+		next.Grant = &argosyv1.VolumeGrant{Token: tokenTo(token), Machine: string(d.To), AppUid: r.GetAppUid(), Incarnation: r.GetIncarnation(),
+			At: timestamppb.New(s.now), Reason: d.Reason}
+		u.noteReplica(k, r.GetIncarnation(), string(d.To), from, fmt.Sprintf("volume %s: token %v on %s", v.GetName(), token, c.st.MachineName(string(d.To))), d.Reason)
+	case v.GetGrant() != nil && !v.GetGrant().GetEnded() && c.over(v):
+		next.Grant.Ended = true
+	}
+	if proto.Equal(next, v) {
+		return
+	}
+	u.put(store.VolumeKey(v.GetReplica(), v.GetName()), next)
+	s.units = append(s.units, u.seal(s.now))
+}
+
+// lapsed says that the lease of a replica on a shared volume has run out while its machine is silent, empty when that is not so.
+func (c *Core) lapsed(now time.Time, r *argosyv1.Replica) string {
+	if c.condition(r.GetMachine()) != condUnreachable || c.mute(now) != "" {
+		return ""
+	}
+	k := state.KeyOf(r.GetKey())
+	for _, v := range c.st.Volumes(k) {
+		if !state.Shared(v) {
+			continue
+		}
+		s := c.sight(now, claimID(k, v.GetName()))
+		if s != nil && string(s.Machine) == r.GetMachine() && isFor(v.GetGrant(), r) && s.Token == tokenOf(v.GetGrant().GetToken()) && s.Age >= c.profile().Wait {
+			return fmt.Sprintf("%s is silent, and its lease on volume %s has run out", c.st.MachineName(r.GetMachine()), v.GetName())
+		}
+	}
+	return ""
+}
+
+// volumeClaims is what a machine is told of the shared volumes of an incarnation.
+func (c *Core) volumeClaims(machine string, k state.Key, a *argosyv1.Assignment) []*argosyv1.VolumeClaim {
+	var out []*argosyv1.VolumeClaim
+	for _, spec := range a.GetStack().GetVolumes() {
+		if !state.SharedSpec(spec) {
+			continue
+		}
+		v := c.st.Volume(state.VolumeKey{Replica: k, Name: spec.GetName()})
+		cl := &argosyv1.VolumeClaim{Volume: spec.GetName(), Uuid: v.GetUuid()}
+		switch g := v.GetGrant(); {
+		case g.GetMachine() == machine && g.GetAppUid() == a.GetAppUid() && g.GetIncarnation() == a.GetIncarnation() && !g.GetEnded():
+			cl.Token = g.GetToken()
+		case a.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN:
+		case g == nil || g.GetEnded():
+			cl.Reason = "not granted yet"
+		default:
+			cl.Reason = fmt.Sprintf("not granted yet: token %v is %s's, incarnation %d", tokenOf(g.GetToken()), c.st.MachineName(g.GetMachine()), g.GetIncarnation())
+		}
+		out = append(out, cl)
+	}
+	return out
+}
