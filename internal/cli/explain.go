@@ -127,7 +127,17 @@ func (a *app) explain(res *argosyv1.ExplainResponse, e *explaining, machines map
 			fmt.Fprintf(out, "\n%s: %s\n", when, d.Summary)
 		}
 	}
+	shared := map[string]bool{}
+	for _, v := range res.VolumeStatus {
+		if v.State != argosyv1.VolumeState_VOLUME_STATE_LOCAL {
+			shared[v.Name] = true
+			fmt.Fprintln(out, explainVolume(v))
+		}
+	}
 	for _, v := range res.Volumes {
+		if shared[v.Name] {
+			continue
+		}
 		fmt.Fprintf(out, "  volume %s: on %s since %s ago\n", v.Name, orDash(machineName(machines, v.Machine)), since(v.CreatedAt, now))
 	}
 	for _, show := range []func() error{

@@ -34,6 +34,7 @@ var noFormats = map[string]string{
 	"login":           "needs a token, which works once",
 	"token revoke":    "needs a token's id; answers as secret delete does",
 	"machines label":  "needs a machine; answers as secret delete does",
+	"volumes release": "needs a shared volume, which needs machines with guards; answers as secret delete does",
 	"machines remove": "needs a machine; answers as secret delete does",
 	"machines show":   "needs a machine; shows an element of what machines list shows",
 	"servers remove":  "needs a second server; answers as secret delete does",

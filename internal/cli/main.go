@@ -252,6 +252,7 @@ func (a *app) commands() []entry {
 		{"top", "look", a.topCmd},
 		{"apps", "look", a.appsCmd},
 		{"explain", "look", a.explainCmd},
+		{"volumes", "look", a.volumesCmd},
 		{"logs", "look", a.logsCmd},
 		{"exec", "look", a.execCmd},
 		{"port-forward", "look", a.portForwardCmd},

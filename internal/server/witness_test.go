@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,7 +18,9 @@ import (
 	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
+	"github.com/argosy-cluster/argosy/internal/freeport"
 	"github.com/argosy-cluster/argosy/internal/lease"
+	"github.com/argosy-cluster/argosy/internal/volumesource"
 )
 
 var witnessBuilt struct {
@@ -71,7 +74,7 @@ func (w *witnessProcess) kill() {
 func leased(t *testing.T) (*cluster, *witnessProcess) {
 	t.Helper()
 	dir := shortDir(t)
-	addr, err := freeAddress()
+	addr, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,5 +198,87 @@ func TestWitness(t *testing.T) {
 	}
 	if again := own(t, c.dir, func(cfg *Config) { cfg.WitnessAdvertise = w.addr }); again.listed(t).LeaseMembers[0] != g.told.Members[0] {
 		t.Error("the set of servers that decide about leases is another after a restart")
+	}
+}
+
+// A volume on shared storage: refused until a machine has a guard; granted with a token that the real witness takes; not released by
+// force while that hears of the holder, and released when it does not, with an entry in history and a later token for the next.
+func TestSharedVolume(t *testing.T) {
+	c, _ := leased(t)
+	volumes := argosyv1connect.NewVolumeServiceClient(c.local.hc, c.local.base)
+	s := spec("shop", 1)
+	s.Stacks[0].Volumes = []*argosyv1.VolumeSpec{{Name: "data", Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED,
+		Device: &argosyv1.DeviceSource{Device: "LABEL=shop-{replica}", Filesystem: "ext4"}}}
+	_, err := c.local.apps.Apply(t.Context(), connect.NewRequest(&argosyv1.ApplyRequest{Spec: s}))
+	wantError(t, err, connect.CodeFailedPrecondition, "no machine has a guard")
+	m := c.machine(t, facts())
+	m.connect(t)
+	g := m.guarded(t, volumesource.Reach("LABEL=shop-1"))
+	c.until(t, "a machine has a guard, so that it is taken", func() bool {
+		_, err := c.local.apps.Apply(t.Context(), connect.NewRequest(&argosyv1.ApplyRequest{Spec: s}))
+		return err == nil
+	})
+	granted := func() *argosyv1.FencingToken {
+		t.Helper()
+		for limit := time.After(30 * time.Second); ; {
+			select {
+			case a := <-m.given:
+				if len(a.GetClaims()) == 1 && a.Claims[0].Token != nil {
+					return a.Claims[0].Token
+				}
+			case <-limit:
+				t.Fatalf("the machine is granted nothing\n%s", c.log)
+			}
+		}
+	}
+	token := granted()
+	item := func(k *argosyv1.FencingToken) *leasev1.Item {
+		return &leasev1.Item{Claim: "default/shop/web.1/data", Token: &leasev1.Stamp{Generation: k.Generation, Revision: k.Revision}, Intent: leasev1.Intent_INTENT_ACQUIRE}
+	}
+	acquire := func(k *argosyv1.FencingToken) bool {
+		ack, err := g.ask(t.Context(), "one", item(k))
+		return err == nil && ack.Refused == "" && ack.Verdicts[0].Ok
+	}
+	status := func() *argosyv1.VolumeStatus {
+		t.Helper()
+		res, err := volumes.ListVolumes(t.Context(), connect.NewRequest(&argosyv1.ListVolumesRequest{}))
+		if err != nil || len(res.Msg.Volumes) != 1 {
+			t.Fatal(err, res)
+		}
+		return res.Msg.Volumes[0]
+	}
+	c.until(t, "the guard has the lease, and the leader sees it", func() bool {
+		return acquire(token) && status().State == argosyv1.VolumeState_VOLUME_STATE_HELD
+	})
+	release := &argosyv1.ReleaseVolumeRequest{Replica: &argosyv1.ReplicaKey{App: "shop", Stack: "web", Number: 1}, Name: "data", Force: true, Reason: "it burned down", IdempotencyKey: "r1"}
+	_, err = volumes.ReleaseVolume(t.Context(), connect.NewRequest(release))
+	wantError(t, err, connect.CodeFailedPrecondition, "ago and may still write: a claim is given up only after 4.5 s of silence, which is in")
+	bob := c.user(t, "bob", "operator")
+	_, err = argosyv1connect.NewVolumeServiceClient(bob.hc, bob.base).ReleaseVolume(t.Context(), connect.NewRequest(release))
+	wantError(t, err, connect.CodePermissionDenied, "")
+	c.until(t, "it is released once its holder was silent for long enough", func() bool {
+		_, err := volumes.ReleaseVolume(t.Context(), connect.NewRequest(release))
+		return err == nil
+	})
+	next := granted()
+	if next.Generation != token.Generation || next.Revision <= token.Revision {
+		t.Errorf("after token %v it is granted with %v", token, next)
+	}
+	if acquire(token) {
+		t.Error("what was fenced is held again")
+	}
+	events, err := c.local.cluster.ListEvents(t.Context(), connect.NewRequest(&argosyv1.ListEventsRequest{App: "shop"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	text := ""
+	for events.Receive() {
+		for _, e := range events.Msg().Events {
+			text += e.To + ": " + e.Cause + "\n"
+		}
+	}
+	if !strings.Contains(text, "volume data released by force: local forced claim default/shop/web.1/data, held by "+m.m.Name) || !strings.Contains(text, ": it burned down") {
+		t.Errorf("history says nothing of it:\n%s", text)
 	}
 }
