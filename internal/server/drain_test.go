@@ -103,3 +103,38 @@ func TestHungEngine(t *testing.T) {
 		t.Errorf("the Engine answers again, and the machine is still said to have a silent one: %s", s)
 	}
 }
+
+// TestStrays: who administers the cluster sees all volumes that nothing names, anybody else those of the own tenant.
+func TestStrays(t *testing.T) {
+	c := own(t, shortDir(t), nil)
+	m := c.machine(t, facts())
+	m.connect(t)
+	stray := func(tenant string) *argosyv1.StrayVolume {
+		return &argosyv1.StrayVolume{Replica: &argosyv1.ReplicaKey{Tenant: tenant, App: "shop", Stack: "db", Number: 1}, Name: "data", EngineName: "argosy." + tenant + ".shop.db.1.data"}
+	}
+	report := &argosyv1.StrayReport{Volumes: []*argosyv1.StrayVolume{stray("default"), stray("acme")}}
+	if err := m.send(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Strays{Strays: report}}); err != nil {
+		t.Fatal(err)
+	}
+	see := func(who *clients) (names []string) {
+		list, err := who.machines.ListMachines(t.Context(), connect.NewRequest(&argosyv1.ListMachinesRequest{}))
+		if err != nil || len(list.Msg.Machines) != 1 {
+			t.Fatalf("machines: %v, %v", list, err)
+		}
+		for _, v := range list.Msg.Machines[0].Strays {
+			names = append(names, v.EngineName)
+		}
+		return names
+	}
+	for len(see(c.local)) == 0 {
+		if t.Context().Err() != nil {
+			t.Fatal("nobody says that volumes are left over")
+		}
+	}
+	if got := see(c.local); len(got) != 2 {
+		t.Errorf("an administrator sees %v, want both", got)
+	}
+	if got := see(c.user(t, "eve", "viewer")); len(got) != 1 || got[0] != "argosy.default.shop.db.1.data" {
+		t.Errorf("somebody of the default tenant sees %v", got)
+	}
+}

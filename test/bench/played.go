@@ -263,7 +263,7 @@ func (m *playedMachine) Networked(string, *argosyv1.NetworkUpdate) {}
 
 // Foreseen implements session.Ears.
 func (m *playedMachine) Foreseen(string, *argosyv1.Foreseen) {}
-func (m *playedMachine) Refused(string, *argosyv1.Refusal)         {}
+func (m *playedMachine) Refused(string, *argosyv1.Refusal)   {}
 
 // Asked: nobody asks for logs or commands while this is measured.
 func (m *playedMachine) Asked(context.Context, string, argosyv1connect.AgentServiceClient, *argosyv1.Work) {
