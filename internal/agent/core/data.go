@@ -103,6 +103,8 @@ type Container struct {
 	Restart    uint64
 	// After names the members it depends on, so that it can be stopped in order when nobody knows its spec any more.
 	After []string
+	// Claims are the tokens that it was made for, as volume=token with commas between; empty when it mounts no shared volume.
+	Claims string
 
 	State        ContainerState
 	Health       Health
@@ -153,6 +155,10 @@ type Seen struct {
 	// UnitsTrouble says why. A machine without systemd has none, which is known.
 	UnitsUnknown bool
 	UnitsTrouble string
+	// Claims are what the machine's guard knows of shared volumes, or is about to be asked for. Unguarded says why no guard
+	// answers, and is empty when one does.
+	Claims    []Claim
+	Unguarded string
 }
 
 // StepKind is what is to be done.
@@ -200,6 +206,8 @@ type Step struct {
 	Grace time.Duration
 	// RemoveVolumes for Clean: the replica's data goes too.
 	RemoveVolumes bool
+	// Lease is the claim, armed, that the container is made for, of Create; nil when the member mounts no shared volume.
+	Lease *Claim
 	// Attempt counts starts in a row that did not last; 0 for the first start of a container.
 	Attempt int
 	// At, for Wait.

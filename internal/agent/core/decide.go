@@ -64,6 +64,9 @@ func (r *replica) clean(now time.Time) Step {
 			return s.wait(time.Time{}, "a step of it is still under way")
 		}
 	}
+	if held := r.held(); held != "" {
+		return s.wait(time.Time{}, held)
+	}
 	s.Kind, s.Reason = Clean, "its containers are gone"
 	for _, o := range r.group.replicas {
 		if o != r && len(o.members) > 0 && r.a.GetRemoveVolumes() && o.a == nil {
@@ -97,6 +100,10 @@ func (s Step) do(kind StepKind, format string, args ...any) Step {
 
 func (m *member) decide(now time.Time) Step {
 	s := m.step()
+	if c, lease := m.losing(); c != nil {
+		s.ContainerID, s.Grace = c.ContainerID, m.grace()
+		return s.do(Stop, "the lease of volume %s ends", lease.Volume)
+	}
 	if m.mem.rests(now) && m.mem.FaultOf == m.def {
 		return s.wait(m.mem.RetryAt, m.mem.Fault)
 	}
@@ -153,12 +160,16 @@ func (m *member) make(s Step, why string) Step {
 	if m.mem.Image != imageKey(m.spec) {
 		return s.do(Pull, "needs its image")
 	}
+	if w := m.unarmed(); w != "" {
+		return s.wait(time.Time{}, w)
+	}
 	if m.mem.Prepared != preparation(m.r.a, m.spec) {
 		return s.do(Prepare, "needs its volumes and files")
 	}
 	if m.c != nil {
 		return m.settle(m.c, why)
 	}
+	s.Lease = m.armed()
 	return s.do(Create, "%s", why)
 }
 
@@ -169,6 +180,8 @@ func (m *member) replace(s Step) Step {
 	switch {
 	case m.c.ContainerID == m.mem.Broken:
 		why = "its container cannot be started any more"
+	case m.c.Claims != m.tokens():
+		why = "it was made for another token"
 	case m.c.Definition == m.def:
 		why = fmt.Sprintf("restart %d was asked for", m.r.a.GetRestart())
 	}

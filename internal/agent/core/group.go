@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -15,6 +16,9 @@ type group struct {
 	key      Key
 	replicas []*replica // by ID
 	mem      *Memory
+	// claims are by volume and token; unguarded is why none is to be had.
+	claims    []Claim
+	unguarded string
 }
 
 // replica is one incarnation within its group.
@@ -51,7 +55,7 @@ func gather(wanted []*argosyv1.Assignment, seen Seen, mem *Memory) []*group {
 		}
 		g := groups[id.Key]
 		if g == nil {
-			g = &group{key: id.Key, mem: mem}
+			g = newGroup(id.Key, seen, mem)
 			groups[id.Key] = g
 		}
 		r := &replica{id: id, group: g}
@@ -62,6 +66,11 @@ func gather(wanted []*argosyv1.Assignment, seen Seen, mem *Memory) []*group {
 	for _, a := range wanted {
 		if a != nil {
 			at(IDOf(a)).a = a
+		}
+	}
+	for _, c := range seen.Claims {
+		if groups[c.Key] == nil {
+			groups[c.Key] = newGroup(c.Key, seen, mem)
 		}
 	}
 	containers := slices.Clone(seen.Containers)
@@ -85,6 +94,17 @@ func gather(wanted []*argosyv1.Assignment, seen Seen, mem *Memory) []*group {
 		sorted = append(sorted, g)
 	}
 	return sorted
+}
+
+func newGroup(k Key, seen Seen, mem *Memory) *group {
+	g := &group{key: k, mem: mem, unguarded: seen.Unguarded}
+	for _, c := range seen.Claims {
+		if c.Key == k {
+			g.claims = append(g.claims, c)
+		}
+	}
+	slices.SortFunc(g.claims, func(a, b Claim) int { return cmp.Or(cmp.Compare(a.Volume, b.Volume), a.Token.Compare(b.Token)) })
+	return g
 }
 
 func newestFirst(a, b Container) int {
@@ -156,7 +176,7 @@ func (m *member) choose(found []*Container) {
 
 // current says whether c is as wanted and can be used.
 func (m *member) current(c *Container) bool {
-	return c != nil && m.wanted() && c.Definition == m.def && c.Restart == m.r.a.GetRestart() && c.ContainerID != m.mem.Broken
+	return c != nil && m.wanted() && c.Definition == m.def && c.Claims == m.tokens() && c.Restart == m.r.a.GetRestart() && c.ContainerID != m.mem.Broken
 }
 
 func (m *member) wanted() bool { return m.spec != nil || m.unit != nil }

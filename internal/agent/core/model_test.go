@@ -81,7 +81,7 @@ func (m *model) act(s core.Step) error {
 		id := fmt.Sprintf("c%02d", m.next)
 		m.containers[id] = &core.Container{
 			ContainerID: id, Owner: s.ID, Member: s.Member, Definition: s.Definition, Revision: s.Assignment.GetRevision(), Restart: s.Assignment.GetRestart(),
-			After: dependencies(s.Spec), State: core.Created, CreatedAt: m.now,
+			After: dependencies(s.Spec), State: core.Created, CreatedAt: m.now, Claims: s.Lease.Label(),
 		}
 		m.checks[id] = s.Spec.GetHealthcheck() != nil
 		if s.Unit != nil {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -40,6 +41,7 @@ func (r *replica) observe(trouble string, blind bool) *argosyv1.ReplicaObservati
 		Key: r.id.Key.Proto(), AppUid: r.id.AppUID, Incarnation: r.id.Incarnation,
 		Revision: r.a.GetRevision(), Restart: r.a.GetRestart(),
 	}
+	o.Claims = r.observeClaims()
 	if blind {
 		o.Message = trouble
 		o.Revision, o.Restart = 0, 0
@@ -186,7 +188,7 @@ func (m *member) observeNothing() (argosyv1.MemberState, time.Time, string) {
 		}
 		return argosyv1.MemberState_MEMBER_STATE_WAITING, m.mem.Since, "its container is being created"
 	}
-	return argosyv1.MemberState_MEMBER_STATE_WAITING, time.Time{}, m.missingSecrets()
+	return argosyv1.MemberState_MEMBER_STATE_WAITING, time.Time{}, cmp.Or(m.missingSecrets(), m.unarmed())
 }
 
 func (m *member) observeContainer() (argosyv1.MemberState, time.Time, string) {

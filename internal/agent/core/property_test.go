@@ -22,6 +22,7 @@ type world struct {
 	*model
 	t      *rapid.T
 	flying map[core.MemberID]core.Step
+	tokens uint64 // granted so far
 }
 
 func (w *world) spec(name string, others []string) *argosyv1.ContainerSpec {
@@ -55,7 +56,10 @@ func (w *world) assign() {
 		return
 	}
 	if old != nil && rapid.Bool().Draw(w.t, "same members") {
-		a.Containers, a.Units = old.GetContainers(), old.GetUnits()
+		a.Containers, a.Units, a.Stack = old.GetContainers(), old.GetUnits(), old.GetStack()
+		if a.Claims = old.GetClaims(); a.Stack != nil && (a.Incarnation != old.GetIncarnation() || rapid.IntRange(0, 3).Draw(w.t, "grant again") == 0) {
+			w.grant(a)
+		}
 		w.wanted[k] = a
 		return
 	}
@@ -63,6 +67,7 @@ func (w *world) assign() {
 	for i, n := range names {
 		a.Containers = append(a.Containers, w.spec(n, names[:i]))
 	}
+	w.share(a)
 	for i, n := range []string{fmt.Sprintf("m%d.mount", k.Number), "u@.socket", fmt.Sprintf("v%d.target", k.Number)}[:rapid.IntRange(0, 3).Draw(w.t, "units")] {
 		u := &argosyv1.Unit{Name: n, Content: "[Unit]\nDescription=" + rapid.SampledFrom([]string{"a", "b"}).Draw(w.t, "text") + "\n"}
 		if i == 1 && rapid.Bool().Draw(w.t, "after") {
@@ -110,6 +115,7 @@ func (w *world) begin() {
 
 func (w *world) lawful(s core.Step) {
 	c := w.containers[s.ContainerID]
+	w.lawfulLease(s)
 	switch s.Kind {
 	case core.Start:
 		for _, o := range w.containers {
@@ -252,7 +258,8 @@ func (w *world) calm() {
 	}
 	w.memory.Complete, w.seen.Known, w.seen.UnitsUnknown = true, true, false
 	w.fail = func(core.Step) error { return nil }
-	for range 8 {
+	for range 12 {
+		w.calmClaims()
 		w.run()
 		for _, c := range w.containers {
 			if c.State == core.Running && c.Health != core.NoCheck {
@@ -374,7 +381,7 @@ func (w *world) apart() {
 		if a := w.wanted[key]; a != nil {
 			wanted = append(wanted, proto.CloneOf(a))
 		}
-		seen := core.Seen{Known: w.seen.Known, UnitsUnknown: w.seen.UnitsUnknown}
+		seen := core.Seen{Known: w.seen.Known, UnitsUnknown: w.seen.UnitsUnknown, Claims: w.seen.Claims, Unguarded: w.seen.Unguarded}
 		for _, c := range w.look().Containers {
 			if c.Owner.Key == key {
 				seen.Containers = append(seen.Containers, c)
@@ -404,6 +411,8 @@ func TestProperties(t *testing.T) {
 			"work2":  func(t *rapid.T) { w.work(t) },
 			"work3":  func(t *rapid.T) { w.work(t) },
 			"happen": func(*rapid.T) { w.happen() },
+			"guard":  func(t *rapid.T) { w.guarded(t) },
+			"guard2": func(t *rapid.T) { w.guarded(t) },
 			"killed": func(*rapid.T) { w.killed() },
 			"tick": func(t *rapid.T) {
 				w.now = w.now.Add(time.Duration(rapid.IntRange(-60, 600).Draw(t, "s")) * time.Second / 10)

@@ -3,6 +3,7 @@ package core_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
@@ -22,6 +24,9 @@ import (
 //	assign [inc=N] [rev=N] [restart=N] [goal=remove] [volumes] stack.N   and a line for each member:
 //	    name [image=X] [env=X] [check] [after=OTHER[:healthy|completed][:restart][:optional]] [policy=no|on-failure:N|always] [secret=NAME] [grace=D]
 //	    name.TYPE [text=X] [after=OTHER] [policy=no|always] [start=no]   for a unit
+//	    data=VOLUME mounts a shared volume; assign … grant=VOLUME:TOKEN gives the right to write it, refuse=VOLUME:REASON says why not
+//	guard stack.N VOLUME TOKEN PHASE [MESSAGE]   so the guard says; guard lost MESSAGE; guard back
+//	claims                  what the guard would be told
 //	unassign stack.N        the leader speaks of it no more
 //	secrets stack.N NAME…   these exist
 //	run                     steps until only waiting is left
@@ -78,6 +83,14 @@ func (p *player) play(d *datadriven.TestData) (string, error) {
 			fmt.Fprintln(&out, p.waiting(s))
 		}
 		return out.String(), nil
+	case "claims":
+		var out strings.Builder
+		for _, s := range core.Claims(p.list(), p.look(), p.memory) {
+			fmt.Fprintln(&out, s)
+		}
+		return out.String(), nil
+	case "guard":
+		p.guard(args)
 	case "observe":
 		return show(p.observe(), p.now), nil
 	case "tick":
@@ -139,6 +152,30 @@ func faultOf(words []string) error {
 	return errors.New(strings.Join(words, " "))
 }
 
+func (p *player) guard(args []string) {
+	switch args[0] {
+	case "lost":
+		p.seen.Unguarded = strings.Join(args[1:], " ")
+		return
+	case "back":
+		p.seen.Unguarded = ""
+		return
+	}
+	token, err := claims.ParseStamp(args[2])
+	if err != nil {
+		panic(err)
+	}
+	c := core.Claim{Key: keyOf(args[0]), Volume: args[1], Token: token, Message: strings.Join(args[min(4, len(args)):], " "),
+		Phase: argosyv1.ClaimPhase(argosyv1.ClaimPhase_value["CLAIM_PHASE_"+strings.ToUpper(args[3])])}
+	if c.Phase == argosyv1.ClaimPhase_CLAIM_PHASE_ARMED {
+		c.Path, c.Slice = "/volumes/"+args[2], "a-b-c.slice"
+	}
+	p.seen.Claims = slices.DeleteFunc(p.seen.Claims, func(o core.Claim) bool { return o.Key == c.Key && o.Volume == c.Volume && o.Token == c.Token })
+	if c.Phase != argosyv1.ClaimPhase_CLAIM_PHASE_UNSPECIFIED {
+		p.seen.Claims = append(p.seen.Claims, c)
+	}
+}
+
 // touch is what happens to a container without the agent.
 func (p *player) touch(cmd string, args []string) (string, error) {
 	c := p.find(args[0])
@@ -192,6 +229,13 @@ func (p *player) assign(args []string, input string) error {
 			a.Goal = argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE
 		case "volumes":
 			a.RemoveVolumes = true
+		case "grant", "refuse":
+			v, what, _ := strings.Cut(value, ":")
+			c := &argosyv1.VolumeClaim{Volume: v, Reason: what}
+			if token, err := claims.ParseStamp(what); err == nil {
+				c.Token, c.Reason = &argosyv1.FencingToken{Generation: token.Generation, Revision: token.Revision}, ""
+			}
+			a.Claims = append(a.Claims, c)
 		default:
 			a.Key = keyOf(arg).Proto()
 		}
@@ -206,9 +250,23 @@ func (p *player) assign(args []string, input string) error {
 			return err
 		}
 		a.Containers = append(a.Containers, c)
+		for _, m := range c.GetMounts() {
+			a.Stack = shared(a.GetStack(), m.GetSource())
+		}
 	}
 	p.wanted[core.KeyOf(a.GetKey())] = a
 	return nil
+}
+
+// shared adds a volume on a device to a stack.
+func shared(s *argosyv1.StackSpec, name string) *argosyv1.StackSpec {
+	if s == nil {
+		s = &argosyv1.StackSpec{}
+	}
+	if core.Shared(s, name) == nil {
+		s.Volumes = append(s.Volumes, &argosyv1.VolumeSpec{Name: name, Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED, Device: &argosyv1.DeviceSource{Device: "LABEL=" + name}})
+	}
+	return s
 }
 
 func memberOf(words []string) (*argosyv1.ContainerSpec, error) {
@@ -218,6 +276,8 @@ func memberOf(words []string) (*argosyv1.ContainerSpec, error) {
 		switch name {
 		case "image":
 			c.Image = value
+		case "data":
+			c.Mounts = append(c.Mounts, &argosyv1.Mount{Type: argosyv1.MountType_MOUNT_TYPE_VOLUME, Source: value, Target: "/" + value})
 		case "env":
 			c.Environment = map[string]string{"X": value}
 		case "check":
@@ -306,6 +366,10 @@ func show(list []*argosyv1.ReplicaObservation, now time.Time) string {
 				fmt.Fprintf(&out, ": %s", m.GetMessage())
 			}
 			fmt.Fprintln(&out)
+		}
+		for _, c := range o.GetClaims() {
+			phase := strings.ToLower(strings.TrimPrefix(c.GetPhase().String(), "CLAIM_PHASE_"))
+			fmt.Fprintf(&out, "  volume %s %v %s %s\n", c.GetVolume(), core.TokenOf(c.GetToken()), phase, c.GetMessage())
 		}
 	}
 	return out.String()

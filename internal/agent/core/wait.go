@@ -45,6 +45,9 @@ func (m *member) obstacle() string {
 	if m.unit != nil {
 		return m.unitObstacle()
 	}
+	if w := m.unarmed(); w != "" {
+		return w
+	}
 	for _, d := range m.spec.GetDependsOn() {
 		if w := m.awaits(d); w != "" {
 			return w
