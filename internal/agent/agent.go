@@ -22,6 +22,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/agent/files"
 	"github.com/argosy-cluster/argosy/internal/agent/host"
 	"github.com/argosy-cluster/argosy/internal/agent/session"
+	"github.com/argosy-cluster/argosy/internal/agent/storage"
 	"github.com/argosy-cluster/argosy/internal/agent/systemd"
 	"github.com/argosy-cluster/argosy/internal/agent/work"
 	"github.com/argosy-cluster/argosy/internal/auth"
@@ -43,10 +44,12 @@ type agent struct {
 	net    *wire // nil with NoNetwork
 	sess   *session.Client
 	desk   *work.Desk
-	flows  *http.Client // for works that are streams of bytes
-	relay  *relay.Relay
-	diary  *journal
-	tracer *tracing.Tracer
+	// storage speaks to the machine's guard.
+	storage *storage.Keeper
+	flows   *http.Client // for works that are streams of bytes
+	relay   *relay.Relay
+	diary   *journal
+	tracer  *tracing.Tracer
 
 	hello     atomic.Pointer[argosyv1.Hello]
 	bus       *systemd.Connection // nil where there is no systemd
@@ -129,8 +132,11 @@ func (a *agent) prepare() error {
 	if err != nil {
 		return err
 	}
+	if err := a.prepareStorage(); err != nil {
+		return err
+	}
 	a.x = executor.New(executor.Config{
-		Units:  units,
+		Units: units, Storage: a.storage,
 		Engine: a.engine, Files: a.files, Changed: a.changed, Used: a.used, Trouble: a.engineTrouble, Log: a.log, Memory: core.Memory{Members: memory},
 		Did: a.did,
 	})
@@ -262,6 +268,7 @@ func (a *agent) run(ctx context.Context) error {
 		run(func(ctx context.Context) { a.meetSystemdLater(ctx, a.bus, systemdEvery) })
 	}
 	run(a.x.Run)
+	run(a.storage.Run)
 	run(a.diary.run)
 	if a.net != nil {
 		run(a.net.run)

@@ -41,6 +41,8 @@ type Config struct {
 
 	// DataDir keeps the database and configs, RunDir secrets (on a tmpfs).
 	DataDir, RunDir string
+	// GuardSocket is where the machine's guard answers; empty means the usual one.
+	GuardSocket string
 	// DockerHost is the Engine's address; empty means DOCKER_HOST or the usual socket.
 	DockerHost string
 	// CgroupParent of all containers; empty means the Engine's.
@@ -81,6 +83,7 @@ func (c Config) withDefaults() Config {
 	c.DataDir = cmp.Or(c.DataDir, defaults.AgentDir)
 	c.RunDir = cmp.Or(c.RunDir, defaults.RunDir)
 	c.ImagePort = cmp.Or(c.ImagePort, defaults.ImagePort)
+	c.GuardSocket = cmp.Or(c.GuardSocket, defaults.GuardSocket)
 	c.Scheme = cmp.Or(c.Scheme, "https")
 	c.UsageEvery = cmp.Or(c.UsageEvery, 15*time.Second)
 	if c.Log == nil {

@@ -87,6 +87,13 @@ func sound(as *argosyv1.Assignment) error {
 	return nil
 }
 
+// Leased implements session.Ears.
+func (a *agent) Leased(server string, l *argosyv1.LeaseServers) {
+	if err := a.storage.Servers(l); err != nil {
+		a.log.Error("whom the guard is to ask for leases cannot be taken", "server", server, "error", err)
+	}
+}
+
 // Acknowledged implements session.Ears.
 func (a *agent) Acknowledged(server string, seq uint64) error { return a.db.Acknowledge(seq) }
 

@@ -11,6 +11,8 @@ const (
 	ServerSocket = "/run/argosy/server.sock"
 	// WitnessPort is where guards reach the witness beside a server.
 	WitnessPort = "7402"
+	// GuardSocket is where a machine's guard answers its agent.
+	GuardSocket = "/run/argosy-guard/guard.sock"
 	// Compaction is how old the history is that servers have an external etcd drop, where it does not by itself.
 	Compaction = time.Hour
 	// HistoryAge is how long servers keep what happened.

@@ -256,6 +256,8 @@ func playedID(k *argosyv1.ReplicaKey, n int) string {
 // Pending: a played machine has no transitions to tell.
 func (m *playedMachine) Pending(uint64, int) ([]*argosyv1.Transition, error) { return nil, nil }
 
+func (*playedMachine) Leased(string, *argosyv1.LeaseServers) {}
+
 // Welcomed, Acknowledged, Networked and Refused change nothing here.
 func (m *playedMachine) Welcomed(string, *argosyv1.Welcome)        {}
 func (m *playedMachine) Acknowledged(string, uint64) error         { return nil }

@@ -64,8 +64,8 @@ func (e *Engine) EnsureVolumes(ctx context.Context, a *argosyv1.Assignment, spec
 		if m.GetType() != argosyv1.MountType_MOUNT_TYPE_VOLUME {
 			continue
 		}
-		if err := local(a.GetStack(), m.GetSource()); err != nil {
-			return err
+		if core.Shared(a.GetStack(), m.GetSource()) != nil {
+			continue // the guard mounts it
 		}
 		name := e.volumeName(core.KeyOf(a.GetKey()), m.GetSource())
 		_, err := e.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: "local", Labels: e.volumeLabels(a, m.GetSource())})
@@ -82,20 +82,6 @@ func (e *Engine) EnsureVolumes(ctx context.Context, a *argosyv1.Assignment, spec
 		if l := res.Volume.Labels; l[labelCluster] != e.cfg.ClusterID || l[labelTenant] != a.GetKey().GetTenant() {
 			return &core.Fault{Kind: core.FaultRefused, Message: fmt.Sprintf("the Docker volume %s on this machine was not made by this cluster; "+
 				"look at what is in it, and remove it with: docker volume rm %s", name, name)}
-		}
-	}
-	return nil
-}
-
-// local refuses a volume that is elsewhere: an empty one of the machine's own must never stand in for it.
-func local(s *argosyv1.StackSpec, volume string) error {
-	for _, v := range s.GetVolumes() {
-		if v.GetName() != volume {
-			continue
-		}
-		class := v.GetClass()
-		if v.GetDevice() != nil || v.GetMount() != nil || class != argosyv1.VolumeClass_VOLUME_CLASS_LOCAL && class != argosyv1.VolumeClass_VOLUME_CLASS_UNSPECIFIED {
-			return &core.Fault{Kind: core.FaultRefused, Message: fmt.Sprintf("volume %s is not local, and this agent serves only local volumes; upgrade the agent", plain(volume))}
 		}
 	}
 	return nil

@@ -34,6 +34,8 @@ type Creation struct {
 	Spec       *argosyv1.ContainerSpec
 	Definition string
 	Files      []File
+	// Lease is the claim of the shared volume that the container mounts; nil without one.
+	Lease *core.Claim
 }
 
 // Create creates a container that is not started, and returns its id.
@@ -106,7 +108,7 @@ func (e *Engine) options(c Creation) (client.ContainerCreateOptions, error) {
 		User:       spec.GetUser(),
 		WorkingDir: spec.GetWorkingDir(),
 		Env:        e.environment(c),
-		Labels:     e.labels(c.Assignment, spec, c.Definition),
+		Labels:     e.labels(c.Assignment, spec, c.Definition, c.Lease),
 		Tty:        spec.GetTty(),
 		OpenStdin:  spec.GetStdinOpen(),
 		StopSignal: spec.GetStopSignal(),
@@ -172,6 +174,9 @@ func (e *Engine) environment(c Creation) []string {
 		"INCARNATION": strconv.FormatUint(c.Assignment.GetIncarnation(), 10),
 	} {
 		env["ARGOSY_"+name] = v
+	}
+	if c.Lease != nil {
+		env["ARGOSY_FENCING_TOKEN"] = c.Lease.Token.String()
 	}
 	list := make([]string, 0, len(env))
 	for name, v := range env {
@@ -287,7 +292,7 @@ func (e *Engine) host(c Creation) (*container.HostConfig, error) {
 		ShmSize:        spec.GetShmSize(),
 		Sysctls:        spec.GetSysctls(),
 		Annotations:    spec.GetAnnotations(),
-		Resources:      e.resources(spec),
+		Resources:      e.resources(spec, c.Lease),
 	}
 	if spec.GetInit() {
 		yes := true
@@ -336,10 +341,16 @@ func (e *Engine) resolve(h *container.HostConfig, spec *argosyv1.ContainerSpec, 
 	return nil
 }
 
-func (e *Engine) resources(spec *argosyv1.ContainerSpec) container.Resources {
+func (e *Engine) resources(spec *argosyv1.ContainerSpec, lease *core.Claim) container.Resources {
 	r := spec.GetResources()
 	out := container.Resources{
 		Memory: r.GetLimitMemory(), MemorySwap: r.GetMemorySwap(), CPUShares: r.GetCpuShares(), CgroupParent: e.cfg.CgroupParent,
+	}
+	if lease != nil {
+		// What runs there runs only while the guard lets it.
+		if out.CgroupParent = lease.Group; e.Info().CgroupDriver == "systemd" {
+			out.CgroupParent = lease.Slice
+		}
 	}
 	if milli := r.GetLimitCpuMilli(); milli > 0 {
 		// The Engine refuses less than a hundredth of a cpu, and more cpus than there are; the latter bind nothing anyway.
@@ -379,6 +390,16 @@ func (e *Engine) mounts(c Creation, key core.Key) ([]mount.Mount, error) {
 		out := mount.Mount{Target: m.GetTarget(), ReadOnly: m.GetReadOnly()}
 		switch m.GetType() {
 		case argosyv1.MountType_MOUNT_TYPE_VOLUME:
+			if core.Shared(c.Assignment.GetStack(), m.GetSource()) != nil {
+				// An empty volume of the machine's own must never stand in for one that is elsewhere, and a path that is not there is
+				// not made: the Engine makes none for a mount of this kind.
+				if c.Lease == nil || c.Lease.Volume != m.GetSource() || c.Lease.Path == "" {
+					return nil, &core.Fault{Kind: core.FaultRefused, Message: fmt.Sprintf("volume %s is not local, and nobody has it mounted and verified here", plain(m.GetSource()))}
+				}
+				out.Type, out.Source = mount.TypeBind, c.Lease.Path
+				out.BindOptions = &mount.BindOptions{Propagation: mount.PropagationRPrivate}
+				break
+			}
 			out.Type, out.Source = mount.TypeVolume, e.volumeName(key, m.GetSource())
 			out.VolumeOptions = &mount.VolumeOptions{NoCopy: m.GetNoCopy(), Labels: e.volumeLabels(c.Assignment, m.GetSource())}
 		case argosyv1.MountType_MOUNT_TYPE_TMPFS:

@@ -97,9 +97,12 @@ func TestSharedVolumesAreNotMadeUpHere(t *testing.T) {
 	} {
 		v.Name = "data"
 		a := &argosyv1.Assignment{Key: &argosyv1.ReplicaKey{Tenant: "t", App: "a", Stack: "s", Number: 1}, Stack: &argosyv1.StackSpec{Volumes: []*argosyv1.VolumeSpec{v}}}
-		err := e.EnsureVolumes(t.Context(), a, &argosyv1.ContainerSpec{Mounts: []*argosyv1.Mount{{Type: argosyv1.MountType_MOUNT_TYPE_VOLUME, Source: "data", Target: "/data"}}})
-		if !isKind(err, core.FaultRefused) || asked {
-			t.Errorf("%v: %v", v, err)
+		spec := &argosyv1.ContainerSpec{Image: "x", Mounts: []*argosyv1.Mount{{Type: argosyv1.MountType_MOUNT_TYPE_VOLUME, Source: "data", Target: "/data"}}}
+		if err := e.EnsureVolumes(t.Context(), a, spec); err != nil || asked {
+			t.Errorf("%v: %v, the Engine was asked: %t", v, err, asked)
+		}
+		if _, err := e.Create(t.Context(), Creation{Assignment: a, Spec: spec}); !isKind(err, core.FaultRefused) || asked {
+			t.Errorf("%v: %v, the Engine was asked: %t", v, err, asked)
 		}
 	}
 }

@@ -24,11 +24,12 @@ const (
 	labelDefinition  = "argosy.definition"
 	labelAfter       = "argosy.after"
 	labelVolume      = "argosy.volume"
+	labelClaims      = "argosy.claims"
 
 	labelPrefix = "argosy."
 )
 
-func (e *Engine) labels(a *argosyv1.Assignment, spec *argosyv1.ContainerSpec, definition string) map[string]string {
+func (e *Engine) labels(a *argosyv1.Assignment, spec *argosyv1.ContainerSpec, definition string, lease *core.Claim) map[string]string {
 	labels := map[string]string{}
 	for k, v := range spec.GetLabels() {
 		if !strings.HasPrefix(k, labelPrefix) {
@@ -43,6 +44,9 @@ func (e *Engine) labels(a *argosyv1.Assignment, spec *argosyv1.ContainerSpec, de
 	labels[labelRevision] = strconv.FormatUint(a.GetRevision(), 10)
 	labels[labelRestart] = strconv.FormatUint(a.GetRestart(), 10)
 	labels[labelDefinition] = definition
+	if lease != nil {
+		labels[labelClaims] = lease.Label()
+	}
 	after := make([]string, len(spec.GetDependsOn()))
 	for i, d := range spec.GetDependsOn() {
 		after[i] = d.GetContainer()
@@ -87,6 +91,7 @@ func (e *Engine) owner(labels map[string]string) (core.ID, string, error) {
 
 const (
 	maxLabelText = 128
+	maxClaims    = 512
 	maxAfter     = 64
 )
 

@@ -109,7 +109,7 @@ func (e *Engine) container(in container.InspectResponse, owner core.ID, member s
 		Revision:   number(labels[labelRevision]), Restart: number(labels[labelRestart]),
 		State: stateOf(in.State.Status), ExitCode: in.State.ExitCode, OOMKilled: in.State.OOMKilled, Error: plain(in.State.Error),
 		CreatedAt: when(in.Created), StartedAt: when(in.State.StartedAt), FinishedAt: when(in.State.FinishedAt),
-		ImageID: clip(in.Image, maxLabelText), PID: in.State.Pid,
+		ImageID: clip(in.Image, maxLabelText), PID: in.State.Pid, Claims: clip(labels[labelClaims], maxClaims),
 	}
 	if after := labels[labelAfter]; after != "" && len(after) < maxAfter*maxLabelText {
 		c.After = strings.Split(after, ",")

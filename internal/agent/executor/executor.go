@@ -56,12 +56,24 @@ type Files interface {
 	Remove(id core.ID) error
 }
 
+// Storage is what the executor needs of whoever speaks to the machine's guard; storage.Keeper is one.
+type Storage interface {
+	// Claims are what is known of a replica's claims; unguarded says why no guard answers, and is empty when one does.
+	Claims(k core.Key) (list []core.Claim, unguarded string)
+	// Keys names the replicas of which claims are known.
+	Keys() []core.Key
+	// Do takes in what the guard is to be told. It does not wait, and may call Claimed.
+	Do(s core.ClaimStep)
+}
+
 // Config of an Executor. Engine and Files are needed.
 type Config struct {
 	Engine Engine
 	Files  Files
 	// Units may be nil: the machine has no systemd, and refuses units.
 	Units Units
+	// Storage may be nil: the machine has no guard, and nothing with a shared volume starts.
+	Storage Storage
 	// Changed is told, in order and by one goroutine, what differs from what it was told before: after is nil when nothing is
 	// left of a replica that nobody wants. It must not block for long. May be nil.
 	Changed func(before, after *argosyv1.ReplicaObservation)
@@ -253,6 +265,23 @@ func (x *Executor) everything() {
 	for k := range x.earlier {
 		x.dirty[k] = true
 	}
+	if x.cfg.Storage != nil {
+		for _, k := range x.cfg.Storage.Keys() {
+			x.dirty[k] = true
+		}
+	}
+	x.kick()
+}
+
+// Claimed notes that something about a replica's claims changed, or with the zero Key something about the machine's guard.
+func (x *Executor) Claimed(k core.Key) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if k == (core.Key{}) {
+		x.everything()
+		return
+	}
+	x.dirty[k] = true
 	x.kick()
 }
 
@@ -322,8 +351,10 @@ func (x *Executor) settle(ctx context.Context, k core.Key) {
 	}
 	wanted, seen := x.group(k)
 	var steps []core.Step
+	var told []core.ClaimStep
 	if x.acting {
 		steps = core.Decide(now, wanted, seen, x.memory)
+		told = core.Claims(wanted, seen, x.memory)
 	}
 	var wakeAt time.Time
 	for _, s := range steps {
@@ -345,6 +376,10 @@ func (x *Executor) settle(ctx context.Context, k core.Key) {
 	changes := x.differences(now, k, wanted, seen)
 	x.mu.Unlock()
 
+	for _, s := range told {
+		x.cfg.Log.Debug("guard", "tell", s.Kind.String(), "replica", s.Key.String(), "volume", s.Volume, "token", s.Token.String(), "because", s.Reason)
+		x.cfg.Storage.Do(s)
+	}
 	for _, c := range changes {
 		if x.cfg.Changed != nil {
 			x.cfg.Changed(c[0], c[1])
@@ -358,6 +393,10 @@ func (x *Executor) group(k core.Key) ([]*argosyv1.Assignment, core.Seen) {
 		wanted = append(wanted, a)
 	}
 	seen := core.Seen{Known: x.engine.known, Trouble: x.engine.trouble, UnitsUnknown: !x.systemd.known, UnitsTrouble: x.systemd.trouble}
+	seen.Unguarded = "this agent was started without one"
+	if x.cfg.Storage != nil {
+		seen.Claims, seen.Unguarded = x.cfg.Storage.Claims(k)
+	}
 	for _, id := range slices.Sorted(maps.Keys(x.byKey[k])) {
 		seen.Containers = append(seen.Containers, x.containers[id])
 	}

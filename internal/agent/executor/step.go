@@ -75,7 +75,7 @@ func (x *Executor) land(ctx context.Context, e ending) {
 func newborn(s core.Step, id string, now time.Time) core.Container {
 	c := core.Container{
 		ContainerID: id, Owner: s.ID, Member: s.Member, Definition: s.Definition,
-		Revision: s.Assignment.GetRevision(), Restart: s.Assignment.GetRestart(), State: core.Created, CreatedAt: now,
+		Revision: s.Assignment.GetRevision(), Restart: s.Assignment.GetRestart(), State: core.Created, CreatedAt: now, Claims: s.Lease.Label(),
 	}
 	for _, d := range s.Spec.GetDependsOn() {
 		c.After = append(c.After, d.GetContainer())
@@ -109,7 +109,7 @@ func (x *Executor) act(ctx context.Context, s core.Step) (touched string, err er
 			return "", err
 		}
 		err = x.creates.do(ctx, func() (err error) {
-			touched, err = x.cfg.Engine.Create(ctx, docker.Creation{Assignment: s.Assignment, Spec: s.Spec, Definition: s.Definition, Files: files})
+			touched, err = x.cfg.Engine.Create(ctx, docker.Creation{Assignment: s.Assignment, Spec: s.Spec, Definition: s.Definition, Files: files, Lease: s.Lease})
 			return err
 		})
 		if err != nil {

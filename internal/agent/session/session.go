@@ -38,6 +38,8 @@ type Ears interface {
 	// Asked hands over work; client is where to attach, ctx ends with the agent.
 	Asked(ctx context.Context, server string, client argosyv1connect.AgentServiceClient, w *argosyv1.Work)
 	Refused(server string, r *argosyv1.Refusal)
+	// Leased is told by the leader whom this machine's guard asks for leases.
+	Leased(server string, l *argosyv1.LeaseServers)
 }
 
 // Config of a Client.
@@ -80,7 +82,8 @@ type Client struct {
 	open     map[*stream]bool
 	usage    *argosyv1.UsageReport
 	engine   *argosyv1.EngineReport // nil while nothing was ever wrong
-	strays   *argosyv1.StrayReport  // nil while there never were any
+	storage  *argosyv1.StorageReport
+	strays   *argosyv1.StrayReport // nil while there never were any
 	met      Met
 	// pace is how often pacer, the leader's stream, wants usage; 0 and nil when nobody says. paced is closed when that changes.
 	pace  time.Duration
@@ -171,6 +174,17 @@ func (c *Client) Strays(r *argosyv1.StrayReport) {
 	c.strays = r
 	for s := range c.live {
 		s.strays = true
+		s.kick()
+	}
+}
+
+// Storage notes which shared storage the machine reaches, and who guards it.
+func (c *Client) Storage(r *argosyv1.StorageReport) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.storage = r
+	for s := range c.live {
+		s.storage = true
 		s.kick()
 	}
 }

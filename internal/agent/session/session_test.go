@@ -197,6 +197,8 @@ func (m *machine) Foreseen(string, *argosyv1.Foreseen)       {}
 func (m *machine) Asked(context.Context, string, argosyv1connect.AgentServiceClient, *argosyv1.Work) {
 }
 
+func (*machine) Leased(string, *argosyv1.LeaseServers) {}
+
 func (m *machine) Refused(_ string, r *argosyv1.Refusal) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

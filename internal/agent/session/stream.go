@@ -42,6 +42,8 @@ type stream struct {
 	usage bool
 	// engine says that how the engine is has to be told.
 	engine bool
+	// storage says the same of what it reaches.
+	storage bool
 	// strays says that volumes which belong to nothing have to be told.
 	strays bool
 	acked  uint64
@@ -220,6 +222,7 @@ func (s *stream) due() (*argosyv1.SessionRequest, error) {
 		clear(s.dirty)
 		s.usage = s.c.usage != nil
 		s.engine = s.c.engine.GetTrouble() != ""
+		s.storage = s.c.storage != nil
 		s.strays = len(s.c.strays.GetVolumes()) > 0
 		r := &argosyv1.Report{Full: true}
 		for _, o := range s.c.current {
@@ -229,6 +232,9 @@ func (s *stream) due() (*argosyv1.SessionRequest, error) {
 	case s.engine:
 		s.engine = false
 		return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Engine{Engine: s.c.engine}}, nil
+	case s.storage:
+		s.storage = false
+		return &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Storage{Storage: s.c.storage}}, nil
 	case len(s.dirty) > 0:
 		return s.delta(), nil
 	case s.strays:
@@ -310,6 +316,11 @@ func (s *stream) listen(ctx context.Context, conn *bidi, first chan struct{}) er
 			if s.isLeader() {
 				s.c.cfg.Ears.Foreseen(s.server, what.Foreseen)
 			}
+		case *argosyv1.SessionResponse_LeaseServers:
+			if !s.isLeader() {
+				return errors.New("a server that does not lead said whom to ask for leases")
+			}
+			s.c.cfg.Ears.Leased(s.server, what.LeaseServers)
 		case *argosyv1.SessionResponse_Mark:
 			s.c.mu.Lock()
 			s.repeats, s.answers = what.Mark.GetNumber(), true

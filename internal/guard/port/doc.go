@@ -4,6 +4,6 @@
 //	go p.Serve(ctx, listener)
 //	p.Tell(tell)                  // from the guard: goes to every agent that listens, at once or when it comes
 //
-// An agent hears of the guard and of every claim that it knows when it connects, and then of what changes. Nothing waits for an
+// An agent hears of every claim that the guard knows, and then of the guard, when it connects; after that, of what changes. Nothing waits for an
 // agent: of each claim only the latest is kept for it.
 package port

@@ -201,9 +201,9 @@ func (p *Port) leave(c *conn) {
 func (p *Port) news(c *conn) []*leasev1.GuardReport {
 	p.mu.Lock()
 	var out []*leasev1.GuardReport
+	var state *leasev1.GuardState
 	if c.state {
-		c.state = false
-		out = append(out, &leasev1.GuardReport{Report: &leasev1.GuardReport_Guard{Guard: proto.CloneOf(p.state)}})
+		c.state, state = false, proto.CloneOf(p.state)
 	}
 	dirty := map[named]standing{}
 	for n := range c.dirty {
@@ -215,6 +215,9 @@ func (p *Port) news(c *conn) []*leasev1.GuardReport {
 	p.mu.Unlock()
 	for n, s := range dirty {
 		out = append(out, &leasev1.GuardReport{Report: &leasev1.GuardReport_Claim{Claim: p.claim(n, s)}})
+	}
+	if state != nil { // after the claims: then an agent that has just come knows that these were all
+		out = append(out, &leasev1.GuardReport{Report: &leasev1.GuardReport_Guard{Guard: state}})
 	}
 	return out
 }

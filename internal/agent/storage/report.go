@@ -1,0 +1,50 @@
+package storage
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/volumesource"
+)
+
+// look looks now and then what the machine reaches.
+func (k *Keeper) look(ctx context.Context) {
+	t := time.NewTicker(reachEvery)
+	defer t.Stop()
+	for {
+		devices, mounts := k.cfg.Reached()
+		var hashes []uint64
+		for _, d := range devices[:min(len(devices), mostDevices)] {
+			hashes = append(hashes, volumesource.Reach(d))
+		}
+		slices.Sort(hashes)
+		k.mu.Lock()
+		k.reached, k.mounts = slices.Compact(hashes), mounts[:min(len(mounts), mostMounts)]
+		k.mu.Unlock()
+		k.report()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// report tells what the machine reaches and who guards it, where that is news.
+func (k *Keeper) report() {
+	k.mu.Lock()
+	r := &argosyv1.StorageReport{Guard: &argosyv1.Guard{Trouble: "this machine's guard: " + k.unguarded}, Devices: k.reached, MountTypes: k.mounts}
+	if g := k.guard; g != nil {
+		r.Guard = &argosyv1.Guard{Key: g.GetKey(), Version: g.GetVersion(), Watchdog: g.GetWatchdog(), Trouble: g.GetTrouble()}
+	}
+	news := !proto.Equal(r, k.reported)
+	k.reported = r
+	k.mu.Unlock()
+	if news {
+		k.cfg.Report(r)
+	}
+}

@@ -1,0 +1,241 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/agent/volume"
+	"github.com/argosy-cluster/argosy/internal/claims"
+	step "github.com/argosy-cluster/argosy/internal/claims/guard"
+	"github.com/argosy-cluster/argosy/internal/guard/machine"
+	"github.com/argosy-cluster/argosy/internal/guard/port"
+	"github.com/argosy-cluster/argosy/internal/lease"
+)
+
+var db = core.Key{Tenant: "default", App: "shop", Stack: "db", Number: 1}
+
+func token(n uint64) claims.Token { return claims.Token{Generation: 1, Revision: n} }
+
+// scene is a Keeper, its database, and a guard of which only the socket is real.
+type scene struct {
+	*testing.T
+	dir   string
+	shelf *volume.Shelf
+	k     *Keeper
+	port  *port.Port
+	end   func()
+
+	mu       sync.Mutex
+	values   map[string]string
+	heard    []string
+	reports  []*argosyv1.StorageReport
+	endGuard func()
+}
+
+func newScene(t *testing.T) *scene {
+	s := &scene{T: t, dir: t.TempDir(), shelf: volume.NewShelf(), values: map[string]string{}}
+	s.start()
+	t.Cleanup(func() { s.end() })
+	return s
+}
+
+// start is an agent that starts.
+func (s *scene) start() {
+	s.Helper()
+	k, err := New(Config{
+		Socket: filepath.Join(s.dir, "g"), Device: volume.NewFake(s.shelf), Mount: volume.NewFake(s.shelf), Log: slog.New(slog.DiscardHandler),
+		Value:   func(n string) (string, error) { s.mu.Lock(); defer s.mu.Unlock(); return s.values[n], nil },
+		Keep:    func(n, v string) error { s.mu.Lock(); defer s.mu.Unlock(); s.values[n] = v; return nil },
+		Changed: func(core.Key) {},
+		Report:  func(r *argosyv1.StorageReport) { s.mu.Lock(); defer s.mu.Unlock(); s.reports = append(s.reports, r) },
+		Reached: func() ([]string, []string) { return []string{"LABEL=b", "/dev/sdb", "LABEL=b"}, []string{"nfs"} },
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.k = k
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); k.Run(ctx) }()
+	s.end = sync.OnceFunc(func() { cancel(); <-ended })
+}
+
+// guard is one that starts, and knows nothing.
+func (s *scene) guard() {
+	s.Helper()
+	l, err := lease.Listen(filepath.Join(s.dir, "g"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.port = port.New(port.Config{Guard: s, Machine: s, Log: slog.New(slog.DiscardHandler), Servers: func(m *leasev1.LeaseServers) error {
+		s.note("servers %s", m.GetProfile())
+		return nil
+	}})
+	s.port.State(&leasev1.GuardState{Version: "1", Key: []byte("key"), Watchdog: "Good Dog"})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	p := s.port
+	go func() { ended <- p.Serve(ctx, l) }()
+	s.endGuard = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.Error(err)
+		}
+	})
+	s.Cleanup(s.endGuard)
+}
+
+func (s *scene) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = append(s.heard, fmt.Sprintf(format, args...))
+}
+
+func (s *scene) Want(id claims.ID, t claims.Token) error { s.note("want %s %v", id, t); return nil }
+func (s *scene) Release(id claims.ID, t claims.Token)    { s.note("release %s %v", id, t) }
+func (s *scene) Stopped(id claims.ID, t claims.Token)    { s.note("stopped %s %v", id, t) }
+func (s *scene) Forget(claims.ID, claims.Token) error    { return nil }
+func (s *scene) Place(_ claims.ID, _ claims.Token, v volume.Volume) error {
+	if v.Device == nil || v.Device.Source != "LABEL=data-1" || v.Name != "default/shop/db.1/data" {
+		return fmt.Errorf("placed at %+v", v.Device)
+	}
+	return nil
+}
+func (s *scene) Show(claims.ID, claims.Token) machine.Shown {
+	return machine.Shown{Armed: true, Path: "/p", Slice: "a-b-c.slice", Group: "/a/b", UUID: "u", Size: 9, Free: 8}
+}
+
+func (s *scene) until(what string, ok func() bool) {
+	s.Helper()
+	for limit := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(limit) {
+			list, why := s.k.Claims(db)
+			s.Fatalf("waiting for %s: %+v %q, heard %q", what, list, why, s.heard)
+		}
+	}
+}
+
+func (s *scene) hears(what string) {
+	s.Helper()
+	s.until(what, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return strings.Contains(strings.Join(s.heard, "\n"), what)
+	})
+}
+
+func (s *scene) claim(n uint64) core.Claim {
+	list, _ := s.k.Claims(db)
+	for _, c := range list {
+		if c.Token == token(n) {
+			return c
+		}
+	}
+	return core.Claim{}
+}
+
+func (s *scene) phase(n uint64, p argosyv1.ClaimPhase) {
+	s.Helper()
+	s.until(p.String(), func() bool { return s.claim(n).Phase == p })
+}
+
+func (s *scene) tell(n uint64, p step.Phase, why string) {
+	s.port.Tell(step.Tell{Claim: "default/shop/db.1/data", Token: token(n), Phase: p, Why: why})
+}
+
+func wants(n uint64) core.ClaimStep {
+	return core.ClaimStep{Kind: core.WantClaim, Key: db, Volume: "data", Token: token(n), Spec: &argosyv1.VolumeSpec{Name: "data", Device: &argosyv1.DeviceSource{Device: "LABEL=data-{replica}"}}}
+}
+
+// TestLife: the storage is looked for before anything is asked for; what the guard says is what is known; an agent that follows, and
+// finds no guard, does not take a lease for given back; a guard that knows nothing has nothing.
+func TestLife(t *testing.T) {
+	s := newScene(t)
+	s.until("the lack of a guard to be noticed", func() bool { _, why := s.k.Claims(db); return strings.Contains(why, "systemctl start argosy-guard") })
+	if err := s.k.Servers(&argosyv1.LeaseServers{Profile: "fast", Epoch: &argosyv1.FencingToken{Generation: 1, Revision: 1}, Members: []string{"s1"}}); err != nil {
+		t.Fatal(err)
+	}
+	s.guard()
+	s.hears("servers fast")
+	s.k.Do(wants(7))
+	s.until("the device to be missed", func() bool { return strings.Contains(s.claim(7).Message, "no device is LABEL=data-1") })
+	if c := s.claim(7); c.Phase != argosyv1.ClaimPhase_CLAIM_PHASE_ATTACHING {
+		t.Errorf("%+v", c)
+	}
+	s.shelf.Change("LABEL=data-1", func(st *volume.Stored) { st.UUID = "u" })
+	s.hears("want default/shop/db.1/data 1-7")
+	s.tell(7, step.Asking, "1 of 3 servers agreed")
+	s.phase(7, argosyv1.ClaimPhase_CLAIM_PHASE_ASKING)
+	s.tell(7, step.Mounting, "")
+	s.tell(7, step.Armed, "")
+	s.phase(7, argosyv1.ClaimPhase_CLAIM_PHASE_ARMED)
+	if c := s.claim(7); c.Path != "/p" || c.Slice != "a-b-c.slice" || c.Group != "/a/b" || c.UUID != "u" || c.Class != argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED || c.At != "LABEL=data-1" {
+		t.Errorf("%+v", c)
+	}
+
+	s.end()
+	s.start() // and the guard is there
+	s.phase(7, argosyv1.ClaimPhase_CLAIM_PHASE_ARMED)
+	s.end()
+	s.endGuard()
+	s.start()
+	if c := s.claim(7); c.Phase != argosyv1.ClaimPhase_CLAIM_PHASE_ATTACHING || c.Path != "" {
+		t.Errorf("without a guard: %+v", c)
+	}
+	s.guard()
+	s.until("what the guard does not know to be forgotten", func() bool { return s.claim(7).Token.IsZero() })
+	s.hears("servers fast")
+
+	s.k.Do(wants(8))
+	s.hears("want default/shop/db.1/data 1-8")
+	s.tell(8, step.Armed, "")
+	s.phase(8, argosyv1.ClaimPhase_CLAIM_PHASE_ARMED)
+	s.k.Do(core.ClaimStep{Kind: core.ReleaseClaim, Key: db, Volume: "data", Token: token(8)})
+	s.hears("release default/shop/db.1/data 1-8")
+	s.tell(8, step.Stopping, "")
+	s.k.Do(core.ClaimStep{Kind: core.ClaimStopped, Key: db, Volume: "data", Token: token(8)})
+	s.hears("stopped default/shop/db.1/data 1-8")
+	s.tell(8, step.Sealed, "")
+	s.phase(8, argosyv1.ClaimPhase_CLAIM_PHASE_OVER)
+	s.mu.Lock()
+	kept := s.values[keptClaims]
+	last := s.reports[len(s.reports)-1]
+	s.mu.Unlock()
+	if kept != "[]" && kept != "null" {
+		t.Errorf("kept: %s", kept)
+	}
+	if len(last.GetDevices()) != 2 || last.GetMountTypes()[0] != "nfs" || string(last.GetGuard().GetKey()) != "key" || last.GetGuard().GetWatchdog() != "Good Dog" {
+		t.Errorf("%v", last)
+	}
+}
+
+// TestNeverAsked: what no guard heard of is given back at once.
+func TestNeverAsked(t *testing.T) {
+	s := newScene(t)
+	s.k.Do(wants(7))
+	s.k.Do(core.ClaimStep{Kind: core.ReleaseClaim, Key: db, Volume: "data", Token: token(7)})
+	if list, _ := s.k.Claims(db); len(list) > 0 {
+		t.Errorf("%+v", list)
+	}
+}
+
+func TestNameOf(t *testing.T) {
+	n := named{core.Key{Tenant: "acme", App: "shop", Stack: "db.main", Number: 12}, "data", token(3)}
+	if got, err := nameOf(n.id(), lease.StampTo(n.Token)); err != nil || got != n {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, bad := range []string{"", "a/b/c/d", "a/b/c.x/d", "a/b/c.1", "a/b/c.1/d/e", "a/b/c.-1/d"} {
+		if got, err := nameOf(bad, nil); err == nil {
+			t.Errorf("%q: %+v", bad, got)
+		}
+	}
+}
