@@ -240,6 +240,7 @@ func (e *ears) Assigned(_ string, a *argosyv1.Assignments) error {
 func (e *ears) Acknowledged(string, uint64) error                   { return nil }
 func (e *ears) Networked(string, *argosyv1.NetworkUpdate)           {}
 func (e *ears) Foreseen(string, *argosyv1.Foreseen)                 {}
+func (e *ears) Leased(string, *argosyv1.LeaseServers)               {}
 func (e *ears) Refused(_ string, r *argosyv1.Refusal)               {}
 func (e *ears) Pending(uint64, int) ([]*argosyv1.Transition, error) { return nil, nil }
 func (e *ears) Asked(context.Context, string, argosyv1connect.AgentServiceClient, *argosyv1.Work) {
