@@ -26,7 +26,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build bin/argosy, bin/argosyd and bin/argosy-witness
+build: ## build bin/argosy, bin/argosyd, bin/argosy-witness and bin/argosy-guard
 	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 .PHONY: man
@@ -37,17 +37,17 @@ man: build ## write the manual pages, .cache/man/*.1
 .PHONY: install
 install: man ## install the executables, manual pages and shells' completions below PREFIX (/usr/local)
 	@install -d '$(BINDIR)' '$(MANDIR)' '$(BASHDIR)' '$(ZSHDIR)' '$(FISHDIR)'
-	@install -m 755 bin/argosy bin/argosyd bin/argosy-witness '$(BINDIR)'
+	@install -m 755 bin/argosy bin/argosyd bin/argosy-witness bin/argosy-guard '$(BINDIR)'
 	@install -m 644 .cache/man/*.1 '$(MANDIR)'
 	@for shell in bash zsh fish; do bin/argosy completion $$shell >.cache/completion.$$shell; done
 	@install -m 644 .cache/completion.bash '$(BASHDIR)/argosy'
 	@install -m 644 .cache/completion.zsh '$(ZSHDIR)/_argosy'
 	@install -m 644 .cache/completion.fish '$(FISHDIR)/argosy.fish'
-	@echo 'argosy, argosyd and argosy-witness are installed in $(BINDIR)'
+	@echo 'argosy, argosyd, argosy-witness and argosy-guard are installed in $(BINDIR)'
 
 .PHONY: uninstall
 uninstall: ## remove what install installed, and nothing that argosy keeps
-	@rm -f '$(BINDIR)/argosy' '$(BINDIR)/argosyd' '$(BINDIR)/argosy-witness' '$(MANDIR)'/argosy.1 '$(MANDIR)'/argosyd.1 '$(MANDIR)'/argosy-*.1 '$(BASHDIR)/argosy' '$(ZSHDIR)/_argosy' '$(FISHDIR)/argosy.fish'
+	@rm -f '$(BINDIR)/argosy' '$(BINDIR)/argosyd' '$(BINDIR)/argosy-witness' '$(BINDIR)/argosy-guard' '$(MANDIR)'/argosy.1 '$(MANDIR)'/argosyd.1 '$(MANDIR)'/argosy-*.1 '$(BASHDIR)/argosy' '$(ZSHDIR)/_argosy' '$(FISHDIR)/argosy.fish'
 
 .PHONY: demo
 demo: ## five LAMP stacks and two balancers on three machines, from nothing (root)

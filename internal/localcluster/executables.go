@@ -17,6 +17,9 @@ const (
 	// witnessPath is the small one's that keeps a server's lease table.
 	witnessPath = "/usr/local/bin/" + witnessName
 	witnessName = "argosy-witness"
+	// guardPath is the small one's that keeps a machine's leases.
+	guardPath = "/usr/local/bin/" + guardName
+	guardName = "argosy-guard"
 )
 
 // executable is one that machines get, held open so that what was hashed is what is copied, whoever replaces the file
@@ -62,7 +65,11 @@ func (l *Local) executables() (all []executable, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range []struct{ from, to string }{{light, lightPath}, {heavy, heavyPath}, {witness, witnessPath}} {
+	guard, err := handover.FindFor(light, guardName)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range []struct{ from, to string }{{light, lightPath}, {heavy, heavyPath}, {witness, witnessPath}, {guard, guardPath}} {
 		f, err := os.Open(e.from)
 		if err != nil {
 			return all, err

@@ -13,8 +13,10 @@ const (
 	serverUnit = "argosy-server.service"
 	// witnessUnit keeps the server's lease table. The server's unit wants it, and neither takes the other along.
 	witnessUnit = "argosy-witness.service"
-	agentDir    = defaults.AgentDir
-	serverDir   = defaults.ServerDir
+	// guardUnit keeps the machine's leases. The agent's unit wants it, and neither takes the other along.
+	guardUnit = "argosy-guard.service"
+	agentDir  = defaults.AgentDir
+	serverDir = defaults.ServerDir
 )
 
 // unit is one systemd unit that runs argosy in a machine.
@@ -40,7 +42,10 @@ const maxServers = 5
 // unitsOf are the units of machine number: an agent on each, and on the first ones a server, which runs where it was
 // started.
 func unitsOf(number int, address string) []unit {
-	units := []unit{{agentUnit, serviceText("Argosy agent", "After=docker.service", agentCommand())}}
+	units := []unit{
+		{guardUnit, guardText},
+		{agentUnit, serviceText("Argosy agent", "After=docker.service\nWants="+guardUnit, agentCommand())},
+	}
 	if number <= maxServers {
 		units = append(units,
 			unit{witnessUnit, serviceText("Argosy witness", "After=network.target", witnessCommand())},
@@ -48,6 +53,28 @@ func unitsOf(number int, address string) []unit {
 	}
 	return units
 }
+
+// guardText is the guard's service. What it keeps below /run outlives it, and what it guards is not in its own slice. It is back at
+// once after it has ended: it has to be before a lease runs out.
+const guardText = `[Unit]
+Description=Argosy guard
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart=` + guardPath + `
+Restart=always
+RestartSec=20ms
+KillMode=process
+Slice=argosy-guard.slice
+RuntimeDirectory=argosy-guard
+RuntimeDirectoryMode=0711
+RuntimeDirectoryPreserve=yes
+OOMScoreAdjust=-999
+LimitMEMLOCK=infinity
+
+[Install]
+WantedBy=multi-user.target
+`
 
 // serviceText writes a service. KillMode=process: stopping argosy stops nothing
 // else, whatever it has started.
