@@ -118,6 +118,9 @@ func (s *State) SharedVolumes() []*argosyv1.Volume {
 
 // HasShared says whether a replica has a volume that several machines reach.
 func (s *State) HasShared(k Key) bool {
+	if len(s.shared) == 0 {
+		return false // as in most clusters, and this is asked of every replica
+	}
 	for _, v := range s.Volumes(k) {
 		if Shared(v) {
 			return true

@@ -140,26 +140,33 @@ func (c *Core) over(v *argosyv1.Volume) bool {
 	}
 	k := state.KeyOf(v.GetReplica())
 	i := dispatcher.Incarnation{Key: k, AppUID: g.GetAppUid(), N: g.GetIncarnation()}
-	if c.disp.Gone(g.GetMachine(), i) || !isFor(g, c.st.Replica(k)) && c.disp.Absent(g.GetMachine(), i) {
-		return true
+	if o, _ := c.claimSeen(v); o != nil {
+		return o.GetPhase() >= argosyv1.ClaimPhase_CLAIM_PHASE_OVER
 	}
-	o := c.claimSeen(v)
-	return o.GetPhase() == argosyv1.ClaimPhase_CLAIM_PHASE_OVER || o.GetPhase() == argosyv1.ClaimPhase_CLAIM_PHASE_REFUSED
+	return c.disp.Gone(g.GetMachine(), i) || !isFor(g, c.st.Replica(k)) && c.disp.Absent(g.GetMachine(), i)
 }
 
-// claimSeen is what the machine that a volume was granted to says of that token, nil when nothing.
-func (c *Core) claimSeen(v *argosyv1.Volume) *argosyv1.ClaimObservation {
+// claimSeen is what the machine that a volume was granted to says of that token and when that was confirmed, nil when nothing. What is left of an incarnation that
+// has gone is told with the one that followed it there.
+func (c *Core) claimSeen(v *argosyv1.Volume) (*argosyv1.ClaimObservation, time.Time) {
 	g := v.GetGrant()
-	o, _, ok := c.disp.Seen(g.GetMachine(), dispatcher.Incarnation{Key: state.KeyOf(v.GetReplica()), AppUID: g.GetAppUid(), N: g.GetIncarnation()})
-	if !ok || g == nil {
-		return nil
+	if g == nil {
+		return nil, time.Time{}
 	}
-	for _, cl := range o.GetClaims() {
-		if cl.GetVolume() == v.GetName() && tokenOf(cl.GetToken()) == tokenOf(g.GetToken()) {
-			return cl
+	k := state.KeyOf(v.GetReplica())
+	told := []dispatcher.Incarnation{{Key: k, AppUID: g.GetAppUid(), N: g.GetIncarnation()}}
+	if r := c.st.Replica(k); r.GetMachine() == g.GetMachine() && !isFor(g, r) {
+		told = append(told, incarnationOf(r, r.GetIncarnation()))
+	}
+	for _, i := range told {
+		o, at, _ := c.disp.Seen(g.GetMachine(), i)
+		for _, cl := range o.GetClaims() {
+			if cl.GetVolume() == v.GetName() && tokenOf(cl.GetToken()) == tokenOf(g.GetToken()) {
+				return cl, at
+			}
 		}
 	}
-	return nil
+	return nil, time.Time{}
 }
 
 // decide says what to do about a shared volume's claim. Reasons name machines as people do.
@@ -225,8 +232,11 @@ func (s *stepping) claim(k state.Key, v *argosyv1.Volume) {
 	r := c.st.Replica(k)
 	w := c.wish(s.now, v)
 	d := c.decide(s.now, w, r, v.GetGrant())
+	if d.Action != claims.Keep {
+		c.change.Replicas.Add(k) // what is awaited changes as time passes, and people watch it
+	}
 	next := proto.CloneOf(v)
-	if o := c.claimSeen(v); o.GetUuid() != "" && next.GetUuid() == "" && o.GetPhase() >= argosyv1.ClaimPhase_CLAIM_PHASE_ARMED {
+	if o, _ := c.claimSeen(v); o.GetUuid() != "" && next.GetUuid() == "" && o.GetPhase() >= argosyv1.ClaimPhase_CLAIM_PHASE_ARMED {
 		next.Uuid = o.GetUuid()
 	}
 	u := c.unit()

@@ -9,7 +9,6 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/claims"
-	"github.com/argosy-cluster/argosy/internal/dispatcher"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/volumesource"
 )
@@ -30,8 +29,7 @@ func (v *View) VolumeStatus(vol *argosyv1.Volume) *argosyv1.VolumeStatus {
 	out.Message = d.Reason
 	if g != nil {
 		out.Machine, out.Token = v.MachineName(g.GetMachine()), g.GetToken()
-		if o := c.claimSeen(vol); o != nil {
-			_, at, _ := c.disp.Seen(g.GetMachine(), dispatcher.Incarnation{Key: k, AppUID: g.GetAppUid(), N: g.GetIncarnation()})
+		if o, at := c.claimSeen(vol); o != nil {
 			out.Observation, out.Age = o, durationpb.New(max(0, v.now.Sub(at)))
 		}
 	}
