@@ -194,9 +194,9 @@ func FuzzVerify(f *testing.F) {
 		if proto.Unmarshal(data, spec) != nil {
 			return
 		}
-		began := time.Now()
+		began := processTime()
 		err := Verify(spec, Grants{})
-		if took := time.Since(began); took > 2*time.Second {
+		if took := processTime() - began; took > 2*time.Second {
 			t.Errorf("took %s", took)
 		}
 		if err != nil && (err.Error() == "" || len(err.Error()) > 1000) {

@@ -57,7 +57,7 @@ func TestStartIsQuick(t *testing.T) {
 	}
 	took := time.Since(begin)
 	t.Logf("first commit %v after the start", took)
-	if took > 10*time.Second {
+	if took > time.Minute { // how quick it is, make bench tells
 		t.Errorf("it took %v", took)
 	}
 }
