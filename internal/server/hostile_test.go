@@ -338,7 +338,7 @@ func drawValue(t *rapid.T, f protoreflect.FieldDescriptor, fresh func() protoref
 		return protoreflect.ValueOfUint32(uint32(number.Draw(t, string(f.Name()))))
 	case protoreflect.Int64Kind:
 		return protoreflect.ValueOfInt64(number.Draw(t, string(f.Name())))
-	case protoreflect.Uint64Kind:
+	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
 		return protoreflect.ValueOfUint64(uint64(number.Draw(t, string(f.Name()))))
 	case protoreflect.DoubleKind:
 		return protoreflect.ValueOfFloat64(rapid.SampledFrom([]float64{0, 1, math.NaN(), math.Inf(1), -1e308}).Draw(t, string(f.Name())))
