@@ -192,7 +192,7 @@ func Show(s State, now time.Duration, id claims.ID) string {
 	return text
 }
 
-// Agreed says in words how far a claim is that waits for a majority.
+// Agreed says in words how far a claim is that waits for a majority, for whoever waits for it.
 func Agreed(s State, id claims.ID) string {
 	c := s.find(id)
 	if c == nil {
