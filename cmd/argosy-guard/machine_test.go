@@ -275,6 +275,13 @@ func (w *town) end() {
 			w.Error(err)
 		}
 	}
+	for _, at := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		dirs, err := filepath.Glob(at + "argosytest.slice/" + w.family() + ".slice")
+		w.ok(err)
+		for _, dir := range dirs {
+			w.ok(os.Remove(dir))
+		}
+	}
 }
 
 // wants gives the servers and the want until the claim is in a phase, as an agent does that asks again.

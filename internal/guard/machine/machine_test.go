@@ -53,7 +53,7 @@ func newScene(t *testing.T) *scene {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		name := groups.Name(s.id, token)
-		if err := errors.Join(groups.Kill(ctx, name), groups.Remove(name)); err != nil {
+		if err := errors.Join(groups.Kill(ctx, name), groups.Remove(name), os.Remove(filepath.Dir(s.freezer(name)))); err != nil {
 			t.Error(err)
 		}
 	})
