@@ -202,7 +202,7 @@ func (s serverService) FenceSession(ctx context.Context, r *connect.Request[argo
 func (s *Server) fence(ctx context.Context, session claims.Session) (refused string, err error) {
 	look, err := s.witness.Order(ctx, &leasev1.Order{Order: &leasev1.Order_Look{Look: &leasev1.Look{}}})
 	if err != nil {
-		return "", err
+		return "", connect.NewError(connect.CodeUnavailable, err)
 	}
 	wait := s.timing().Wait
 	for id, seen := range leases.SightsOf(s.id, leases.Status{Report: look}).Seen {
