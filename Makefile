@@ -90,6 +90,11 @@ robustness: build ## break three machines for MINUTES (60) while clients work, a
 	@go test -tags e2e -count=1 -timeout 0 -v -run TestRobustness ./test/e2e \
 		-robustness $(or $(MINUTES),60)m $(if $(SEED),-seed $(SEED)) $(if $(FAULT),-fault '$(FAULT)') $(if $(CLUSTER),-cluster $(CLUSTER)) -report '$(CURDIR)/.cache/robustness.txt'
 
+.PHONY: faults
+faults: build ## break the machine of a single writer for MINUTES (60), and judge what it wrote by what the disk saw (root); SEED=n CLUSTER=name
+	@go test -tags e2e -count=1 -timeout 0 -v -run TestOneWriter ./test/e2e \
+		-onewriter $(or $(MINUTES),60)m $(if $(SEED),-seed $(SEED)) $(if $(CLUSTER),-cluster $(CLUSTER)) -report '$(CURDIR)/.cache/faults.txt'
+
 .PHONY: sim
 sim: ## play lives of clusters with faults in virtual time: MINUTES=n or SEEDS=n; FROM=seed, RESUME=1 goes on
 	@go run -trimpath ./test/sim -out '$(CURDIR)/.cache/sim' $(if $(SEEDS),-seeds $(SEEDS)) \

@@ -27,3 +27,9 @@ func (l *Local) ShowDevice(ctx context.Context, machine, node string) error {
 	_, err := l.Exec(ctx, machine, "sh", "-c", `[ -b "$1" ] || mknod -m 600 "$1" b 7 "$2"`, "sh", node, minor)
 	return err
 }
+
+// HideDevice takes the node away again.
+func (l *Local) HideDevice(ctx context.Context, machine, node string) error {
+	_, err := l.Exec(ctx, machine, "rm", "-f", node)
+	return err
+}
