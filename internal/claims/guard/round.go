@@ -105,6 +105,7 @@ func (s *step) verdict(f *Flight, c *Claim, w claims.Witness, v claims.Verdict) 
 	if c.Phase == Sealed {
 		return // the release was answered
 	}
+	c.agrees(w)
 	yes := Yes{w, v.Claim}
 	if !slices.Contains(f.Yes, yes) {
 		f.Yes = append(f.Yes, yes)

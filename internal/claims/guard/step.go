@@ -29,8 +29,10 @@ func Step(s State, now time.Duration, e Event) (State, []Effect) {
 	}
 	st.forget()
 	if st.talks() && now >= st.Next {
+		st.unanswered(s)
 		st.round()
 	}
+	st.explain(s)
 	return st.State, st.settle(s)
 }
 

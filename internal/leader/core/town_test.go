@@ -50,7 +50,7 @@ func newTown(t fataler, machines ...*argosyv1.Machine) *town {
 // guarded has a machine say that it has a guard, and a way to some storage.
 func (w *town) guarded(id string, storage ...string) {
 	w.t.Helper()
-	r := &argosyv1.StorageReport{Guard: &argosyv1.Guard{Key: []byte(fmt.Sprintf("%-32s", "key of "+id))}}
+	r := &argosyv1.StorageReport{Guard: &argosyv1.Guard{Key: []byte(fmt.Sprintf("%-32s", "key of "+id))[:32]}}
 	for _, s := range storage {
 		if kind, ok := strings.CutPrefix(s, "mount "); ok {
 			r.MountTypes = append(r.MountTypes, kind)

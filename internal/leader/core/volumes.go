@@ -40,7 +40,21 @@ func (v *View) VolumeStatus(vol *argosyv1.Volume) *argosyv1.VolumeStatus {
 		}
 	}
 	out.State = c.volumeState(v.now, w, d)
+	if o := out.Observation; out.State == argosyv1.VolumeState_VOLUME_STATE_HELD && unleased(o) {
+		// A witness that recorded the machine is not yet a majority.
+		out.State = argosyv1.VolumeState_VOLUME_STATE_WAITING
+		out.Message = out.Machine + " asks for the lease"
+		if text := o.GetMessage(); text != "" {
+			out.Message += ": " + v.named(text)
+		}
+	}
 	return out
+}
+
+// unleased tells whether a machine has not got the lease yet, by its own word.
+func unleased(o *argosyv1.ClaimObservation) bool {
+	p := o.GetPhase()
+	return p == argosyv1.ClaimPhase_CLAIM_PHASE_ATTACHING || p == argosyv1.ClaimPhase_CLAIM_PHASE_ASKING
 }
 
 func (c *Core) volumeState(now time.Time, w claims.Wish, d claims.Decision) argosyv1.VolumeState {

@@ -1,0 +1,66 @@
+package core
+
+import (
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+)
+
+// idLength is that of the ids of machines and servers, in hexadecimal digits.
+const idLength = 32
+
+// named puts the names of machines and servers where a text has their ids, which is what guards and witnesses know them by.
+func (v *View) named(text string) string {
+	if len(text) < idLength {
+		return text
+	}
+	var out strings.Builder
+	for len(text) > 0 {
+		n := 0
+		for n < len(text) && strings.IndexByte("0123456789abcdef", text[n]) >= 0 {
+			n++
+		}
+		word := text[:n]
+		if n == idLength {
+			word = v.nameOf(word)
+		}
+		out.WriteString(word)
+		if n < len(text) {
+			out.WriteByte(text[n])
+			n++
+		}
+		text = text[n:]
+	}
+	return out.String()
+}
+
+// nameOf is the name of the machine or server with an id, and the id where there is none.
+func (v *View) nameOf(id string) string {
+	if m := v.Machine(id); m != nil {
+		return m.GetName()
+	}
+	for _, s := range v.Servers() {
+		if s.GetId() == id && s.GetName() != "" {
+			return s.GetName()
+		}
+	}
+	return id
+}
+
+// namedMembers is an observation in which messages name machines and servers. What was told stays as it is.
+func (v *View) namedMembers(o *argosyv1.ReplicaObservation) *argosyv1.ReplicaObservation {
+	if len(o.GetClaims()) == 0 {
+		return o // nothing else has ids in it
+	}
+	o = proto.CloneOf(o)
+	o.Message = v.named(o.GetMessage())
+	for _, m := range o.GetMembers() {
+		m.Message = v.named(m.GetMessage())
+	}
+	for _, c := range o.GetClaims() {
+		c.Message = v.named(c.GetMessage())
+	}
+	return o
+}
