@@ -20,7 +20,6 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
-	"github.com/argosy-cluster/argosy/internal/localcluster"
 	"github.com/argosy-cluster/argosy/test/robustness"
 )
 
@@ -47,14 +46,7 @@ const (
 // argosy ps said of replicas, by docker ps on the machines at that time, and whether it said so too long; and what is left
 // whenever the clients rest.
 func TestRobustness(t *testing.T) {
-	l, err := localcluster.New(localcluster.Options{Name: *name, Binary: w.argosy, Servers: 3, Disk: robustDisk})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if _, err := l.Up(t.Context(), 3); err != nil {
-		t.Fatal(err)
-	}
+	threeServers(t)
 	seed := *robustSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())

@@ -11,20 +11,12 @@ import (
 	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
-	"github.com/argosy-cluster/argosy/internal/localcluster"
 )
 
 // TestServers: a server on each machine; the leader is killed, stopped and cut off, with -outage the store
 // then has no majority, and leaders change all the time; no container is touched.
 func TestServers(t *testing.T) {
-	l, err := localcluster.New(localcluster.Options{Name: *name, Binary: w.argosy, Servers: 3})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if _, err := l.Up(t.Context(), 3); err != nil {
-		t.Fatal(err)
-	}
+	threeServers(t)
 	argosy(t, "apply", "--wait", manifest(t, `argosy: v1
 app: still
 containers:

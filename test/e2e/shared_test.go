@@ -19,7 +19,6 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/volume/volumetest"
-	"github.com/argosy-cluster/argosy/internal/localcluster"
 	"github.com/argosy-cluster/argosy/test/sharedisk"
 )
 
@@ -62,14 +61,7 @@ func newShared(t *testing.T, label string) *shared {
 // logIn has the cluster have three servers, and the tests ask whichever of them answers.
 func logIn(t *testing.T) {
 	t.Helper()
-	l, err := localcluster.New(localcluster.Options{Name: *name, Binary: w.argosy, Servers: 3, Disk: robustDisk})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if _, err := l.Up(t.Context(), 3); err != nil {
-		t.Fatal(err)
-	}
+	threeServers(t)
 	token := argosy(t, "token", "create", "--user", "storage", "--role", "admin")
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	if r := w.run([]byte(token), "login", "--name", "proof", "--token-file", "-"); r.code != 0 {

@@ -56,7 +56,9 @@ cluster: {w: 1}
 `, writerImage, ears.address)))
 	t.Cleanup(func() {
 		mend(context.Background())
-		w.run(nil, "delete", "one", "--volumes", "--yes", "--wait", "--timeout", "120s")
+		if r := w.run(nil, "delete", "one", "--volumes", "--yes", "--wait", "--timeout", "120s"); r.code != 0 {
+			t.Errorf("cleaning up: %s", r)
+		}
 	})
 	faults := append(disk.faults(), disk.powerCut(ears))
 	made := map[string]int{}

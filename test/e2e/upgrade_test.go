@@ -19,7 +19,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
-	"github.com/argosy-cluster/argosy/internal/localcluster"
 )
 
 // fromEnv names the commit whose executables are the earlier release. Without it that is the newest release before this commit (a
@@ -98,14 +97,7 @@ func TestUpgrade(t *testing.T) {
 		t.Fatal(r)
 	}
 	present := release{version: strings.TrimSpace(r.out), argosy: w.argosy}
-	l, err := localcluster.New(localcluster.Options{Name: *name, Binary: w.argosy, Servers: 3})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if _, err := l.Up(t.Context(), 3); err != nil {
-		t.Fatal(err)
-	}
+	threeServers(t)
 	u := &upgrade{t: t, both: []release{earlier, present}, file: manifest(t, `argosy: v1
 app: steady
 containers:

@@ -103,6 +103,19 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
+// threeServers has the cluster have a server on each of three machines.
+func threeServers(t *testing.T) {
+	t.Helper()
+	l, err := localcluster.New(localcluster.Options{Name: *name, Binary: w.argosy, Servers: 3, Disk: robustDisk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := l.Up(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // occupy waits until no other run on this host uses the cluster, and keeps others
 // out until free is called or the process ends.
 func occupy(name string) (free func(), err error) {
