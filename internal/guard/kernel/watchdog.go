@@ -29,7 +29,7 @@ type Watchdog struct {
 const watchdogs = "/sys/class/watchdog"
 
 // FindWatchdog finds one that can be used: a device of the machine's, or else the kernel's own, softdog. choice is auto, off, or the
-// path of a device. Without one, the error says why; it is nil with off.
+// path of a device. Without one, also with off, the error says why.
 func FindWatchdog(choice string) (*Watchdog, error) {
 	switch {
 	case choice == "off":
