@@ -60,6 +60,8 @@ type Published struct {
 	Path string
 	// UUID is to be kept with the volume, and to be in Volume.UUID from now on.
 	UUID string
+	// Size and Free are bytes of the file system, as it was published.
+	Size, Free int64
 }
 
 // Driver makes volumes of one kind reachable on this machine. Every call is idempotent and may be repeated after a crash in

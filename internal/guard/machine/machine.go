@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/argosy-cluster/argosy/internal/agent/volume"
 	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/claims/gate"
@@ -94,7 +92,7 @@ func (m *Machine) Show(id claims.ID, t claims.Token) Shown {
 		return Shown{}
 	}
 	name := m.cfg.Groups.Name(id, t)
-	return Shown{Armed: true, Path: r.Published.Path, Slice: name, Group: m.cfg.Groups.Path(name), UUID: r.Published.UUID, Size: r.Size, Free: r.Free}
+	return Shown{Armed: true, Path: r.Published.Path, Slice: name, Group: m.cfg.Groups.Path(name), UUID: r.Published.UUID, Size: r.Published.Size, Free: r.Published.Free}
 }
 
 // change reads a record, has it changed, and keeps it before anything is done.
@@ -165,14 +163,7 @@ func (m *Machine) Mount(ctx context.Context, id claims.ID, t claims.Token) error
 	if err != nil {
 		return err
 	}
-	_, err = m.change(id, t, func(r *record) error {
-		r.Published = pub
-		var st unix.Statfs_t
-		if unix.Statfs(pub.Path, &st) == nil {
-			r.Size, r.Free = int64(st.Blocks)*st.Bsize, int64(st.Bavail)*st.Bsize
-		}
-		return nil
-	})
+	_, err = m.change(id, t, func(r *record) error { r.Published = pub; return nil })
 	return err
 }
 

@@ -23,8 +23,6 @@ type record struct {
 	Touched bool
 	// Published is what containers bind.
 	Published volume.Published
-	// Bytes of the file system and free ones when it was mounted.
-	Size, Free int64
 }
 
 // recordKind marks the file.

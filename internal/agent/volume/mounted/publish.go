@@ -34,13 +34,17 @@ func Publish(ctx context.Context, p Place, c volume.Claim, identify func(*Root) 
 	if err := r.WriteMark(volume.Mark{Volume: c.Volume.Name, UUID: uuid, Token: c.Token}); err != nil {
 		return volume.Published{}, err
 	}
+	st, err := r.stat()
+	if err != nil {
+		return volume.Published{}, err
+	}
 	if err := ctx.Err(); err != nil {
 		return volume.Published{}, err // nobody waits for it any more
 	}
 	if err := r.show(p); err != nil {
 		return volume.Published{}, err
 	}
-	return volume.Published{Path: p.Published(), UUID: uuid}, nil
+	return volume.Published{Path: p.Published(), UUID: uuid, Size: int64(st.Blocks) * st.Bsize, Free: int64(st.Bavail) * st.Bsize}, nil
 }
 
 // verify is the rule "Verified". Its order is that of certainty: what is mounted, then what it says of itself.

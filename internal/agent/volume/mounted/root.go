@@ -75,11 +75,19 @@ func (r *Root) identify(path string) error {
 	return nil
 }
 
+// stat is what the file system says of itself.
+func (r *Root) stat() (fs unix.Statfs_t, err error) {
+	if err := unix.Fstatfs(r.fd(), &fs); err != nil {
+		return fs, volume.Refuse(volume.Unverified, "the file system at %s does not answer: %w", r.dir.Name(), err)
+	}
+	return fs, nil
+}
+
 // Writable refuses a mount that cannot be written: mounted so, or made so by the file system after an error.
 func (r *Root) Writable() error {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(r.fd(), &fs); err != nil {
-		return volume.Refuse(volume.Unverified, "the file system at %s does not answer: %w", r.dir.Name(), err)
+	fs, err := r.stat()
+	if err != nil {
+		return err
 	}
 	if fs.Flags&unix.ST_RDONLY != 0 || !r.Mount.Writable() {
 		return volume.Refuse(volume.ReadOnly, "the file system of %s is read-only: it was mounted so, or its file system found an error and made it so; dmesg tells which", r.Mount.Source)
