@@ -1,10 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -121,19 +123,12 @@ func (s *Server) changeLeases(ctx context.Context) (why string, err error) {
 
 // serverNames lists the servers of a set by their names.
 func serverNames(v *leader.View, r *storev1.Leases) string {
-	name := func(ids []string) (out string) {
+	name := func(ids []string) string {
+		list := make([]string, len(ids))
 		for i, id := range ids {
-			if i > 0 {
-				out += ", "
-			}
-			for _, srv := range v.Servers() {
-				if srv.Id == id {
-					id = srv.Name
-				}
-			}
-			out += id
+			list[i] = cmp.Or(v.Server(id).GetName(), id)
 		}
-		return out
+		return strings.Join(list, ", ")
 	}
 	if len(r.Next) == 0 {
 		return name(r.Members)

@@ -97,6 +97,9 @@ func (s *State) LeaseServers() *argosyv1.LeaseServers {
 // Servers lists the control plane's members, by id.
 func (s *State) Servers() []*storev1.Server { return sorted(s.servers, strings.Compare) }
 
+// Server finds a member of the control plane, nil when there is none with that id.
+func (s *State) Server(id string) *storev1.Server { return s.servers[id] }
+
 // Token finds a token, nil when there is none with that id.
 func (s *State) Token(id string) *storev1.Token { return s.tokens[id] }
 

@@ -3,7 +3,6 @@ package core
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -186,27 +185,8 @@ func (c *Core) decide(now time.Time, w claims.Wish, r *argosyv1.Replica, g *argo
 	case d.Action == claims.Grant && w.Granted != nil && w.Granted.Machine == d.To && isFor(g, r) && now.Sub(g.GetAt().AsTime()) < anew:
 		d.Action, d.Reason = claims.WaitFor, "is granted anew in a moment: "+d.Reason
 	}
-	for _, id := range []claims.Machine{w.Wanted, d.To, machineOf(w.Granted), holderOf(w.Seen)} {
-		if id != "" {
-			d.Reason = strings.ReplaceAll(d.Reason, string(id), c.st.MachineName(string(id)))
-			d.Audit = strings.ReplaceAll(d.Audit, string(id), c.st.MachineName(string(id)))
-		}
-	}
+	d.Reason, d.Audit = c.named(d.Reason), c.named(d.Audit)
 	return d
-}
-
-func machineOf(g *claims.Granted) claims.Machine {
-	if g == nil {
-		return ""
-	}
-	return g.Machine
-}
-
-func holderOf(s *claims.Seen) claims.Machine {
-	if s == nil {
-		return ""
-	}
-	return s.Machine
 }
 
 // generation is the store's, from 1.

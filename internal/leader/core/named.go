@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -12,7 +13,7 @@ import (
 const idLength = 32
 
 // named puts the names of machines and servers where a text has their ids, which is what guards and witnesses know them by.
-func (v *View) named(text string) string {
+func (c *Core) named(text string) string {
 	if len(text) < idLength {
 		return text
 	}
@@ -24,7 +25,7 @@ func (v *View) named(text string) string {
 		}
 		word := text[:n]
 		if n == idLength {
-			word = v.nameOf(word)
+			word = c.nameOf(word)
 		}
 		out.WriteString(word)
 		if n < len(text) {
@@ -37,16 +38,8 @@ func (v *View) named(text string) string {
 }
 
 // nameOf is the name of the machine or server with an id, and the id where there is none.
-func (v *View) nameOf(id string) string {
-	if m := v.Machine(id); m != nil {
-		return m.GetName()
-	}
-	for _, s := range v.Servers() {
-		if s.GetId() == id && s.GetName() != "" {
-			return s.GetName()
-		}
-	}
-	return id
+func (c *Core) nameOf(id string) string {
+	return cmp.Or(c.st.Machine(id).GetName(), c.st.Server(id).GetName(), id)
 }
 
 // namedMembers is an observation in which messages name machines and servers. What was told stays as it is.
@@ -55,12 +48,12 @@ func (v *View) namedMembers(o *argosyv1.ReplicaObservation) *argosyv1.ReplicaObs
 		return o // nothing else has ids in it
 	}
 	o = proto.CloneOf(o)
-	o.Message = v.named(o.GetMessage())
+	o.Message = v.core.named(o.GetMessage())
 	for _, m := range o.GetMembers() {
-		m.Message = v.named(m.GetMessage())
+		m.Message = v.core.named(m.GetMessage())
 	}
 	for _, c := range o.GetClaims() {
-		c.Message = v.named(c.GetMessage())
+		c.Message = v.core.named(c.GetMessage())
 	}
 	return o
 }

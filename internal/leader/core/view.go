@@ -72,7 +72,7 @@ func (v *View) Status(r *argosyv1.Replica) *argosyv1.ReplicaStatus {
 	if w, ok := v.core.waits[k.StackKey()][k]; ok {
 		out.Message = join(w.String(), out.Message)
 	}
-	out.Message = join(v.claimsMessage(k), v.named(out.Message))
+	out.Message = join(v.claimsMessage(k), v.core.named(out.Message))
 	out.Observation = v.namedMembers(out.Observation)
 	if r.GetMachine() == "" && out.Message == "" {
 		out.Message = "is being placed"

@@ -45,7 +45,7 @@ func (v *View) VolumeStatus(vol *argosyv1.Volume) *argosyv1.VolumeStatus {
 		out.State = argosyv1.VolumeState_VOLUME_STATE_WAITING
 		out.Message = out.Machine + " asks for the lease"
 		if text := o.GetMessage(); text != "" {
-			out.Message += ": " + v.named(text)
+			out.Message += ": " + v.core.named(text)
 		}
 	}
 	return out
