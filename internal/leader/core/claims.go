@@ -22,16 +22,31 @@ const (
 	anew = time.Second
 )
 
-// Witnessed takes in what the witness beside this server sees of claims.
+// Witnessed takes in what the witness beside this server sees of claims. Nothing is done about those that stand as they should.
 func (c *Core) Witnessed(now time.Time, s claims.Sights) {
 	c.sights, c.sightsAt = s, now
 	for _, v := range c.st.SharedVolumes() {
+		if c.settled(now, v) {
+			continue
+		}
 		k := state.KeyOf(v.GetReplica())
 		c.claims.Add(k)
 		if r := c.st.Replica(k); r != nil && c.lapsed(now, r) != "" {
 			c.stacks.Add(k.StackKey())
 		}
 	}
+}
+
+// settled says that a claim is held by whom it was granted to, where it is wanted, and that there is nothing to write down about it:
+// that to decide it would change nothing.
+func (c *Core) settled(now time.Time, v *argosyv1.Volume) bool {
+	k, g := state.KeyOf(v.GetReplica()), v.GetGrant()
+	r := c.st.Replica(k)
+	if c.mute(now) != "" || !isFor(g, r) || !c.wants(r, v) || c.over(v) || c.marked(v) != v.GetUuid() {
+		return false
+	}
+	s := c.sight(now, claimID(k, v.GetName()))
+	return s != nil && s.Gone == "" && s.Token == tokenOf(g.GetToken()) && s.Age < c.profile().Wait
 }
 
 // claimID names a volume's claim.
@@ -168,6 +183,14 @@ func (c *Core) claimSeen(v *argosyv1.Volume) (*argosyv1.ClaimObservation, time.T
 	return nil, time.Time{}
 }
 
+// marked is what a volume's storage is known by: what its record says, or who has mounted it first; empty before.
+func (c *Core) marked(v *argosyv1.Volume) string {
+	if o, _ := c.claimSeen(v); v.GetUuid() == "" && o.GetPhase() >= argosyv1.ClaimPhase_CLAIM_PHASE_ARMED {
+		return o.GetUuid()
+	}
+	return v.GetUuid()
+}
+
 // decide says what to do about a shared volume's claim. Reasons name machines as people do.
 func (c *Core) decide(now time.Time, w claims.Wish, r *argosyv1.Replica, g *argosyv1.VolumeGrant) claims.Decision {
 	mute := c.mute(now)
@@ -216,9 +239,7 @@ func (s *stepping) claim(k state.Key, v *argosyv1.Volume) {
 		c.change.Replicas.Add(k) // what is awaited changes as time passes, and people watch it
 	}
 	next := proto.CloneOf(v)
-	if o, _ := c.claimSeen(v); o.GetUuid() != "" && next.GetUuid() == "" && o.GetPhase() >= argosyv1.ClaimPhase_CLAIM_PHASE_ARMED {
-		next.Uuid = o.GetUuid()
-	}
+	next.Uuid = c.marked(v)
 	u := c.unit()
 	switch {
 	case d.Action == claims.Grant:

@@ -97,7 +97,9 @@ func (h *harbour) guard(id string) {
 	h.step(witness.Renewal{Renewal: r})
 }
 
-func (h *harbour) look() {
+func (h *harbour) look() { h.c.Witnessed(h.now, h.sights()) }
+
+func (h *harbour) sights() claims.Sights {
 	now := h.now.Sub(h.begun)
 	s := claims.Sights{Seen: map[claims.ID]claims.Seen{}}
 	if st := h.w.Status(now); st.Silent {
@@ -110,7 +112,7 @@ func (h *harbour) look() {
 		}
 		s.Seen[sight.Claim] = seen
 	}
-	h.c.Witnessed(h.now, s)
+	return s
 }
 
 // pass lets time pass, with a round each second.
@@ -325,4 +327,61 @@ func TestClaimProperties(t *testing.T) {
 			}
 		}
 	})
+}
+
+// harbourOf is a harbour with ten machines and so many replicas, each with a shared volume, all of which are held.
+func harbourOf(t fataler, replicas uint32) *harbour {
+	h := newHarbour(t)
+	storage := make([]string, replicas)
+	for i := range storage {
+		storage[i] = fmt.Sprint("LABEL=d-", i+1)
+	}
+	for i := range 10 {
+		id := fmt.Sprint("m", i)
+		h.join(&argosyv1.Machine{Id: id, Name: id, BootId: "b", Labels: map[string]string{}, Capacity: &argosyv1.Capacity{CpuMilli: 1e6, Memory: 4 << 40}})
+		h.guarded(id, storage...)
+	}
+	h.apply(&argosyv1.AppSpec{Name: "a", Containers: []*argosyv1.ContainerSpec{{Name: "c", Image: "c"}},
+		Stacks: []*argosyv1.StackSpec{{Name: "s", Containers: []string{"c"}, Volumes: []*argosyv1.VolumeSpec{{Name: "d",
+			Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED, Device: &argosyv1.DeviceSource{Device: "LABEL=d-{replica}", Filesystem: "ext4"}}}}},
+		Cluster: []*argosyv1.ClusterEntry{{Stack: "s", Count: replicas}}})
+	for range 15 {
+		h.town.pass(time.Second)
+		h.beat()
+	}
+	for _, v := range h.view().SharedVolumes() {
+		if s := h.view().VolumeStatus(v); s.State != argosyv1.VolumeState_VOLUME_STATE_HELD {
+			t.Fatalf("%s is %s: %s", state.KeyOf(v.Replica), s.State, s.Message)
+		}
+	}
+	return h
+}
+
+// What the witness sees each second gives the leader nothing to do while all claims are held, and does once one of them is not.
+func TestHeldClaimsAskForNothing(t *testing.T) {
+	h := harbourOf(t, 20)
+	if h.look(); h.c.Due(h.now) {
+		t.Error("all claims are held, and there is something to do")
+	}
+	h.step(witness.Fence{Session: claims.Session("σ" + h.view().SharedVolumes()[0].GetGrant().GetMachine())})
+	if h.look(); !h.c.Due(h.now) {
+		t.Error("claims were fenced, and there is nothing to do")
+	}
+}
+
+// BenchmarkWitnessed: what the witness sees of so many claims, all of which are held.
+func BenchmarkWitnessed(b *testing.B) {
+	for _, n := range []uint32{100, 1000} {
+		b.Run(fmt.Sprintf("claims=%d", n), func(b *testing.B) {
+			h := harbourOf(b, n)
+			s := h.sights()
+			b.ResetTimer()
+			for range b.N {
+				h.c.Witnessed(h.now, s)
+				if h.c.Due(h.now) {
+					h.settle()
+				}
+			}
+		})
+	}
 }
