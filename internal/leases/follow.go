@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -61,12 +62,7 @@ func (w *wanted) take() (list *leasev1.Machines, machines, config bool) {
 	}
 	list = &leasev1.Machines{}
 	known := map[lease.Pin]bool{}
-	ids := make([]string, 0, len(w.guards))
-	for id := range w.guards {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
+	for _, id := range slices.Sorted(maps.Keys(w.guards)) {
 		pin := w.guards[id]
 		if known[pin] {
 			continue // two machines with one key: a copy. The first keeps it, and the other is known by none
@@ -193,7 +189,7 @@ func SightsOf(server string, s Status) claims.Sights {
 	}
 	for _, sight := range r.GetSights() {
 		seen := claims.Seen{Machine: claims.Machine(sight.GetMachine()), Session: claims.Session(sight.GetSession()), Age: time.Duration(sight.GetAge()),
-			Token: claims.Token{Generation: sight.GetToken().GetGeneration(), Revision: sight.GetToken().GetRevision()}}
+			Token: lease.StampFrom(sight.GetToken())}
 		switch sight.GetHolding() {
 		case leasev1.Holding_HOLDING_HELD:
 		case leasev1.Holding_HOLDING_RELEASED:

@@ -18,7 +18,7 @@ import (
 const (
 	// handshakeTime is how long a guard may take to show who it is.
 	handshakeTime = 5 * time.Second
-	// strangers is how many may be at that at once. Others wait to be taken in.
+	// strangers is how many may be at that at once. Others are turned away, and come again.
 	strangers = 64
 	// idleTime is after what silence a guard is given up; it speaks every few seconds.
 	idleTime = 2 * time.Minute
