@@ -69,35 +69,27 @@ func wantTo(s core.ClaimStep) *leasev1.GuardOrder {
 }
 
 // due is what is to be told the guard now. Wants are told again until the guard is further than asking: it may have been busy with what
-// an earlier token left.
+// an earlier token left. One that cannot be written down is not told, but tried again.
 func (k *Keeper) due(ctx context.Context, all *sync.WaitGroup) []*leasev1.GuardOrder {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.guard == nil {
+	guarded := k.guard != nil
+	k.mu.Unlock()
+	if !guarded {
 		return nil // it first says who it is, and what it has
 	}
-	var list []*leasev1.GuardOrder
-	if k.again && k.servers != nil {
-		list = append(list, &leasev1.GuardOrder{Order: &leasev1.GuardOrder_Servers{Servers: k.servers}})
+	list, fresh := k.asked(ctx, all)
+	k.keeping.Lock()
+	defer k.keeping.Unlock()
+	if len(fresh) > 0 && !k.write(fresh) {
+		fresh = nil
 	}
-	k.again = false
-	now := time.Now()
-	fresh := false
-	for n, w := range k.wants {
-		switch {
-		case w.looking || now.Before(w.next):
-		case !w.attached:
-			w.looking = true
-			all.Go(func() { k.attach(ctx, n, w) })
-		default:
-			list = append(list, wantTo(w.step))
-			w.next = now.Add(tick)
-			fresh = fresh || !k.sent[n]
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, n := range fresh {
+		if w := k.wants[n]; w != nil { // nobody took it back meanwhile
 			k.sent[n] = true
+			list = append(list, wantTo(w.step))
 		}
-	}
-	if fresh {
-		k.keep() // before anybody hears of it
 	}
 	for n, kind := range k.orders {
 		about := &leasev1.Named{Claim: n.id(), Token: lease.StampTo(n.Token)}
@@ -111,18 +103,57 @@ func (k *Keeper) due(ctx context.Context, all *sync.WaitGroup) []*leasev1.GuardO
 	return list
 }
 
-// keep writes down what guards were told. k.mu is held.
+// asked is what the guard is to be asked for now; fresh are the claims that no guard was asked for yet.
+func (k *Keeper) asked(ctx context.Context, all *sync.WaitGroup) (list []*leasev1.GuardOrder, fresh []named) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.again && k.servers != nil {
+		list = append(list, &leasev1.GuardOrder{Order: &leasev1.GuardOrder_Servers{Servers: k.servers}})
+	}
+	k.again = false
+	now := time.Now()
+	for n, w := range k.wants {
+		switch {
+		case w.looking || now.Before(w.next):
+			continue
+		case !w.attached:
+			w.looking = true
+			all.Go(func() { k.attach(ctx, n, w) })
+			continue
+		case k.sent[n]:
+			list = append(list, wantTo(w.step))
+		default:
+			fresh = append(fresh, n)
+		}
+		w.next = now.Add(tick)
+	}
+	return list, fresh
+}
+
+// keep writes down what guards were told.
 func (k *Keeper) keep() {
-	list := slices.SortedFunc(maps.Keys(k.sent), func(a, b named) int {
+	k.keeping.Lock()
+	defer k.keeping.Unlock()
+	k.write(nil)
+}
+
+// write writes down what guards were told and what is about to be, and says whether it could. k.keeping is held, and k.mu is not: nobody
+// who asks for claims waits for a disk.
+func (k *Keeper) write(more []named) bool {
+	k.mu.Lock()
+	list := slices.AppendSeq(slices.Clone(more), maps.Keys(k.sent))
+	k.mu.Unlock()
+	slices.SortFunc(list, func(a, b named) int {
 		return cmp.Or(a.Key.Compare(b.Key), cmp.Compare(a.Volume, b.Volume), a.Token.Compare(b.Token))
 	})
-	text, err := json.Marshal(list)
+	text, err := json.Marshal(slices.Compact(list))
 	if err == nil {
 		err = k.cfg.Keep(keptClaims, string(text))
 	}
 	if err != nil {
-		k.cfg.Log.Error("what the guard was told could not be kept", "err", err)
+		k.cfg.Log.Error("what the guard is told could not be kept", "err", err)
 	}
+	return err == nil
 }
 
 // attach looks for the storage of a claim.
@@ -184,8 +215,8 @@ func (k *Keeper) listen(c net.Conn) error {
 func (k *Keeper) met(g *leasev1.GuardState) {
 	k.mu.Lock()
 	var changed []core.Key
+	forgotten := false
 	if k.guard == nil {
-		forgotten := false
 		for n, c := range k.known {
 			if !k.heard[n] && k.sent[n] {
 				// Its machine booted since, or the guard never got to hear of it: nothing of it is here.
@@ -196,13 +227,13 @@ func (k *Keeper) met(g *leasev1.GuardState) {
 				changed = append(changed, c.Key)
 			}
 		}
-		if forgotten {
-			k.keep()
-		}
 		changed = append(changed, k.keys()...)
 	}
 	k.guard, k.unguarded = g, ""
 	k.mu.Unlock()
+	if forgotten {
+		k.keep()
+	}
 	for _, key := range changed {
 		k.cfg.Changed(key)
 	}
@@ -244,15 +275,11 @@ func (k *Keeper) hear(s *leasev1.ClaimState) error {
 	if phase > argosyv1.ClaimPhase_CLAIM_PHASE_ASKING {
 		delete(k.wants, n)
 	}
-	if over != !k.sent[n] {
-		if over {
-			delete(k.sent, n)
-		} else {
-			k.sent[n] = true // an earlier agent told it
-		}
-		k.keep()
-	}
-	if over { // of each volume, the last that is over is enough
+	changed := over == k.sent[n]
+	if !over {
+		k.sent[n] = true // an earlier agent told it, where it is not known
+	} else { // of each volume, the last that is over is enough
+		delete(k.sent, n)
 		for o, oc := range k.known {
 			if o.Key == n.Key && o.Volume == n.Volume && o.Token.Less(n.Token) && oc.Phase >= argosyv1.ClaimPhase_CLAIM_PHASE_OVER {
 				delete(k.known, o)
@@ -260,6 +287,9 @@ func (k *Keeper) hear(s *leasev1.ClaimState) error {
 		}
 	}
 	k.mu.Unlock()
+	if changed {
+		k.keep()
+	}
 	k.cfg.Changed(n.Key)
 	return nil
 }

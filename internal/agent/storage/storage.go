@@ -43,6 +43,8 @@ type Keeper struct {
 	cfg  Config
 	wake chan struct{}
 
+	keeping sync.Mutex // taken before mu, while claims are written down
+
 	mu        sync.Mutex
 	unguarded string
 	guard     *leasev1.GuardState // nil while none answers

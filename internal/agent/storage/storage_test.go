@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -36,6 +37,7 @@ type scene struct {
 
 	mu       sync.Mutex
 	values   map[string]string
+	full     bool // the database takes nothing
 	heard    []string
 	reports  []*argosyv1.StorageReport
 	endGuard func()
@@ -54,7 +56,7 @@ func (s *scene) start() {
 	k, err := New(Config{
 		Socket: filepath.Join(s.dir, "g"), Device: volume.NewFake(s.shelf), Mount: volume.NewFake(s.shelf), Log: slog.New(slog.DiscardHandler),
 		Value:   func(n string) (string, error) { s.mu.Lock(); defer s.mu.Unlock(); return s.values[n], nil },
-		Keep:    func(n, v string) error { s.mu.Lock(); defer s.mu.Unlock(); s.values[n] = v; return nil },
+		Keep:    s.keep,
 		Changed: func(core.Key) {},
 		Report:  func(r *argosyv1.StorageReport) { s.mu.Lock(); defer s.mu.Unlock(); s.reports = append(s.reports, r) },
 		Reached: func() ([]string, []string) { return []string{"LABEL=b", "/dev/sdb", "LABEL=b"}, []string{"nfs"} },
@@ -67,6 +69,19 @@ func (s *scene) start() {
 	ended := make(chan struct{})
 	go func() { defer close(ended); k.Run(ctx) }()
 	s.end = sync.OnceFunc(func() { cancel(); <-ended })
+}
+
+// keep is the database, on a disk that may be full. Whoever asks while it writes is answered.
+func (s *scene) keep(name, value string) error {
+	s.k.Claims(db)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.full {
+		s.heard = append(s.heard, "not kept: "+value)
+		return errors.New("no space left on device")
+	}
+	s.values[name] = value
+	return nil
 }
 
 // guard is one that starts, and knows nothing.
@@ -225,6 +240,33 @@ func TestNeverAsked(t *testing.T) {
 	s.k.Do(core.ClaimStep{Kind: core.ReleaseClaim, Key: db, Volume: "data", Token: token(7)})
 	if list, _ := s.k.Claims(db); len(list) > 0 {
 		t.Errorf("%+v", list)
+	}
+}
+
+// TestNotKept: what cannot be written down is not told the guard, and told once it can be; what is taken back meanwhile never is.
+func TestNotKept(t *testing.T) {
+	s := newScene(t)
+	s.guard()
+	s.shelf.Change("LABEL=data-1", func(st *volume.Stored) { st.UUID = "u" })
+	s.mu.Lock()
+	s.full = true
+	s.mu.Unlock()
+	s.k.Do(wants(7))
+	s.hears(`not kept: [{`)
+	s.k.Do(core.ClaimStep{Kind: core.ReleaseClaim, Key: db, Volume: "data", Token: token(7)})
+	if c := s.claim(7); !c.Token.IsZero() {
+		t.Errorf("what no guard heard of is not given back: %+v", c)
+	}
+	s.k.Do(wants(8))
+	s.hears(`"revision":8`)
+	s.mu.Lock()
+	s.full = false
+	s.mu.Unlock()
+	s.hears("want default/shop/db.1/data 1-8")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if text := strings.Join(s.heard, "\n"); strings.Contains(text, "data 1-7") || !strings.Contains(s.values[keptClaims], `"revision":8`) {
+		t.Errorf("kept %s, heard\n%s", s.values[keptClaims], text)
 	}
 }
 
