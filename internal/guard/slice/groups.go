@@ -124,15 +124,6 @@ func (g *Groups) frozen(name string) (bool, error) {
 	return false, err
 }
 
-// Frozen tells whether the slice is there, and frozen.
-func (g *Groups) Frozen(name string) (bool, error) {
-	is, err := g.frozen(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return is, err
-}
-
 // Kill freezes the slice and kills everything in it until nobody is left, or ctx ends.
 func (g *Groups) Kill(ctx context.Context, name string) error {
 	for {

@@ -155,7 +155,7 @@ func still(t *testing.T, file string) int64 {
 // is killed, though it ignores SIGTERM.
 func TestGate(t *testing.T) {
 	each(t, func(t *testing.T, g *Groups, name string) {
-		if is, err := g.Frozen(name); is || err != nil {
+		if is, err := g.frozen(name); is || !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(is, err)
 		}
 		if err := g.Freeze(name); err != nil {
@@ -191,7 +191,7 @@ func TestGate(t *testing.T) {
 				t.Fatal("it lives")
 			}
 		}
-		if is, err := g.Frozen(name); !is || err != nil {
+		if is, err := g.frozen(name); !is || err != nil {
 			t.Errorf("after killing it is not frozen: %v", err)
 		}
 		if err := errors.Join(g.Remove(name), g.Remove(name)); err != nil {
