@@ -83,6 +83,11 @@ func Shared(s *argosyv1.StackSpec, volume string) *argosyv1.VolumeSpec {
 	return nil
 }
 
+// madeFor says whether a container was made to write with a claim.
+func (x *Container) madeFor(c *Claim) bool {
+	return slices.Contains(strings.Split(x.Claims, ","), claimName(c.Volume, c.Token))
+}
+
 // Label is what a container says that it was made for, with this claim alone; empty without one.
 func (c *Claim) Label() string {
 	if c == nil {
@@ -181,14 +186,13 @@ func (g *group) endClaim(c *Claim) ClaimStep {
 
 // uses says whether a process may run with a claim, or is about to.
 func (g *group) uses(c *Claim) bool {
-	name := claimName(c.Volume, c.Token)
 	for _, r := range g.replicas {
 		for _, m := range r.members {
 			if (m.mem.Doing == Start || m.mem.Doing == Create) && slices.Contains(m.shared(), c.Volume) {
 				return true
 			}
 			for _, x := range append(slices.Clone(m.extra), m.c) {
-				if x != nil && slices.Contains(strings.Split(x.Claims, ","), name) && (x.Alive() || m.mem.Doing == Start) {
+				if x != nil && x.madeFor(c) && (x.Alive() || m.mem.Doing == Start) {
 					return true
 				}
 			}
@@ -306,7 +310,7 @@ func (m *member) losing() (*Container, *Claim) {
 		}
 		for i := range m.r.group.claims {
 			c := &m.r.group.claims[i]
-			if c.ends() && slices.Contains(strings.Split(x.Claims, ","), claimName(c.Volume, c.Token)) {
+			if c.ends() && x.madeFor(c) {
 				return x, c
 			}
 		}
