@@ -20,6 +20,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/agent/volume"
 	"github.com/argosy-cluster/argosy/internal/agent/volume/device"
 	"github.com/argosy-cluster/argosy/internal/agent/volume/volumetest"
+	"github.com/argosy-cluster/argosy/internal/freeport"
 	"github.com/argosy-cluster/argosy/internal/guard/slice"
 	"github.com/argosy-cluster/argosy/internal/lease"
 )
@@ -131,11 +132,10 @@ func (w *town) startWitnesses() {
 	}
 	w.servers = &leasev1.LeaseServers{Profile: "fast", Config: &leasev1.Config{Epoch: &leasev1.Stamp{Generation: 1, Revision: 1}}}
 	for i := range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		address, err := freeport.Address()
 		w.ok(err)
-		w.servers.Servers = append(w.servers.Servers, &leasev1.LeaseServer{Id: fmt.Sprint("s", i+1), Address: l.Addr().String()})
+		w.servers.Servers = append(w.servers.Servers, &leasev1.LeaseServer{Id: fmt.Sprint("s", i+1), Address: address})
 		w.servers.Config.Members = append(w.servers.Config.Members, fmt.Sprint("s", i+1))
-		w.ok(l.Close())
 		w.witnesses = append(w.witnesses, nil)
 		w.witness(i, bin)
 	}
