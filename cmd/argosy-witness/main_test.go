@@ -48,9 +48,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"--nonsense"}, 2, "not defined: -nonsense"},
 		{[]string{"--server-id", "a", "--timing", "slow"}, 1, "choose default, fast or safe"},
 	} {
-		out, _ := command(c.args...).CombinedOutput()
 		cmd := command(c.args...)
-		if _ = cmd.Run(); cmd.ProcessState.ExitCode() != c.code || !strings.Contains(string(out), c.says) {
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != c.code || !strings.Contains(string(out), c.says) {
 			t.Errorf("%q: code %d, want %d with %q:\n%s", c.args, cmd.ProcessState.ExitCode(), c.code, c.says, out)
 		}
 	}

@@ -171,6 +171,21 @@ func (m *machine) until(phase step.Phase, t claims.Token) {
 	}
 }
 
+// reset waits until the machine is reset, and says all of this.
+func (m *machine) reset(says ...string) {
+	m.t.Helper()
+	select {
+	case why := <-m.resets:
+		for _, text := range says {
+			if !strings.Contains(why, text) {
+				m.t.Errorf("it says %q, and not %q", why, text)
+			}
+		}
+	case <-time.After(time.Minute):
+		m.t.Error("it is not reset")
+	}
+}
+
 func (m *machine) want(n uint64) {
 	m.t.Helper()
 	if err := m.g.Want(db, token(n)); err != nil {
@@ -263,14 +278,7 @@ func TestNotQuiet(t *testing.T) {
 	a.want(10)
 	a.until(step.Armed, token(10))
 	a.g.Witnesses(w.config, nil)
-	select {
-	case why := <-a.resets:
-		if !strings.Contains(why, "process 4711 does not end") || !strings.Contains(why, string(db)) {
-			t.Errorf("it says %q", why)
-		}
-	case <-time.After(time.Minute):
-		t.Error("it is not reset")
-	}
+	a.reset("process 4711 does not end", string(db))
 }
 
 // TestCannotSave: a guard that cannot write down what it promises does not promise it.
@@ -282,14 +290,7 @@ func TestCannotSave(t *testing.T) {
 	if err := os.RemoveAll(a.dir); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case why := <-a.resets:
-		if !strings.Contains(why, "cannot write down") {
-			t.Errorf("it says %q", why)
-		}
-	case <-time.After(time.Minute):
-		t.Error("it goes on")
-	}
+	a.reset("cannot write down")
 }
 
 // TestWhatWasLeft: what is damaged, or of another boot, is not gone on with.
