@@ -22,8 +22,8 @@ type Config struct {
 
 // Driver is the driver for devices. It keeps nothing: everything is asked of the kernel and the device.
 type Driver struct {
-	cfg   Config
-	lanes mounted.Lanes
+	cfg Config
+	mounted.Below
 }
 
 var _ volume.Driver = (*Driver)(nil)
@@ -33,7 +33,7 @@ func New(cfg Config) *Driver {
 	if cfg.Sys == "" {
 		cfg.Sys = "/sys/class/block"
 	}
-	return &Driver{cfg: cfg}
+	return &Driver{cfg: cfg, Below: mounted.Below{Base: cfg.Base}}
 }
 
 // How long parts may take. The mount itself waits for mmp: 22 s after a machine that lost power.
@@ -69,7 +69,7 @@ func (d *Driver) Attach(ctx context.Context, v volume.Volume) (volume.Attached, 
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	var found volume.Attached
-	err := d.lanes.Do(ctx, "attach "+v.Name, func() error {
+	err := d.Lanes.Do(ctx, "attach "+v.Name, func() error {
 		j, err := d.judge(ctx, v)
 		found = j.attached()
 		return err
@@ -82,11 +82,11 @@ func (d *Driver) Attach(ctx context.Context, v volume.Volume) (volume.Attached, 
 
 // Stage makes the file system usable, and mounts it.
 func (d *Driver) Stage(ctx context.Context, c volume.Claim) error {
-	p, err := mounted.PlaceOf(d.cfg.Base, c)
+	p, err := mounted.PlaceOf(d.Base, c)
 	if err := errors.Join(err, described(c.Volume)); err != nil {
 		return err
 	}
-	return d.lanes.Do(ctx, p.Dir(), func() error { return d.stage(ctx, c, p) })
+	return d.Lanes.Do(ctx, p.Dir(), func() error { return d.stage(ctx, c, p) })
 }
 
 func (d *Driver) stage(ctx context.Context, c volume.Claim, p mounted.Place) error {
@@ -168,38 +168,10 @@ func (d *Driver) identify(c volume.Claim) func(*mounted.Root) (string, error) {
 
 // Publish verifies and shows what is staged.
 func (d *Driver) Publish(ctx context.Context, c volume.Claim) (volume.Published, error) {
-	p, err := mounted.PlaceOf(d.cfg.Base, c)
-	if err := errors.Join(err, described(c.Volume)); err != nil {
+	if err := described(c.Volume); err != nil {
 		return volume.Published{}, err
 	}
-	var pub volume.Published
-	err = d.lanes.Do(ctx, p.Dir(), func() error {
-		var err error
-		pub, err = mounted.Publish(ctx, p, c, d.identify(c))
-		return err
-	})
-	if err != nil {
-		return volume.Published{}, err
-	}
-	return pub, nil
-}
-
-// Unpublish takes the path away.
-func (d *Driver) Unpublish(ctx context.Context, c volume.Claim) error {
-	p, err := mounted.PlaceOf(d.cfg.Base, c)
-	if err != nil {
-		return err
-	}
-	return d.lanes.Do(ctx, p.Dir(), p.Unpublish)
-}
-
-// Unstage unmounts.
-func (d *Driver) Unstage(ctx context.Context, c volume.Claim) error {
-	p, err := mounted.PlaceOf(d.cfg.Base, c)
-	if err != nil {
-		return err
-	}
-	return d.lanes.Do(ctx, p.Dir(), p.Unstage)
+	return d.Show(ctx, c, d.identify(c))
 }
 
 // Quiet asks the kernel twice: for mounts in all namespaces, and whether the device can be had exclusively, which is so only
@@ -208,7 +180,7 @@ func (d *Driver) Quiet(ctx context.Context, v volume.Volume) error {
 	if err := described(v); err != nil {
 		return err
 	}
-	return d.lanes.Do(ctx, "quiet "+v.Name, func() error {
+	return d.Lanes.Do(ctx, "quiet "+v.Name, func() error {
 		b, err := d.find(v)
 		if err != nil {
 			return fmt.Errorf("whether %s is quiet cannot be told: %w", v.Name, err)

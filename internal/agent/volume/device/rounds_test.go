@@ -85,7 +85,7 @@ func situations() []situation {
 			right(t, f)
 			f.c.Token = volume.Token{Generation: 1, Revision: 1}
 			staged := f.p.Staged()
-			f.p, _ = mounted.PlaceOf(f.d.cfg.Base, f.c)
+			f.p, _ = mounted.PlaceOf(f.d.Base, f.c)
 			if err := errors.Join(f.p.Make(), unix.Mount(staged, f.p.Staged(), "", unix.MS_BIND, "")); err != nil {
 				t.Fatal(err)
 			}
@@ -181,7 +181,7 @@ func (f *field) begin(t *testing.T, v volume.Volume, revision uint64) {
 	f.revision = revision
 	f.c = volume.Claim{Volume: v, Token: volume.Token{Generation: 1, Revision: revision}}
 	var err error
-	if f.p, err = mounted.PlaceOf(f.d.cfg.Base, f.c); err != nil {
+	if f.p, err = mounted.PlaceOf(f.d.Base, f.c); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.p.Make(); err != nil {
@@ -236,7 +236,7 @@ func (f *field) end(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A situation may have used the place of an earlier token, too.
-	earlier, err := mounted.PlaceOf(f.d.cfg.Base, volume.Claim{Volume: f.c.Volume, Token: volume.Token{Generation: 1, Revision: f.revision}})
+	earlier, err := mounted.PlaceOf(f.d.Base, volume.Claim{Volume: f.c.Volume, Token: volume.Token{Generation: 1, Revision: f.revision}})
 	if err := errors.Join(err, earlier.Unpublish(), earlier.Unstage(), mounted.Exclusive(f.right)); err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func TestStorageGoesAway(t *testing.T) {
 	if err := b.Driver.Stage(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	p, err := mounted.PlaceOf(b.Driver.(*Driver).cfg.Base, c)
+	p, err := mounted.PlaceOf(b.Driver.(*Driver).Base, c)
 	if err != nil {
 		t.Fatal(err)
 	}

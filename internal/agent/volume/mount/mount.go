@@ -26,8 +26,8 @@ type Config struct {
 
 // Driver is the driver for mount(8). It keeps nothing.
 type Driver struct {
-	cfg   Config
-	lanes mounted.Lanes
+	cfg Config
+	mounted.Below
 }
 
 var _ volume.Driver = (*Driver)(nil)
@@ -37,7 +37,7 @@ func New(cfg Config) *Driver {
 	if cfg.check == nil {
 		cfg.check = check
 	}
-	return &Driver{cfg: cfg}
+	return &Driver{cfg: cfg, Below: mounted.Below{Base: cfg.Base}}
 }
 
 // mountTime bounds mount(8), which may try a server that does not answer for minutes.
@@ -75,11 +75,11 @@ func (d *Driver) Attach(_ context.Context, v volume.Volume) (volume.Attached, er
 
 // Stage mounts it.
 func (d *Driver) Stage(ctx context.Context, c volume.Claim) error {
-	p, err := mounted.PlaceOf(d.cfg.Base, c)
+	p, err := mounted.PlaceOf(d.Base, c)
 	if err := errors.Join(err, d.described(c.Volume)); err != nil {
 		return err
 	}
-	return d.lanes.Do(ctx, p.Dir(), func() error { return d.stage(ctx, c.Volume, p) })
+	return d.Lanes.Do(ctx, p.Dir(), func() error { return d.stage(ctx, c.Volume, p) })
 }
 
 func (d *Driver) stage(ctx context.Context, v volume.Volume, p mounted.Place) error {
@@ -147,38 +147,10 @@ func same(m *volume.Mount) func(mountinfo.Mount) bool {
 
 // Publish verifies and shows what is staged.
 func (d *Driver) Publish(ctx context.Context, c volume.Claim) (volume.Published, error) {
-	p, err := mounted.PlaceOf(d.cfg.Base, c)
-	if err := errors.Join(err, d.described(c.Volume)); err != nil {
+	if err := d.described(c.Volume); err != nil {
 		return volume.Published{}, err
 	}
-	var pub volume.Published
-	err = d.lanes.Do(ctx, p.Dir(), func() error {
-		var err error
-		pub, err = mounted.Publish(ctx, p, c, identify(c.Volume))
-		return err
-	})
-	if err != nil {
-		return volume.Published{}, err
-	}
-	return pub, nil
-}
-
-// Unpublish takes the path away.
-func (d *Driver) Unpublish(ctx context.Context, c volume.Claim) error {
-	p, err := mounted.PlaceOf(d.cfg.Base, c)
-	if err != nil {
-		return err
-	}
-	return d.lanes.Do(ctx, p.Dir(), p.Unpublish)
-}
-
-// Unstage unmounts.
-func (d *Driver) Unstage(ctx context.Context, c volume.Claim) error {
-	p, err := mounted.PlaceOf(d.cfg.Base, c)
-	if err != nil {
-		return err
-	}
-	return d.lanes.Do(ctx, p.Dir(), p.Unstage)
+	return d.Show(ctx, c, identify(c.Volume))
 }
 
 // Quiet says whether it is mounted nowhere on this machine. There is no device to be opened exclusively: a mount in a
@@ -187,7 +159,7 @@ func (d *Driver) Quiet(ctx context.Context, v volume.Volume) error {
 	if err := d.described(v); err != nil {
 		return err
 	}
-	return d.lanes.Do(ctx, "quiet "+v.Name, func() error {
+	return d.Lanes.Do(ctx, "quiet "+v.Name, func() error {
 		return mounted.Unmounted(v.Mount.Source, same(v.Mount))
 	})
 }

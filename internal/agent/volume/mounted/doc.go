@@ -4,6 +4,7 @@
 //	err = mounted.Device(ctx, node, options, place)     // or the mount program, onto place.Staged()
 //	pub, err := mounted.Publish(ctx, place, claim, identify)
 //	err = place.Unpublish(); err = place.Unstage()
+//	driver := Driver{Below: mounted.Below{Base: base}}  // Show, Unpublish and Unstage, by claim
 //	list, err := mounted.Everywhere(sameDevice)         // in every mount namespace
 //
 // Publish opens what is staged once. On that descriptor it is checked that it is the root of a mount, of which one; that
