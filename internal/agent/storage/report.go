@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/agent/volume/mounted"
 	"github.com/argosy-cluster/argosy/internal/volumesource"
 )
 
@@ -15,8 +16,13 @@ import (
 func (k *Keeper) look(ctx context.Context) {
 	t := time.NewTicker(reachEvery)
 	defer t.Stop()
+	var lane mounted.Lanes
 	for {
-		devices, mounts := k.cfg.Reached()
+		var devices, mounts []string
+		// A device that does not answer keeps whoever asks it, and not the agent from ending.
+		if lane.Do(ctx, "look", func() error { devices, mounts = k.cfg.Reached(); return nil }) != nil {
+			return
+		}
 		var hashes []uint64
 		for _, d := range devices[:min(len(devices), mostDevices)] {
 			hashes = append(hashes, volumesource.Reach(d))

@@ -270,6 +270,30 @@ func TestNotKept(t *testing.T) {
 	}
 }
 
+// TestDeviceFallsSilent: an agent that ends does not wait for a device that does not answer.
+func TestDeviceFallsSilent(t *testing.T) {
+	begun, answers := make(chan struct{}), make(chan struct{})
+	defer close(answers)
+	k, err := New(Config{
+		Socket: filepath.Join(t.TempDir(), "g"), Log: slog.New(slog.DiscardHandler), Changed: func(core.Key) {}, Report: func(*argosyv1.StorageReport) {},
+		Value:   func(string) (string, error) { return "", nil },
+		Reached: func() ([]string, []string) { close(begun); <-answers; return nil, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); k.Run(ctx) }()
+	<-begun
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("it waits")
+	}
+}
+
 func TestNameOf(t *testing.T) {
 	n := named{core.Key{Tenant: "acme", App: "shop", Stack: "db.main", Number: 12}, "data", token(3)}
 	if got, err := nameOf(n.id(), lease.StampTo(n.Token)); err != nil || got != n {
