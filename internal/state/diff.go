@@ -78,6 +78,9 @@ func (s *State) dump() map[string]proto.Message {
 	for name, ids := range s.names {
 		add(nil, "machines named %s: %v", name, ids)
 	}
+	for key, ids := range s.guards {
+		add(nil, "machines whose guard has key %x: %v", key, ids)
+	}
 	s.dumpApps(add)
 	return out
 }

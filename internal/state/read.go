@@ -181,6 +181,14 @@ func (s *State) FindMachine(idOrName string) *argosyv1.Machine {
 	return nil
 }
 
+// GuardOf finds the machine that a guard's key is known as, nil when there is none; of several the one with the lowest id.
+func (s *State) GuardOf(key []byte) *argosyv1.Machine {
+	if ids := s.guards[string(key)]; len(ids) > 0 {
+		return s.machines[ids[0]]
+	}
+	return nil
+}
+
 // MachineName is the name of a machine, or its id when it has none or is not known.
 func (s *State) MachineName(id string) string { return cmp.Or(s.machines[id].GetName(), id) }
 

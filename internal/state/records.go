@@ -192,14 +192,13 @@ func (s *State) setMachine(id string, value []byte) error {
 		return misplaced("the machine", r.GetId())
 	}
 	if old := s.machines[id]; old != nil {
-		ids := remove(s.names[old.GetName()], id)
-		if s.names[old.GetName()] = ids; len(ids) == 0 {
-			delete(s.names, old.GetName())
-		}
+		bears(s.names, old.GetName(), id, false)
+		bears(s.guards, string(old.GetGuardKey()), id, false)
 	}
 	put(s.machines, id, r)
 	if r != nil {
-		s.names[r.GetName()] = insert(s.names[r.GetName()], id)
+		bears(s.names, r.GetName(), id, true)
+		bears(s.guards, string(r.GetGuardKey()), id, len(r.GetGuardKey()) > 0)
 	}
 	s.changes.Machines.Add(id)
 	return nil

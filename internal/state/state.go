@@ -36,6 +36,8 @@ type State struct {
 	machines map[string]*argosyv1.Machine
 	// names leads from a machine's name to the ids that bear it, ascending: names are attributes and may clash.
 	names map[string][]string
+	// guards leads from the key of a guard to the ids of machines that are known by it, ascending. It is one, unless somebody copied it.
+	guards map[string][]string
 
 	apps    map[AppKey]*app
 	tenants map[string]map[AppKey]struct{}
@@ -74,7 +76,7 @@ func empty() *State {
 		users: map[string]*storev1.User{}, outcomes: map[SecretKey]*storev1.Outcome{},
 		secrets: map[SecretKey]*storev1.Secret{}, registry: map[SecretKey]*storev1.Secret{},
 		outboxes: map[string]uint64{},
-		machines: map[string]*argosyv1.Machine{}, names: map[string][]string{},
+		machines: map[string]*argosyv1.Machine{}, names: map[string][]string{}, guards: map[string][]string{},
 		apps: map[AppKey]*app{}, tenants: map[string]map[AppKey]struct{}{},
 		onMachine: map[string]map[Key]*argosyv1.Replica{}, pastOn: map[string]map[Key]*argosyv1.Replica{},
 		volumesOn: map[string]map[VolumeKey]*argosyv1.Volume{}, shared: map[VolumeKey]*argosyv1.Volume{},
@@ -246,6 +248,15 @@ func remove[T interface{ ~string | ~uint64 }](list []T, v T) []T {
 		return list
 	}
 	return slices.Delete(list, i, i+1)
+}
+
+// bears puts an id into, or takes it out of, the list of those that bear a name.
+func bears(m map[string][]string, name, id string, does bool) {
+	if does {
+		m[name] = insert(m[name], id)
+	} else if m[name] = remove(m[name], id); len(m[name]) == 0 {
+		delete(m, name)
+	}
 }
 
 // index puts an entry into, or takes it out of, a map of maps.

@@ -369,6 +369,41 @@ func TestHeldClaimsAskForNothing(t *testing.T) {
 	}
 }
 
+// A key is one machine's guard's: a second machine that shows it gets none, until it has one of its own or the first is gone.
+func TestAKeyIsOneMachines(t *testing.T) {
+	h := newHarbour(t)
+	for _, id := range []string{"m1", "m2", "m3"} {
+		h.join(&argosyv1.Machine{Id: id, Name: id, BootId: "b", Labels: map[string]string{}, Capacity: &argosyv1.Capacity{CpuMilli: 4000, Memory: 4 << 30}})
+	}
+	shows := func(id, key string) {
+		t.Helper()
+		r := &argosyv1.StorageReport{Guard: &argosyv1.Guard{Key: []byte(fmt.Sprintf("%-32s", key))}}
+		if err := h.c.Receive(h.now, h.sessions[id], &argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Storage{Storage: r}}); err != nil {
+			t.Fatal(err)
+		}
+		h.settle()
+	}
+	known := func(id, key string) {
+		t.Helper()
+		if got := strings.TrimSpace(string(h.view().Machine(id).GetGuardKey())); got != key {
+			t.Errorf("the guard of %s is known by %q, and %q is expected", id, got, key)
+		}
+	}
+	shows("m2", "one")
+	shows("m1", "one")
+	known("m1", "")
+	known("m2", "one")
+	if said := h.c.Complaints(); len(said) == 0 || !strings.Contains(said[0], "machine m1: its guard has the key of m2's") {
+		t.Errorf("the copy is not told of: %q", said)
+	}
+	shows("m2", "two")
+	shows("m1", "one")
+	shows("m3", "two")
+	known("m1", "one")
+	known("m2", "two")
+	known("m3", "")
+}
+
 // BenchmarkWitnessed: what the witness sees of so many claims, all of which are held.
 func BenchmarkWitnessed(b *testing.B) {
 	for _, n := range []uint32{100, 1000} {

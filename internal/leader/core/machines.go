@@ -213,11 +213,9 @@ func (c *Core) takeGuard(next *argosyv1.Machine) {
 	if len(key) == 0 || bytes.Equal(key, next.GetGuardKey()) {
 		return
 	}
-	for _, m := range c.st.Machines() {
-		if m.GetId() != next.GetId() && bytes.Equal(m.GetGuardKey(), key) {
-			c.complain("machine %s: its guard has the key of %s's, so it gets no leases: is one a copy of the other? Remove the guard's key there, and it makes a new one", next.GetName(), m.GetName())
-			return
-		}
+	if m := c.st.GuardOf(key); m != nil {
+		c.complain("machine %s: its guard has the key of %s's, so it gets no leases: is one a copy of the other? Remove the guard's key there, and it makes a new one", next.GetName(), m.GetName())
+		return
 	}
 	next.GuardKey = key
 }
