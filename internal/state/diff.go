@@ -47,6 +47,9 @@ func (s *State) dump() map[string]proto.Message {
 	if s.backup != nil {
 		out["backup state"] = s.backup
 	}
+	if s.leases != nil {
+		out["leases"] = s.leases
+	}
 	add := func(m proto.Message, format string, args ...any) { out[fmt.Sprintf(format, args...)] = m }
 	for k, r := range s.servers {
 		add(r, "server %s", k)
@@ -119,5 +122,8 @@ func (s *State) dumpApps(add func(m proto.Message, format string, args ...any)) 
 		for k, r := range vs {
 			add(r, "volume on %s: %s", m, k)
 		}
+	}
+	for k, r := range s.shared {
+		add(r, "shared volume %s", k)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
@@ -20,9 +21,10 @@ func op(t *rapid.T) store.Op {
 	rev := rapid.Uint64Range(1, 3).Draw(t, "revision")
 	var out store.Op
 	var err error
-	switch rapid.IntRange(0, 6).Draw(t, "kind") {
+	switch rapid.IntRange(0, 7).Draw(t, "kind") {
 	case 0:
-		out, err = store.Put(store.MachineKey(machine), &argosyv1.Machine{Id: machine, Name: rapid.SampledFrom([]string{"p", "q"}).Draw(t, "name")})
+		out, err = store.Put(store.MachineKey(machine), &argosyv1.Machine{Id: machine, Name: rapid.SampledFrom([]string{"p", "q"}).Draw(t, "name"),
+			GuardKey: []byte(rapid.SampledFrom([]string{"", "k", "l"}).Draw(t, "guard"))})
 	case 1:
 		out, err = store.Put(store.AppKey(k.Tenant, k.App), &argosyv1.App{Tenant: k.Tenant, Name: k.App, Revision: rev})
 	case 2:
@@ -34,9 +36,15 @@ func op(t *rapid.T) store.Op {
 		}
 		out, err = store.Put(store.ReplicaKey(k.Proto()), r)
 	case 5:
-		out, err = store.Put(store.VolumeKey(k.Proto(), "data"), &argosyv1.Volume{Replica: k.Proto(), Name: "data", Machine: machine})
+		v := &argosyv1.Volume{Replica: k.Proto(), Name: "data", Machine: machine}
+		if rapid.Bool().Draw(t, "shared") {
+			v.Class, v.Machine, v.Grant = argosyv1.VolumeClass_VOLUME_CLASS_TIMED, "", &argosyv1.VolumeGrant{Machine: machine}
+		}
+		out, err = store.Put(store.VolumeKey(k.Proto(), "data"), v)
 	case 6:
 		out, err = store.Put(store.HistoryKey(rev), &argosyv1.Transition{Seq: rev})
+	case 7:
+		out, err = store.Put(store.LeasesKey, &storev1.Leases{Members: []string{machine}})
 	}
 	if err != nil {
 		t.Fatal(err)
