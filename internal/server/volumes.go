@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
@@ -90,8 +91,9 @@ func (s volumeService) ReleaseVolume(ctx context.Context, r *connect.Request[arg
 			next := leader.Freed(vol)
 			st := v.VolumeStatus(next)
 			st.Message = "released; " + d.Reason
-			*res = argosyv1.VolumeStatus{Replica: st.Replica, Name: st.Name, Class: st.Class, State: st.State, Machine: st.Machine, Token: st.Token,
-				Holder: st.Holder, HolderToken: st.HolderToken, Heard: st.Heard, Over: st.Over, Size: st.Size, Source: st.Source, Uuid: st.Uuid, Message: st.Message}
+			st.Observation, st.Age = nil, nil // of before
+			proto.Reset(res)
+			proto.Merge(res, st)
 			ops, err := puts(record{store.VolumeKey(vol.GetReplica(), vol.GetName()), next})
 			return leader.Proposal{Ops: ops, Transitions: []*argosyv1.Transition{{Kind: argosyv1.TransitionKind_TRANSITION_KIND_SECURITY,
 				Tenant: tenant, App: k.App, Replica: k.Proto(), Machine: string(d.To), From: "volume " + vol.GetName() + " held", To: "volume " + vol.GetName() + " released by force",
