@@ -6,6 +6,7 @@
 // How it starts:
 //
 //	embedded.Start      the etcd member in this process; or external.Open, an etcd elsewhere
+//	store.While         all that follows, until it ends or the store gives up
 //	auth.Bootstrap      makes or loads the cluster's identity
 //	history.Open        what happened, in a database of this server's own
 //	leader.Run          decides, while this server leads

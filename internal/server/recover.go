@@ -60,10 +60,14 @@ func Recover(ctx context.Context, dataDir string, log *slog.Logger) (*Recovered,
 		return nil, fmt.Errorf("starting the store: %w", err)
 	}
 	defer member.Stop()
-	if err := member.Disarm(ctx); err != nil {
-		return nil, err
-	}
-	r, err := takeOver(ctx, etcd.New(member.Client()), id, "", time.Now())
+	var r *Recovered
+	err = store.While(ctx, member.Failed(), func(ctx context.Context) (err error) {
+		if err := member.Disarm(ctx); err != nil {
+			return err
+		}
+		r, err = takeOver(ctx, etcd.New(member.Client()), id, "", time.Now())
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

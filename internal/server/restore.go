@@ -150,6 +150,25 @@ func (re *restoring) run(ctx context.Context, in io.Reader, key backup.Key) (*Re
 		return nil, fmt.Errorf("starting the store: %w", err)
 	}
 	defer member.Stop()
+	var r *Recovered
+	err = store.While(ctx, member.Failed(), func(ctx context.Context) (err error) {
+		r, err = re.fill(ctx, member, id, sum)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if re.out != nil {
+		member.Stop()
+		if err := os.RemoveAll(c.Dir); err != nil {
+			return nil, fmt.Errorf("removing the store that was copied: %w", err)
+		}
+	}
+	return r, errors.Join(os.Remove(re.path(snapshotFile)), os.RemoveAll(re.path(chunksFile)))
+}
+
+// fill makes the restored store this cluster's, and moves it out if it is to be elsewhere.
+func (re *restoring) fill(ctx context.Context, member *embedded.Member, id string, sum *backup.Summary) (*Recovered, error) {
 	if err := member.Disarm(ctx); err != nil {
 		return nil, err
 	}
@@ -165,16 +184,10 @@ func (re *restoring) run(ctx context.Context, in io.Reader, key backup.Key) (*Re
 	if err := re.remember(ctx, s); err != nil {
 		return nil, err
 	}
-	if re.out != nil {
-		if err := re.moveOut(ctx, s, re.out); err != nil {
-			return nil, err
-		}
-		member.Stop()
-		if err := os.RemoveAll(c.Dir); err != nil {
-			return nil, fmt.Errorf("removing the store that was copied: %w", err)
-		}
+	if re.out == nil {
+		return r, nil
 	}
-	return r, errors.Join(os.Remove(re.path(snapshotFile)), os.RemoveAll(re.path(chunksFile)))
+	return r, re.moveOut(ctx, s, re.out)
 }
 
 // unpack writes the parts of a backup beside each other, and returns once all of it was read and is right.

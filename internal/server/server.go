@@ -177,6 +177,11 @@ func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 		return err
 	}
 	defer s.base.Stop()
+	return store.While(ctx, s.base.Failed(), s.live)
+}
+
+// live is what a server does with its store, until ctx is done.
+func (s *Server) live(ctx context.Context) error {
 	if s.store = etcd.New(s.base.Client()); s.external != nil {
 		s.store = etcd.NewRemote(s.base.Client())
 	}
@@ -192,17 +197,17 @@ func run(ctx context.Context, cfg Config, tracer *tracing.Tracer) error {
 	s.metrics = metrics.New(version.Version, s.picture)
 	s.leader = leader.New(leader.Config{
 		Meter: s.metrics,
-		Store: s.store, Election: s.base, ServerID: id, Log: cfg.Log, Diff: manifest.Diff, Stored: s.stored, Greet: s.greet,
+		Store: s.store, Election: s.base, ServerID: s.id, Log: s.log, Diff: manifest.Diff, Stored: s.stored, Greet: s.greet,
 		Prepare:    s.prepare,
 		SealSecret: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) { return s.seal(auth.KindSecret, m, sec) },
 		SealCredential: func(m *argosyv1.Machine, sec *storev1.Secret) ([]byte, error) {
 			return s.seal(auth.KindRegistry, m, sec)
 		},
 	})
-	if cfg.opened != nil {
-		cfg.opened(s)
+	if s.cfg.opened != nil {
+		s.cfg.opened(s)
 	}
-	return s.serve(ctx, s.base.Failed())
+	return s.serve(ctx)
 }
 
 func (c Config) born() time.Time {
@@ -297,13 +302,12 @@ func (s *Server) encrypt(kind string, sec *storev1.Secret, value []byte) {
 }
 
 // serve runs everything that lasts as long as the server.
-func (s *Server) serve(ctx context.Context, failed <-chan error) error {
+func (s *Server) serve(ctx context.Context) error {
 	tcp, unix, err := s.listen()
 	if err != nil {
 		return err
 	}
 	secure, local := s.httpServers()
-	gaveUp := make(chan error, 1)
 	doors, err := s.fleetDoors(secure.Handler)
 	if err != nil {
 		return errors.Join(err, tcp.Close(), unix.Close())
@@ -334,16 +338,6 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 	g.Go(func() error { return ignoreDone(ctx, s.keepSchedule(ctx)) })
 	g.Go(func() error {
 		select {
-		case err := <-failed:
-			err = fmt.Errorf("the store failed: %w", err)
-			gaveUp <- err
-			return err
-		case <-ctx.Done():
-			return nil
-		}
-	})
-	g.Go(func() error {
-		select {
 		case <-s.reopen:
 			return errReopen
 		case <-ctx.Done():
@@ -357,28 +351,8 @@ func (s *Server) serve(ctx context.Context, failed <-chan error) error {
 		return nil
 	})
 	g.Go(func() error { return ignoreDone(ctx, s.register(ctx)) })
-	ended := make(chan error, 1)
-	go func() { ended <- g.Wait() }()
-	return outcome(ended, gaveUp)
+	return g.Wait()
 }
-
-// outcome waits until a server has ended. One whose store gave up ends soon, whatever still waits for the store: that may
-// never answer, and never say so.
-func outcome(ended, gaveUp <-chan error) error {
-	select {
-	case err := <-ended:
-		return err
-	case err := <-gaveUp:
-		select {
-		case <-ended:
-		case <-time.After(gaveUpTime):
-		}
-		return err
-	}
-}
-
-// gaveUpTime is how long what a server does may take to end when its store gave up.
-const gaveUpTime = 3 * time.Second
 
 // shutdownTime is how long requests may take to end. Streams of machines never end by themselves.
 const shutdownTime = time.Second

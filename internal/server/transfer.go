@@ -50,10 +50,15 @@ func packed(ctx context.Context, dir string, snap store.Snapshot, to io.Writer) 
 		return 0, err
 	}
 	defer m.Stop()
-	if err := put(ctx, etcd.New(m.Client()), snap.KVs); err != nil {
-		return 0, fmt.Errorf("setting the store aside for the backup: %w", err)
-	}
-	return m.Snapshot(ctx, to)
+	var n int64
+	err = store.While(ctx, m.Failed(), func(ctx context.Context) (err error) {
+		if err := put(ctx, etcd.New(m.Client()), snap.KVs); err != nil {
+			return fmt.Errorf("setting the store aside for the backup: %w", err)
+		}
+		n, err = m.Snapshot(ctx, to)
+		return err
+	})
+	return n, err
 }
 
 // put writes records that are not there yet, in as few transactions as fit.

@@ -259,8 +259,12 @@ func appendLine(path, line string) error {
 // cleanUp leaves nothing broken and no app.
 func (r *robust) cleanUp() {
 	mend(context.Background())
+	patience := robustPatience
+	if r.t.Failed() {
+		patience = time.Minute // a cluster that does not come back does not clean up, either
+	}
 	for _, app := range r.names {
-		_, err := await(robustPatience, func() error {
+		_, err := await(patience, func() error {
 			if res := w.run(nil, "delete", app, "--volumes", "--yes", "--wait", "--timeout", "60s"); res.code != 0 && !strings.Contains(res.err, "no app") {
 				return errors.New(res.String())
 			}

@@ -4,7 +4,7 @@
 //	defer m.Stop()
 //	s := etcd.New(m.Client())
 //	err = store.Lead(ctx, s, m, id, reign)  // leads while this member leads raft
-//	err = <-m.Failed()                      // the member gave up: the server has to end
+//	err = store.While(ctx, m.Failed(), use) // ends when the member gave up: the server has to end, too
 //
 // Nobody outside reaches it: the server talks to it in process, and a cluster of one opens no port and no socket at all.
 // Members of a larger one hear each other on one port with mutual TLS, and take only servers' certificates.

@@ -102,7 +102,14 @@ func (m *Member) start(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	if m.etcd, err = startEtcd(cfg, m.failed); err != nil {
+	begun := startEtcd(cfg)
+	select {
+	case b := <-begun:
+		if m.etcd, err = b.etcd, b.err; err != nil {
+			return m.cause(err)
+		}
+	case err := <-m.failed:
+		m.abandon(begun)
 		return err
 	}
 	select {
@@ -132,31 +139,49 @@ func (m *Member) watchStop() {
 	}
 }
 
-// startEtcd keeps what etcd does with a directory it cannot use (it panics, or ends the goroutine after logging a fatal
-// message) from taking the process along.
-func startEtcd(cfg *embed.Config, failed <-chan error) (*embed.Etcd, error) {
-	var (
-		e    *embed.Etcd
-		err  = errors.New("etcd gave up without a word")
-		done = make(chan struct{})
-	)
+// begun is how a start of etcd ended.
+type begun struct {
+	etcd *embed.Etcd
+	err  error
+}
+
+// startEtcd starts etcd. What etcd does with a directory it cannot use (it panics, or ends the goroutine after logging a
+// fatal message) does not take the process along.
+func startEtcd(cfg *embed.Config) <-chan begun {
+	done := make(chan begun, 1)
 	go func() {
-		defer close(done)
+		b := begun{err: errors.New("etcd gave up without a word")}
 		defer func() {
 			if r := recover(); r != nil {
-				err = fmt.Errorf("etcd cannot use it: %v", r)
+				b.err = fmt.Errorf("etcd cannot use it: %v", r)
 			}
+			done <- b
 		}()
-		e, err = embed.StartEtcd(cfg)
+		b.etcd, b.err = embed.StartEtcd(cfg)
 	}()
-	<-done
-	if e == nil {
-		select {
-		case err = <-failed:
-		default:
-		}
+	return done
+}
+
+// cause is why etcd did not start: what it said when it gave up, if it did.
+func (m *Member) cause(err error) error {
+	select {
+	case err = <-m.failed:
+	default:
 	}
-	return e, err
+	return err
+}
+
+// abandon leaves a start of etcd alone that gave up midway, and may wait for ever for what it itself holds. The directory
+// stays taken until it ends.
+func (m *Member) abandon(start <-chan begun) {
+	release := m.release
+	m.release = func() {}
+	go func() {
+		if b := <-start; b.etcd != nil {
+			b.etcd.Close()
+		}
+		release()
+	}()
 }
 
 func etcdConfig(c Config, fail func(error)) (*embed.Config, error) {
