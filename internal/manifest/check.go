@@ -254,12 +254,20 @@ func (s *stack) checkUnits(r *reader, d *draft) {
 }
 
 func (s *stack) checkVolumes(r *reader, c *container) {
+	var shared placed[*argosyv1.Mount] // the first of a shared volume
 	for _, m := range c.mounts {
 		if m.is.Type != argosyv1.MountType_MOUNT_TYPE_VOLUME {
 			continue
 		}
 		if v, ok := s.volumes.get(m.is.Source); ok {
-			v.used = true
+			switch v.used = true; {
+			case v.driver == driverLocal:
+			case shared.is == nil:
+				shared = m
+			case shared.is.Source != m.is.Source:
+				r.faultIn(m.at, 0, len(m.is.Source), "container %s mounts shared volume %s beside %s, which is shared too (line %d): it can be held back for the lease of one only", c.spec.Name, m.is.Source, shared.is.Source, shared.at.n.Line).
+					Advise("keep both in one volume, or mount %s in another container of stack %s", m.is.Source, s.spec.Name)
+			}
 			continue
 		}
 		r.faultIn(m.at, 0, len(m.is.Source), "stack %s, which has container %s, has no volume %s", s.spec.Name, c.spec.Name, quoted(m.is.Source)).

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/volumesource"
@@ -310,6 +311,29 @@ func verifyShared(app *argosyv1.AppSpec) error {
 				return fmt.Errorf("stack %s: volume %s has %s, which another one has", s.Name, v.Name, quoted(source))
 			}
 			taken[source] = true
+		}
+		for _, c := range app.Containers {
+			if slices.Contains(s.Containers, c.Name) {
+				if err := oneShared(s, c); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// oneShared refuses a container that mounts several shared volumes: it is below one cgroup, which one lease thaws.
+func oneShared(s *argosyv1.StackSpec, c *argosyv1.ContainerSpec) error {
+	first := ""
+	for _, m := range c.Mounts {
+		at := slices.IndexFunc(s.Volumes, func(v *argosyv1.VolumeSpec) bool { return v.Name == m.Source })
+		switch {
+		case m.Type != argosyv1.MountType_MOUNT_TYPE_VOLUME || at < 0 || sharedSource(s.Volumes[at]) == "" || m.Source == first:
+		case first != "":
+			return fmt.Errorf("stack %s: container %s mounts shared volumes %s and %s, and can be held back for the lease of one only", s.Name, c.Name, first, m.Source)
+		default:
+			first = m.Source
 		}
 	}
 	return nil
