@@ -50,6 +50,10 @@ type Forwarder struct {
 // notLeading is set in answers of a server that does not lead: nothing was done.
 const notLeading = "Argosy-Not-Leading"
 
+// LedUntil is set in answers of a server that led when it was asked, and no longer did when it was to answer: whether it was done is
+// not known, and who leads now knows. What may be asked twice is asked again instead of being answered so.
+const LedUntil = "Argosy-Led-Until"
+
 // look is how often it is looked whether a new leader has its state.
 const look = 10 * time.Millisecond
 
@@ -59,9 +63,16 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/v2/") && !f.Local() && f.Lacks(r) {
 		m = method{where: atLeader, tells: true, streams: r.Method != http.MethodGet && r.Method != http.MethodHead}
 	}
-	if m.where == here || f.leads(r.Context(), m) {
+	if m.where == here {
 		f.Next.ServeHTTP(w, r)
 		return
+	}
+	if f.leads(r.Context(), m) {
+		said := &tape{ReadCloser: r.Body}
+		if r.Body = said; !f.answer(w, r, m, func() *http.Request { return said.again(r) }) {
+			return
+		}
+		r = said.again(r)
 	}
 	if auth.PassedBy(r.Context()) != "" {
 		// The other server waits for a leader, so that the request is not passed round.
@@ -81,8 +92,9 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		again := false
 		switch addr := f.leader(); {
 		case f.leads(ctx, m):
-			f.Next.ServeHTTP(w, body(r))
-			return
+			if again = f.answer(w, body(r), m, func() *http.Request { return body(r) }); !again {
+				return
+			}
 		case addr != "":
 			if again = f.pass(w, body(r), m, addr, whole, changed); !again {
 				return
@@ -141,6 +153,7 @@ func (f *Forwarder) leader() string {
 var (
 	errNotLeading = errors.New("it does not lead")
 	errMoved      = errors.New("another server leads now")
+	errLedUntil   = errors.New("it led until it was asked")
 )
 
 // pass passes a request on. It returns true when nothing was answered and asking again, here or elsewhere, does no harm.
@@ -173,6 +186,9 @@ func (f *Forwarder) pass(w http.ResponseWriter, r *http.Request, m method, addr 
 		ModifyResponse: func(res *http.Response) error {
 			if res.Header.Get(notLeading) != "" {
 				return errNotLeading
+			}
+			if res.Header.Get(LedUntil) != "" && safe {
+				return errLedUntil
 			}
 			if whole && !m.tells {
 				if err := gather(res); err != nil {

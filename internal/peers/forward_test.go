@@ -232,3 +232,82 @@ func TestForwarder(t *testing.T) {
 		t.Errorf("what every server knows something of: %s", body)
 	}
 }
+
+// A server that led when it was asked, and no longer did when it was to answer, has who leads now answer: as far as asking twice does
+// no harm, and the request is known whole. What it answers otherwise passes as it is.
+func TestLedUntil(t *testing.T) {
+	var asked []string
+	post := &signpost{changed: make(chan struct{})}
+	deposed := func(w http.ResponseWriter) {
+		w.Header().Set(LedUntil, "now")
+		w.Header().Set("Of", "the one before")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, "deposed")
+	}
+	hear := func(name string, w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		msg := &argosyv1.ScaleRequest{}
+		if err := proto.Unmarshal(b, msg); err != nil {
+			t.Error(err)
+		}
+		if asked = append(asked, name+" "+msg.App); msg.App == "changing" && len(asked) < 3 {
+			deposed(w)
+			return
+		}
+		if w.Header().Set("Of", name); msg.App != "nothing" {
+			_, _ = io.WriteString(w, "answered by "+name)
+		}
+	}
+	next := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { hear("b", w, r) }))
+	t.Cleanup(next.Close)
+	book := NewBook(nil)
+	book.servers["b"] = &storev1.Server{Id: "b", Addresses: []string{"b:1"}}
+	leads := true
+	f := &Forwarder{Own: "o", Book: book, Guide: post, Transport: roads{"b:1": next}, Local: func() bool { return leads }, Log: slog.New(slog.DiscardHandler),
+		Confirm: func(context.Context) error { return nil }, Lacks: func(*http.Request) bool { return false }, Patience: 5 * time.Second,
+		Next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Deposed") != "" {
+				if r.Header.Get("Unread") == "" {
+					_, _ = io.ReadAll(r.Body)
+				}
+				leads = false
+				post.turn("b")
+				asked = append(asked, "here")
+				deposed(w)
+				return
+			}
+			hear("here", w, r)
+		})}
+	for _, k := range []struct {
+		name          string
+		m             *argosyv1.ScaleRequest
+		path, headers string
+		code          int
+		body, of      string
+		asked         string
+	}{
+		{"it leads", &argosyv1.ScaleRequest{App: "a"}, connectv1.AppServiceScaleProcedure, "", 200, "answered by here", "here", "here a"},
+		{"nothing to say", &argosyv1.ScaleRequest{App: "nothing"}, connectv1.AppServiceScaleProcedure, "", 200, "", "here", "here nothing"},
+		{"deposed", &argosyv1.ScaleRequest{App: "a", IdempotencyKey: "k"}, connectv1.AppServiceScaleProcedure, "Deposed", 200, "answered by b", "b", "here, b a"},
+		{"deposed twice", &argosyv1.ScaleRequest{App: "changing", IdempotencyKey: "k"}, connectv1.AppServiceScaleProcedure, "Deposed", 200, "answered by b", "b", "here, b changing, b changing"},
+		{"without a key", &argosyv1.ScaleRequest{App: "a"}, connectv1.AppServiceScaleProcedure, "Deposed", 503, "deposed", "the one before", "here"},
+		{"not read", &argosyv1.ScaleRequest{App: "a", IdempotencyKey: "k"}, connectv1.AppServiceScaleProcedure, "Deposed Unread", 503, "deposed", "the one before", "here"},
+		{"a stream", &argosyv1.ScaleRequest{App: "a"}, connectv1.AppServiceWatchReplicasProcedure, "Deposed", 503, "deposed", "the one before", "here"},
+	} {
+		leads, asked = true, nil
+		b, err := proto.Marshal(k.m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodPost, k.path, bytes.NewReader(b))
+		r.Header.Set("Content-Type", "application/proto")
+		for _, h := range strings.Fields(k.headers) {
+			r.Header.Set(h, "1")
+		}
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, r)
+		if got := strings.Join(asked, ", "); w.Code != k.code || w.Body.String() != k.body || strings.Join(w.Header()["Of"], ", ") != k.of || got != k.asked {
+			t.Errorf("%s: %d %q of %q, asked %s", k.name, w.Code, w.Body, w.Header()["Of"], got)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/argosy-cluster/argosy/internal/leader"
+	"github.com/argosy-cluster/argosy/internal/peers"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
@@ -44,7 +45,11 @@ func rpcError(err error) error {
 		return ce
 	case errors.As(err, &conflict):
 		return connect.NewError(connect.CodeAborted, fmt.Errorf("%w: try again", err))
-	case errors.Is(err, leader.ErrNotLeading), errors.Is(err, store.ErrDeposed), errors.Is(err, store.ErrUnavailable):
+	case errors.Is(err, leader.ErrNotLeading), errors.Is(err, store.ErrDeposed):
+		ce = connect.NewError(connect.CodeUnavailable, err)
+		ce.Meta().Set(peers.LedUntil, "now")
+		return ce
+	case errors.Is(err, store.ErrUnavailable):
 		return connect.NewError(connect.CodeUnavailable, err)
 	case errors.Is(err, context.Canceled):
 		return connect.NewError(connect.CodeCanceled, errors.New("the caller went away"))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -287,7 +288,13 @@ func TestFleetMachines(t *testing.T) {
 	m := c.machine(t, facts())
 	m.connect(t)
 	id := m.m.MachineID
-	list, _ := f.all("/fleet/v1/machines", "machines")
+	var list []doc
+	until(t, "the machine is there", func(context.Context) error { // it is welcomed first
+		if list, _ = f.all("/fleet/v1/machines", "machines"); len(list) == 0 {
+			return errors.New("no machine is there")
+		}
+		return nil
+	})
 	if len(list) != 1 || list[0]["id"] != id || list[0]["primaryIP"] != m.m.Address {
 		t.Fatalf("machines: %v", list)
 	}
