@@ -169,7 +169,11 @@ func (k *Keeper) Order(ctx context.Context, o *leasev1.Order) (*leasev1.Report, 
 		}
 		k.conn = c
 		// Whose witness this is, is asked before it is told anything.
-		if r, err := converse(ctx, c, &leasev1.Order{Order: &leasev1.Order_Look{Look: &leasev1.Look{}}}); err == nil && r.GetWitness() != k.cfg.Server {
+		r, err := converse(ctx, c, &leasev1.Order{Order: &leasev1.Order_Look{Look: &leasev1.Look{}}})
+		if err != nil {
+			return nil, k.broke(err)
+		}
+		if r.GetWitness() != k.cfg.Server {
 			_ = c.Close()
 			k.conn = nil
 			return nil, fmt.Errorf("the witness at %s stands beside server %.64q, and this one is %s: give each server a --witness-socket of its own", k.cfg.Socket, r.GetWitness(), k.cfg.Server)
@@ -177,15 +181,20 @@ func (k *Keeper) Order(ctx context.Context, o *leasev1.Order) (*leasev1.Report, 
 	}
 	r, err := converse(ctx, k.conn, o)
 	if err != nil {
-		_ = k.conn.Close()
-		k.conn = nil
-		k.wanted.again() // another process may answer next
-		return nil, fmt.Errorf("the witness at %s broke off: %w", k.cfg.Socket, err)
+		return nil, k.broke(err)
 	}
 	if r.GetRefused() != "" {
 		return nil, fmt.Errorf("the witness refused what it was told: %s", r.GetRefused())
 	}
 	return r, nil
+}
+
+// broke hangs up on a witness that did not answer. k.speaking is held.
+func (k *Keeper) broke(err error) error {
+	_ = k.conn.Close()
+	k.conn = nil
+	k.wanted.again() // another process may answer next
+	return fmt.Errorf("the witness at %s broke off: %w", k.cfg.Socket, err)
 }
 
 // plain is the innermost error: what dialling adds to it says nothing more.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/claims"
@@ -126,5 +127,47 @@ func TestOthersWitness(t *testing.T) {
 	until(t, "it is found to be another's", func() bool { return strings.Contains(k.Status().Why, "stands beside server") })
 	if k.Status().Report != nil {
 		t.Error("another server's witness counts as this one's")
+	}
+}
+
+// Who does not say whose witness it is, is told nothing.
+func TestNamelessWitness(t *testing.T) {
+	dir, err := os.MkdirTemp("", "argosy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	l, err := lease.Listen(filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := make(chan int, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		n := 0
+		for lease.Read(c, &leasev1.Order{}) == nil {
+			if n++; n == 1 {
+				_, err = c.Write([]byte{0, 0, 0, 1, 0xff}) // no report
+			} else {
+				err = lease.Write(c, &leasev1.Report{Witness: "s1"})
+			}
+			if err != nil {
+				break
+			}
+		}
+		heard <- n
+	}()
+	k := leases.New(leases.Config{Socket: filepath.Join(dir, "s"), Store: memory.New(), Server: "s1", Leading: func() bool { return true }, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	_, err = k.Order(t.Context(), &leasev1.Order{Order: &leasev1.Order_Fence{Fence: &leasev1.Fence{Session: "x"}}})
+	if err == nil || !strings.Contains(err.Error(), "broke off") {
+		t.Errorf("it was told something: %v", err)
+	}
+	_ = l.Close()
+	if n := <-heard; n != 1 {
+		t.Errorf("it heard %d orders", n)
 	}
 }

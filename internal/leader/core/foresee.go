@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -99,11 +98,14 @@ func (c *Core) suppose(now time.Time, silent []string) map[state.Key]foreseen {
 func (c *Core) Foreseen(id string) []*argosyv1.Assignment {
 	var out []*argosyv1.Assignment
 	m := c.st.Machine(id)
-	for _, k := range slices.SortedFunc(maps.Keys(c.foreseen), state.Key.Compare) {
-		r := c.st.Replica(k)
-		if f := c.foreseen[k]; f.decision.MachineID != id || !c.isForeseen(r, f) {
-			continue
+	var keys []state.Key
+	for k, f := range c.foreseen {
+		if f.decision.MachineID == id && c.isForeseen(c.st.Replica(k), f) {
+			keys = append(keys, k)
 		}
+	}
+	slices.SortFunc(keys, state.Key.Compare)
+	for _, k := range keys {
 		a := &argosyv1.Assignment{Key: k.Proto(), Revision: c.st.App(k.Tenant, k.App).GetRevision()}
 		_, a.Containers = c.st.StackOf(k.StackKey(), a.Revision)
 		c.credentials(a, k, m)
