@@ -133,6 +133,21 @@ func (a *app) machineShowCmd() *cobra.Command {
 	}
 }
 
+// guardText says how the guard of a machine's leases is, empty for a machine that has said nothing of it.
+func guardText(g *argosyv1.Guard) string {
+	switch {
+	case g == nil:
+		return ""
+	case g.Trouble != "":
+		return oneLine(g.Trouble)
+	case len(g.Key) == 0:
+		return "none answers"
+	case g.Watchdog == "":
+		return "keeps leases; nothing resets the machine should it fail"
+	}
+	return fmt.Sprintf("keeps leases; %s resets the machine should it fail", oneLine(g.Watchdog))
+}
+
 func (a *app) describeMachine(m *argosyv1.MachineStatus) {
 	r, out := m.Machine, a.sys.Out
 	line := func(name, format string, args ...any) {
@@ -165,6 +180,9 @@ func (a *app) describeMachine(m *argosyv1.MachineStatus) {
 		line("In use", "cpu %s, memory %s, disk %s of %s", cpus(u.CpuMilli), size(u.Memory), size(u.DiskUsed), size(u.DiskTotal))
 	}
 	line("Labels", "%s", orDash(labelList(r.Labels)))
+	if text := guardText(m.Guard); text != "" {
+		line("Guard", "%s", text)
+	}
 	for i, l := range strayLines(m, mostRemaining) {
 		name := ""
 		if i == 0 {

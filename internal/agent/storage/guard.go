@@ -81,6 +81,7 @@ func (k *Keeper) due(ctx context.Context, all *sync.WaitGroup) []*leasev1.GuardO
 	k.keeping.Lock()
 	defer k.keeping.Unlock()
 	if len(fresh) > 0 && !k.write(fresh) {
+		k.waits(fresh)
 		fresh = nil
 	}
 	k.mu.Lock()
@@ -150,10 +151,34 @@ func (k *Keeper) write(more []named) bool {
 	if err == nil {
 		err = k.cfg.Keep(keptClaims, string(text))
 	}
+	why := ""
 	if err != nil {
-		k.cfg.Log.Error("what the guard is told could not be kept", "err", err)
+		why = fmt.Sprintf("the agent cannot write down what it asks the guard for, so no claim begins here (%v): make room for its database, or mend the disk below it", err)
+	}
+	k.mu.Lock()
+	news := k.unkept != why
+	k.unkept = why
+	k.mu.Unlock()
+	if news {
+		k.report()
 	}
 	return err == nil
+}
+
+// waits has claims say that they wait for the agent's database.
+func (k *Keeper) waits(fresh []named) {
+	k.mu.Lock()
+	var changed []core.Key
+	for _, n := range fresh {
+		if c := k.known[n]; c != nil && c.Message != k.unkept {
+			c.Message = k.unkept
+			changed = append(changed, n.Key)
+		}
+	}
+	k.mu.Unlock()
+	for _, key := range changed {
+		k.cfg.Changed(key)
+	}
 }
 
 // attach looks for the storage of a claim.

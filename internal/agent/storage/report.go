@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -45,7 +46,7 @@ func (k *Keeper) report() {
 	k.mu.Lock()
 	r := &argosyv1.StorageReport{Guard: &argosyv1.Guard{Trouble: "this machine's guard: " + k.unguarded}, Devices: k.reached, MountTypes: k.mounts}
 	if g := k.guard; g != nil {
-		r.Guard = &argosyv1.Guard{Key: g.GetKey(), Version: g.GetVersion(), Watchdog: g.GetWatchdog(), Trouble: g.GetTrouble()}
+		r.Guard = &argosyv1.Guard{Key: g.GetKey(), Version: g.GetVersion(), Watchdog: g.GetWatchdog(), Trouble: cmp.Or(k.unkept, g.GetTrouble())}
 	}
 	news := !proto.Equal(r, k.reported)
 	k.reported = r

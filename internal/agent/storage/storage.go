@@ -47,6 +47,7 @@ type Keeper struct {
 
 	mu        sync.Mutex
 	unguarded string
+	unkept    string              // why what the guard is to be told cannot be written down; empty when it can
 	guard     *leasev1.GuardState // nil while none answers
 	servers   *leasev1.LeaseServers
 	known     map[named]*core.Claim

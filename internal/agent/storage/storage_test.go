@@ -148,6 +148,20 @@ func (s *scene) hears(what string) {
 	})
 }
 
+// troubled waits until the machine reports such trouble, or none.
+func (s *scene) troubled(text string) {
+	s.Helper()
+	s.until("the machine's trouble is "+text, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.reports) == 0 {
+			return false
+		}
+		got := s.reports[len(s.reports)-1].GetGuard().GetTrouble()
+		return (got == "") == (text == "") && strings.Contains(got, text)
+	})
+}
+
 func (s *scene) claim(n uint64) core.Claim {
 	list, _ := s.k.Claims(db)
 	for _, c := range list {
@@ -253,6 +267,8 @@ func TestNotKept(t *testing.T) {
 	s.mu.Unlock()
 	s.k.Do(wants(7))
 	s.hears(`not kept: [{`)
+	s.troubled("no space left on device): make room for its database")
+	s.until("the claim says what it waits for", func() bool { return strings.Contains(s.claim(7).Message, "no space left on device") })
 	s.k.Do(core.ClaimStep{Kind: core.ReleaseClaim, Key: db, Volume: "data", Token: token(7)})
 	if c := s.claim(7); !c.Token.IsZero() {
 		t.Errorf("what no guard heard of is not given back: %+v", c)
@@ -263,6 +279,7 @@ func TestNotKept(t *testing.T) {
 	s.full = false
 	s.mu.Unlock()
 	s.hears("want default/shop/db.1/data 1-8")
+	s.troubled("")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if text := strings.Join(s.heard, "\n"); strings.Contains(text, "data 1-7") || !strings.Contains(s.values[keptClaims], `"revision":8`) {
