@@ -94,8 +94,12 @@ func (s *step) verdict(f *Flight, c *Claim, w claims.Witness, v claims.Verdict) 
 		if c.Phase < Stopping {
 			c.Why = string(w) + ": " + v.Why
 		}
-		if c.Phase == Asking && c.Token.Less(v.Floor) {
+		switch {
+		case c.Phase == Asking && c.Token.Less(v.Floor):
 			s.move(c, Sealed, "a newer token was given: "+c.Why)
+		case c.Phase == Asking && c.Token == v.Floor:
+			// An earlier boot of this machine asked with it, of which this guard knows nothing. Its session never comes back.
+			s.move(c, Sealed, "the token was used before this machine booted: "+c.Why)
 		}
 		return
 	}

@@ -109,7 +109,7 @@ func (p *play) line(t *testing.T, out *strings.Builder, words []string) {
 			}
 		}
 		p.step(out, Configure{c})
-	case "yes", "no", "newer": // yes s1 4: the answer of s1 to round 4; the last one where none is named
+	case "yes", "no", "newer", "used": // yes s1 4: the answer of s1 to round 4; the last one where none is named
 		p.answer(t, out, words[0], claims.Witness(arg(1)), arg(2))
 	default:
 		t.Fatalf("unknown line %q", words)
@@ -135,6 +135,9 @@ func (p *play) answer(t *testing.T, out *strings.Builder, how string, w claims.W
 		if how == "no" {
 			v.Why = "held by m2"
 			v.Floor = claims.Token{Generation: 1, Revision: 1}
+		}
+		if how == "used" {
+			v.Why, v.Floor = "an earlier session had it", it.Token
 		}
 		if how == "newer" {
 			v.Why, v.Floor = "token 9-9 was seen", claims.Token{Generation: 9, Revision: 9}
