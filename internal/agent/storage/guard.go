@@ -5,12 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
@@ -25,6 +25,12 @@ import (
 func (n named) id() string {
 	return fmt.Sprintf("%s/%s/%s.%d/%s", n.Key.Tenant, n.Key.App, n.Key.Stack, n.Key.Number, n.Volume)
 }
+
+func (n named) compare(o named) int {
+	return cmp.Or(n.Key.Compare(o.Key), cmp.Compare(n.Volume, o.Volume), n.Token.Compare(o.Token))
+}
+
+func inOrder(of iter.Seq[named]) []named { return slices.SortedFunc(of, named.compare) }
 
 // nameOf is the reverse, for a claim that a guard names.
 func nameOf(id string, t *leasev1.Stamp) (named, error) {
@@ -68,16 +74,16 @@ func wantTo(s core.ClaimStep) *leasev1.GuardOrder {
 	return &leasev1.GuardOrder{Order: &leasev1.GuardOrder_Want{Want: w}}
 }
 
-// due is what is to be told the guard now. Wants are told again until the guard is further than asking: it may have been busy with what
+// Orders are what is to be told the guard now, in the order of claims. Storage is looked for by what is given to begin, which does not wait. Wants are told again until the guard is further than asking: it may have been busy with what
 // an earlier token left. One that cannot be written down is not told, but tried again.
-func (k *Keeper) due(ctx context.Context, all *sync.WaitGroup) []*leasev1.GuardOrder {
+func (k *Keeper) Orders(ctx context.Context, begin func(func())) []*leasev1.GuardOrder {
 	k.mu.Lock()
 	guarded := k.guard != nil
 	k.mu.Unlock()
 	if !guarded {
 		return nil // it first says who it is, and what it has
 	}
-	list, fresh := k.asked(ctx, all)
+	list, fresh := k.asked(ctx, begin)
 	k.keeping.Lock()
 	defer k.keeping.Unlock()
 	if len(fresh) > 0 && !k.write(fresh) {
@@ -92,8 +98,8 @@ func (k *Keeper) due(ctx context.Context, all *sync.WaitGroup) []*leasev1.GuardO
 			list = append(list, wantTo(w.step))
 		}
 	}
-	for n, kind := range k.orders {
-		about := &leasev1.Named{Claim: n.id(), Token: lease.StampTo(n.Token)}
+	for _, n := range inOrder(maps.Keys(k.orders)) {
+		kind, about := k.orders[n], &leasev1.Named{Claim: n.id(), Token: lease.StampTo(n.Token)}
 		if kind == core.ReleaseClaim {
 			list = append(list, &leasev1.GuardOrder{Order: &leasev1.GuardOrder_Release{Release: about}})
 		} else {
@@ -105,28 +111,28 @@ func (k *Keeper) due(ctx context.Context, all *sync.WaitGroup) []*leasev1.GuardO
 }
 
 // asked is what the guard is to be asked for now; fresh are the claims that no guard was asked for yet.
-func (k *Keeper) asked(ctx context.Context, all *sync.WaitGroup) (list []*leasev1.GuardOrder, fresh []named) {
+func (k *Keeper) asked(ctx context.Context, begin func(func())) (list []*leasev1.GuardOrder, fresh []named) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.again && k.servers != nil {
 		list = append(list, &leasev1.GuardOrder{Order: &leasev1.GuardOrder_Servers{Servers: k.servers}})
 	}
 	k.again = false
-	now := time.Now()
-	for n, w := range k.wants {
-		switch {
+	now := k.cfg.Now()
+	for _, n := range inOrder(maps.Keys(k.wants)) {
+		switch w := k.wants[n]; {
 		case w.looking || now.Before(w.next):
 			continue
 		case !w.attached:
 			w.looking = true
-			all.Go(func() { k.attach(ctx, n, w) })
+			begin(func() { k.attach(ctx, n, w) })
 			continue
 		case k.sent[n]:
 			list = append(list, wantTo(w.step))
 		default:
 			fresh = append(fresh, n)
 		}
-		w.next = now.Add(tick)
+		k.wants[n].next = now.Add(tick)
 	}
 	return list, fresh
 }
@@ -144,9 +150,7 @@ func (k *Keeper) write(more []named) bool {
 	k.mu.Lock()
 	list := slices.AppendSeq(slices.Clone(more), maps.Keys(k.sent))
 	k.mu.Unlock()
-	slices.SortFunc(list, func(a, b named) int {
-		return cmp.Or(a.Key.Compare(b.Key), cmp.Compare(a.Volume, b.Volume), a.Token.Compare(b.Token))
-	})
+	slices.SortFunc(list, named.compare)
 	text, err := json.Marshal(slices.Compact(list))
 	if err == nil {
 		err = k.cfg.Keep(keptClaims, string(text))
@@ -205,7 +209,7 @@ func (k *Keeper) attach(ctx context.Context, n named, w *want) {
 		return // it is wanted no more
 	}
 	if err != nil {
-		c.Message, w.next = err.Error(), time.Now().Add(lookAgain)
+		c.Message, w.next = err.Error(), k.cfg.Now().Add(lookAgain)
 	} else {
 		w.attached, w.next = true, time.Time{}
 		c.Message, c.At, c.Class = "", at.At, argosyv1.VolumeClass_VOLUME_CLASS_TIMED
@@ -225,15 +229,23 @@ func (k *Keeper) listen(c net.Conn) error {
 		if err := lease.Read(c, m); err != nil {
 			return err
 		}
-		if s := m.GetClaim(); s != nil {
-			if err := k.hear(s); err != nil {
-				return err
-			}
-		}
-		if g := m.GetGuard(); g != nil {
-			k.met(g)
+		if err := k.Hear(m); err != nil {
+			return err
 		}
 	}
+}
+
+// Hear takes in a guard's word.
+func (k *Keeper) Hear(m *leasev1.GuardReport) error {
+	if s := m.GetClaim(); s != nil {
+		if err := k.hear(s); err != nil {
+			return err
+		}
+	}
+	if g := m.GetGuard(); g != nil {
+		k.met(g)
+	}
+	return nil
 }
 
 // met takes in how the guard is. The first such word on a connection ends the list of all that it knows.
@@ -292,7 +304,7 @@ func (k *Keeper) hear(s *leasev1.ClaimState) error {
 		k.known[n] = c
 	}
 	if c.Phase != phase {
-		c.Since = time.Now()
+		c.Since = k.cfg.Now()
 	}
 	c.Phase, c.Message, c.Path, c.Slice, c.Group = phase, s.GetWhy(), s.GetPath(), s.GetSlice(), s.GetGroup()
 	c.UUID, c.Size, c.Free = cmp.Or(s.GetUuid(), c.UUID), cmp.Or(s.GetSize(), c.Size), cmp.Or(s.GetFree(), c.Free)

@@ -24,21 +24,26 @@ func (k *Keeper) look(ctx context.Context) {
 		if lane.Do(ctx, "look", func() error { devices, mounts = k.cfg.Reached(); return nil }) != nil {
 			return
 		}
-		var hashes []uint64
-		for _, d := range devices[:min(len(devices), mostDevices)] {
-			hashes = append(hashes, volumesource.Reach(d))
-		}
-		slices.Sort(hashes)
-		k.mu.Lock()
-		k.reached, k.mounts = slices.Compact(hashes), mounts[:min(len(mounts), mostMounts)]
-		k.mu.Unlock()
-		k.report()
+		k.Reaches(devices, mounts)
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
 	}
+}
+
+// Reaches takes in what the machine reaches.
+func (k *Keeper) Reaches(devices, mounts []string) {
+	var hashes []uint64
+	for _, d := range devices[:min(len(devices), mostDevices)] {
+		hashes = append(hashes, volumesource.Reach(d))
+	}
+	slices.Sort(hashes)
+	k.mu.Lock()
+	k.reached, k.mounts = slices.Compact(hashes), mounts[:min(len(mounts), mostMounts)]
+	k.mu.Unlock()
+	k.report()
 }
 
 // report tells what the machine reaches and who guards it, where that is news.

@@ -36,6 +36,8 @@ type Config struct {
 	// Reached lists what manifests may call the devices here, and types that mount(8) can mount.
 	Reached func() (devices, mounts []string)
 	Log     *slog.Logger
+	// Now is time.Now, unless somebody lives in another time.
+	Now func() time.Time
 }
 
 // Keeper keeps a machine's claims. Its methods may be called at any time.
@@ -93,6 +95,9 @@ const (
 
 // New makes a Keeper that knows what an earlier one kept.
 func New(cfg Config) (*Keeper, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	k := &Keeper{cfg: cfg, wake: make(chan struct{}, 1), unguarded: "it was not asked yet", known: map[named]*core.Claim{}, wants: map[named]*want{},
 		orders: map[named]core.ClaimStepKind{}, sent: map[named]bool{}, heard: map[named]bool{}}
 	text, err := cfg.Value(keptClaims)
@@ -164,7 +169,7 @@ func (k *Keeper) Do(s core.ClaimStep) {
 	case core.WantClaim:
 		if k.wants[n] == nil {
 			k.wants[n] = &want{step: s}
-			k.known[n] = &core.Claim{Key: s.Key, Volume: s.Volume, Token: s.Token, Phase: argosyv1.ClaimPhase_CLAIM_PHASE_ATTACHING, Since: time.Now()}
+			k.known[n] = &core.Claim{Key: s.Key, Volume: s.Volume, Token: s.Token, Phase: argosyv1.ClaimPhase_CLAIM_PHASE_ATTACHING, Since: k.cfg.Now()}
 			changed = true
 		}
 	case core.ReleaseClaim:
@@ -222,7 +227,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		k.lost(fmt.Sprintf("it does not answer (%v); start it on this machine with: systemctl start argosy-guard", err))
+		k.Lost(fmt.Sprintf("it does not answer (%v); start it on this machine with: systemctl start argosy-guard", err))
 		select {
 		case <-ctx.Done():
 		case <-time.After(tick):
@@ -230,8 +235,8 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// lost notes that no guard answers.
-func (k *Keeper) lost(why string) {
+// Lost notes that no guard answers.
+func (k *Keeper) Lost(why string) {
 	k.mu.Lock()
 	changed := k.unguarded != why
 	k.unguarded, k.guard = why, nil
@@ -245,6 +250,14 @@ func (k *Keeper) lost(why string) {
 		k.cfg.Changed(key)
 	}
 	k.report()
+}
+
+// Met begins to speak to a guard: it is told everything again, and what it does not name is not here.
+func (k *Keeper) Met() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.again = true
+	clear(k.heard)
 }
 
 // converse speaks to one guard for as long as it is there.
@@ -262,15 +275,12 @@ func (k *Keeper) converse(ctx context.Context) error {
 	if err := lease.SameUser(c); err != nil {
 		return err
 	}
-	k.mu.Lock()
-	k.again = true
-	clear(k.heard)
-	k.mu.Unlock()
+	k.Met()
 	all.Go(func() { cancel(k.listen(c)) })
 	beat := time.NewTicker(tick)
 	defer beat.Stop()
 	for {
-		for _, o := range k.due(ctx, &all) {
+		for _, o := range k.Orders(ctx, all.Go) {
 			if err := errors.Join(c.SetWriteDeadline(time.Now().Add(socketTime)), lease.Write(c, o)); err != nil {
 				return err
 			}

@@ -1,10 +1,13 @@
 package port
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -47,13 +50,15 @@ type Port struct {
 	mu    sync.Mutex
 	state *leasev1.GuardState
 	known map[named]standing
-	conns map[*conn]bool
+	conns map[*Listener]bool
 }
 
 type named struct {
 	id    claims.ID
 	token claims.Token
 }
+
+func (n named) compare(o named) int { return cmp.Or(cmp.Compare(n.id, o.id), n.token.Compare(o.token)) }
 
 // standing is what was told of a claim last.
 type standing struct {
@@ -62,8 +67,8 @@ type standing struct {
 	why     string
 }
 
-// conn is an agent that listens.
-type conn struct {
+// Listener is an agent that listens.
+type Listener struct {
 	wake  chan struct{}
 	state bool
 	dirty map[named]bool
@@ -74,7 +79,7 @@ const mostConns = 8
 
 // New makes a Port.
 func New(cfg Config) *Port {
-	return &Port{cfg: cfg, state: &leasev1.GuardState{}, known: map[named]standing{}, conns: map[*conn]bool{}}
+	return &Port{cfg: cfg, state: &leasev1.GuardState{}, known: map[named]standing{}, conns: map[*Listener]bool{}}
 }
 
 // State tells how the guard is.
@@ -116,7 +121,7 @@ func (p *Port) Tell(t step.Tell) {
 	}
 }
 
-func (c *conn) kick() {
+func (c *Listener) kick() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
@@ -150,12 +155,12 @@ func (p *Port) answer(ctx context.Context, nc net.Conn) {
 		p.cfg.Log.Warn("somebody else's process is not answered", "err", err)
 		return
 	}
-	c := p.enter()
+	c := p.Enter()
 	if c == nil {
 		p.cfg.Log.Warn("too many processes listen", "most", mostConns)
 		return
 	}
-	defer p.leave(c)
+	defer p.Leave(c)
 	var hears sync.WaitGroup
 	defer hears.Wait()
 	hears.Go(func() {
@@ -164,7 +169,7 @@ func (p *Port) answer(ctx context.Context, nc net.Conn) {
 	})
 	defer cancel()
 	for {
-		for _, r := range p.news(c) {
+		for _, r := range p.News(c) {
 			if lease.Write(nc, r) != nil {
 				return
 			}
@@ -177,13 +182,14 @@ func (p *Port) answer(ctx context.Context, nc net.Conn) {
 	}
 }
 
-func (p *Port) enter() *conn {
+// Enter begins to tell an agent, first of all that is known; nil when too many listen.
+func (p *Port) Enter() *Listener {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.conns) >= mostConns {
 		return nil
 	}
-	c := &conn{wake: make(chan struct{}, 1), state: true, dirty: map[named]bool{}}
+	c := &Listener{wake: make(chan struct{}, 1), state: true, dirty: map[named]bool{}}
 	for n := range p.known {
 		c.dirty[n] = true
 	}
@@ -191,14 +197,15 @@ func (p *Port) enter() *conn {
 	return c
 }
 
-func (p *Port) leave(c *conn) {
+// Leave ends that.
+func (p *Port) Leave(c *Listener) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, c)
 }
 
-// news is what an agent has not heard yet.
-func (p *Port) news(c *conn) []*leasev1.GuardReport {
+// News is what an agent has not heard yet, in the order of claims.
+func (p *Port) News(c *Listener) []*leasev1.GuardReport {
 	p.mu.Lock()
 	var out []*leasev1.GuardReport
 	var state *leasev1.GuardState
@@ -213,8 +220,8 @@ func (p *Port) news(c *conn) []*leasev1.GuardReport {
 	}
 	clear(c.dirty)
 	p.mu.Unlock()
-	for n, s := range dirty {
-		out = append(out, &leasev1.GuardReport{Report: &leasev1.GuardReport_Claim{Claim: p.claim(n, s)}})
+	for _, n := range slices.SortedFunc(maps.Keys(dirty), named.compare) {
+		out = append(out, &leasev1.GuardReport{Report: &leasev1.GuardReport_Claim{Claim: p.claim(n, dirty[n])}})
 	}
 	if state != nil { // after the claims: then an agent that has just come knows that these were all
 		out = append(out, &leasev1.GuardReport{Report: &leasev1.GuardReport_Guard{Guard: state}})
@@ -247,20 +254,25 @@ func (p *Port) hear(nc net.Conn) {
 		if lease.Read(nc, order) != nil {
 			return
 		}
-		switch o := order.GetOrder().(type) {
-		case *leasev1.GuardOrder_Want:
-			p.want(o.Want)
-		case *leasev1.GuardOrder_Release:
-			p.cfg.Guard.Release(claims.ID(o.Release.GetClaim()), lease.StampFrom(o.Release.GetToken()))
-		case *leasev1.GuardOrder_Stopped:
-			p.cfg.Guard.Stopped(claims.ID(o.Stopped.GetClaim()), lease.StampFrom(o.Stopped.GetToken()))
-		case *leasev1.GuardOrder_Servers:
-			if err := p.cfg.Servers(o.Servers); err != nil {
-				p.cfg.Log.Error("the list of servers is not taken", "err", err)
-			}
-		default:
-			p.cfg.Log.Warn("the agent asks for what this guard does not know: it is of a later release; install the guard of that")
+		p.Order(order)
+	}
+}
+
+// Order takes in one of an agent's orders.
+func (p *Port) Order(order *leasev1.GuardOrder) {
+	switch o := order.GetOrder().(type) {
+	case *leasev1.GuardOrder_Want:
+		p.want(o.Want)
+	case *leasev1.GuardOrder_Release:
+		p.cfg.Guard.Release(claims.ID(o.Release.GetClaim()), lease.StampFrom(o.Release.GetToken()))
+	case *leasev1.GuardOrder_Stopped:
+		p.cfg.Guard.Stopped(claims.ID(o.Stopped.GetClaim()), lease.StampFrom(o.Stopped.GetToken()))
+	case *leasev1.GuardOrder_Servers:
+		if err := p.cfg.Servers(o.Servers); err != nil {
+			p.cfg.Log.Error("the list of servers is not taken", "err", err)
 		}
+	default:
+		p.cfg.Log.Warn("the agent asks for what this guard does not know: it is of a later release; install the guard of that")
 	}
 }
 
