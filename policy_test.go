@@ -149,7 +149,7 @@ var only = map[string][]string{
 	module + "internal/server":         {"internal/node"},
 	module + "internal/agent/docker":   {"internal/agent"},
 	module + "internal/agent/systemd":  {"internal/agent"},
-	module + "internal/agent/volume":   {"internal/agent", "internal/guard", "cmd/argosy-guard"},
+	module + "internal/agent/volume":   {"internal/agent", "internal/guard", "cmd/argosy-guard", "internal/sim"},
 	module + "internal/leader/core":    {"internal/leader", "internal/sim"},
 	"github.com/distribution/":         {"internal/reference"}, // whose tests compare with it
 	"github.com/spf13/cobra":           {"internal/cli"},

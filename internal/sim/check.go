@@ -165,6 +165,9 @@ func (w *World) checkStep(m *Machine, a *agentProcess, s agent.Step) {
 	if b == nil || as == nil || b.Owner != agent.IDOf(as) || as.GetGoal() != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN || b.State != agent.Running {
 		return
 	}
+	if a.storage != nil && m.ending(a, b) {
+		return
+	}
 	for _, spec := range as.GetContainers() {
 		if spec.GetName() == b.Member && definition.Of(spec, as.GetConfigs()) == b.Definition && as.GetRestart() == b.Restart &&
 			!slices.ContainsFunc(m.engine.byKey[s.Key], func(o *box) bool { return o != b && o.Owner == b.Owner }) {

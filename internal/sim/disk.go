@@ -22,18 +22,19 @@ type disk struct {
 	states   map[agent.ID]*argosyv1.ReplicaObservation
 	memory   map[agent.MemberID]agent.MemberMemory
 	met      uint64 // the latest leader's term
+	values   map[string]string
 }
 
 func newDisk() disk {
 	return disk{wanted: map[agent.Key]*argosyv1.Assignment{}, states: map[agent.ID]*argosyv1.ReplicaObservation{},
-		memory: map[agent.MemberID]agent.MemberMemory{}}
+		memory: map[agent.MemberID]agent.MemberMemory{}, values: map[string]string{}}
 }
 
 // clone copies a disk. Records are never written to.
 func (d *disk) clone() disk {
 	c := *d
 	c.wanted, c.states, c.memory = maps.Clone(d.wanted), maps.Clone(d.states), maps.Clone(d.memory)
-	c.outbox = slices.Clone(d.outbox)
+	c.outbox, c.values = slices.Clone(d.outbox), maps.Clone(d.values)
 	return c
 }
 

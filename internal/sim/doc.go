@@ -24,6 +24,13 @@
 // connection; what is reordered are connections, what is duplicated are messages in their place, requests, and batches of the
 // watch. The agent's database syncs before it answers; [FsyncLost] is a disk that lies about that.
 //
+// # Shared volumes
+//
+// In a third of the lives some stacks have a volume on storage that all machines reach. A witness stands beside each server, with its
+// own clock and two small files; a guard runs on each machine, on tmpfs, slices, mounts and a watchdog that end with the boot; both are
+// the step functions of internal/claims. The agent's side is package agent/storage itself, the guard's socket package guard/port, with
+// messages in place of bytes. [World.Guard] sets all that up. Storage refuses nobody: it records who mounts it and each write with its token.
+//
 // # Replaying
 //
 // TestSim runs one seed after another. A seed that breaks an invariant prints its trace's end and
@@ -45,6 +52,10 @@
 // the store says, nothing besides and nothing twice (3); everything is ready but what cannot be, whatever else is broken (6); the
 // leader's mirror equals the store. Then, in an idle minute, nothing is committed, sent but beats, started or stopped (9); and
 // when the leader and all agents are killed and others start, no container notices (5). The same seed gives the same trace (7).
+//
+// Of shared volumes: at no true instant has a second machine, or a second token, one mounted (S1); tokens on it only grow (S11); a writer
+// finds every write that was acknowledged before it, and writes only what its machine has mounted (S8). That what waits for a claim is
+// ready once faults have ended is part of 6. [Rules] can have a mistake, which a test shows to be found.
 //
 // A disk that lies may lose transitions that were acknowledged to its agent, whose numbers are then used again: of such a
 // machine's, 4 is not asked. All else is.

@@ -23,7 +23,7 @@ type move struct {
 }
 
 // checkMoves: a decision takes a ready replica off a machine that answers only by having it go on until the next incarnation
-// is ready, and lets it go on until then; at most one of a stack, and one more that an update moves: what a drain moves serves
+// is ready, and lets it go on until then, unless two cannot run, because they share a volume; at most one of a stack, and one more that an update moves: what a drain moves serves
 // meanwhile. What is drained with force is stopped.
 func (w *World) checkMoves(v *core.View, units []core.Unit) {
 	moved := map[move]state.Key{}
@@ -52,7 +52,7 @@ func (w *World) checkMove(v *core.View, k state.Key, old, next *argosyv1.Replica
 			w.violate("one at a time: %s and %s leave at once", other, k)
 		}
 		moved[why] = k
-		if p := state.PastOn(next, old.GetMachine()); !p.GetUntilReady() && old.GetRevision() == next.GetRevision() {
+		if p := state.PastOn(next, old.GetMachine()); !p.GetUntilReady() && old.GetRevision() == next.GetRevision() && !v.HasShared(k) {
 			w.violate("a drain takes nothing away: %s is ready on %s and is stopped before it is ready elsewhere", k, v.MachineName(old.GetMachine()))
 		}
 	}

@@ -31,7 +31,8 @@ type box struct {
 	agent.Container
 	check bool // has a health check
 	lives []life
-	run   int // counts starts, so that a late event knows its own
+	run   int    // counts starts, so that a late event knows its own
+	slice string // it can run only there; empty without a shared volume
 }
 
 type life struct{ from, to time.Time }
@@ -118,7 +119,7 @@ func (e *engine) do(s agent.Step) error {
 		e.images[s.Spec.GetImage()] = true
 	case agent.Prepare:
 		for _, mt := range s.Spec.GetMounts() {
-			if mt.GetType() == argosyv1.MountType_MOUNT_TYPE_VOLUME {
+			if mt.GetType() == argosyv1.MountType_MOUNT_TYPE_VOLUME && agent.Shared(s.Assignment.GetStack(), mt.GetSource()) == nil {
 				e.volumes[s.Key] = true
 			}
 		}
@@ -131,6 +132,11 @@ func (e *engine) do(s agent.Step) error {
 		}
 		if w.suffers(Engine) && w.chance(0.1) {
 			return &agent.Fault{Kind: agent.FaultOther, Message: "the engine could not start it"}
+		}
+		if b.slice != "" {
+			if s := e.m.kernel.slots[b.slice]; s == nil || !s.mounted || !s.gate.Accepts() {
+				return &agent.Fault{Kind: agent.FaultOther, Message: "what is to be bound is not there"}
+			}
 		}
 		e.startBox(b)
 	case agent.Stop:
@@ -162,7 +168,7 @@ func (e *engine) do(s agent.Step) error {
 func (e *engine) create(s agent.Step) error {
 	for _, b := range e.byKey[s.Key] {
 		// A second create of the same name is a conflict that the driver settles by adopting what is there.
-		if b.Owner == s.ID && b.Member == s.Member && b.Definition == s.Definition && b.Restart == s.Assignment.GetRestart() {
+		if b.Owner == s.ID && b.Member == s.Member && b.Definition == s.Definition && b.Claims == s.Lease.Label() && b.Restart == s.Assignment.GetRestart() {
 			return nil
 		}
 	}
@@ -171,8 +177,14 @@ func (e *engine) create(s agent.Step) error {
 	if s.Unit != nil {
 		return e.createUnit(s, id)
 	}
+	slice := ""
+	if s.Lease != nil {
+		slice = s.Lease.Slice
+	}
 	e.add(&box{
+		slice: slice,
 		Container: agent.Container{
+			Claims:      s.Lease.Label(),
 			ContainerID: id, Owner: s.ID, Member: s.Member, Definition: s.Definition, Revision: s.Assignment.GetRevision(),
 			Restart: s.Assignment.GetRestart(), State: agent.Created, CreatedAt: e.m.clock.wall(),
 			ImageID: "sha256:" + s.Spec.GetImage(),
@@ -192,6 +204,10 @@ func (e *engine) startBox(b *box) {
 	b.Address = fmt.Sprintf("%s%d", e.m.prefix, 2+e.serial%250)
 	b.lives = append(b.lives, life{from: w.now})
 	w.checkStart(e.m, b)
+	if b.slice != "" {
+		s := e.m.kernel.slots[b.slice]
+		e.write(b, s, s.disk.writes)
+	}
 	run := b.run
 	if b.Unit != nil {
 		b.Health, b.Unit.Active, b.Unit.Sub, b.Error, b.Address = agent.Healthy, "active", "running", "", ""

@@ -44,13 +44,28 @@ const (
 	ClockStep
 	// Engine: containers exit, and engines refuse to start them.
 	Engine
+	// KillGuard and PauseGuard: a machine's guard is killed, or stopped. CutGuard: it reaches no witness, though its agent reaches the
+	// leader; MuteGuard and DeafGuard: that is so one way.
+	KillGuard
+	PauseGuard
+	CutGuard
+	MuteGuard
+	DeafGuard
+	// KillWitness and PauseWitness: a server's witness is killed, or stopped. ForgetWitness: it is killed, and its disk loses the
+	// table, or what was written last.
+	KillWitness
+	PauseWitness
+	ForgetWitness
+	// LeaseClock: the clock of a guard or witness changes its rate, within what is allowed.
+	LeaseClock
 
 	faults
 )
 
 var faultNames = [faults]string{"crash", "restart agent", "pause agent", "kill server", "pause server", "cut server", "partition", "deaf", "mute",
 	"loss", "delay", "duplicate", "reorder", "disk full", "disk slow", "fsync lost", "store full", "store slow", "store unsure",
-	"clock rate", "clock step", "engine"}
+	"clock rate", "clock step", "engine", "kill guard", "pause guard", "cut guard", "mute guard", "deaf guard",
+	"kill witness", "pause witness", "forget witness", "lease clock"}
 
 func (f Fault) String() string { return faultNames[f] }
 
@@ -60,6 +75,9 @@ type Tally struct {
 	Time          time.Duration
 	Machines      time.Duration // virtual time of all machines
 	Injected      [faults]int
+	// Guarded are the worlds with shared volumes, Mounts how often one was mounted, and Resets how often a guard or a watchdog reset
+	// its machine.
+	Guarded, Mounts, Resets int
 	// Pairs counts how often a fault began while another was in force, the later one in order first.
 	Pairs [faults][faults]int
 }
@@ -68,6 +86,9 @@ type Tally struct {
 func (t *Tally) Add(o *Tally) {
 	t.Seeds += o.Seeds
 	t.Events += o.Events
+	t.Guarded += o.Guarded
+	t.Mounts += o.Mounts
+	t.Resets += o.Resets
 	t.Time += o.Time
 	t.Machines += o.Machines
 	for f := range faults {
@@ -164,6 +185,12 @@ func (w *World) begin(f Fault, m *Machine) func() {
 		return w.beginDisk(f, m)
 	case ClockRate, ClockStep:
 		return w.beginClock(f, m)
+	case KillGuard, PauseGuard, CutGuard, MuteGuard, DeafGuard:
+		return w.beginGuard(f, m)
+	case KillWitness, PauseWitness, ForgetWitness:
+		return w.beginWitness(f)
+	case LeaseClock:
+		return w.beginLeaseClock(m)
 	}
 	w.trace("%s", f)
 	w.force[f]++

@@ -9,6 +9,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	agent "github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/argosy-cluster/argosy/internal/agent/storage"
 )
 
 // Machine is a machine: an engine, what its agent keeps on disk, and the agent while it runs.
@@ -33,6 +34,9 @@ type Machine struct {
 	beaten time.Time
 
 	agent *agentProcess
+	// kernel is what outlives processes, and guard the one that keeps leases; nil while none runs.
+	kernel *kernel
+	guard  *guardProcess
 }
 
 // agentProcess is a run of the agent.
@@ -58,6 +62,11 @@ type agentProcess struct {
 
 	strays    *argosyv1.StrayReport // as last told
 	strayLook bool                  // a look is due already
+
+	// storage speaks to the guard, over link while there is one; nil in a cluster without shared volumes.
+	storage *storage.Keeper
+	link    *link
+	reaches *argosyv1.StorageReport // as last told
 }
 
 // startAgent starts the agent, if it does not run.
@@ -85,6 +94,7 @@ func (m *Machine) startAgent() {
 		a.marks[k] = true
 	}
 	m.agent = a
+	m.prepareStorage(a)
 	w.trace("%s: agent %s starts", m.Name, a.id)
 	m.soon(a)
 	grace := 2 * time.Second
@@ -115,6 +125,10 @@ func (m *Machine) killAgent() {
 	for _, c := range a.conns {
 		c.hangUp()
 	}
+	if a.link != nil {
+		a.link.g.port.Leave(a.link.l)
+		a.link = nil
+	}
 	m.agent = nil
 }
 
@@ -126,6 +140,11 @@ func (m *Machine) begin(a *agentProcess) {
 	a.acting = true
 	for k := range a.wanted {
 		a.marks[k] = true
+	}
+	if a.storage != nil {
+		for _, k := range a.storage.Keys() {
+			a.marks[k] = true
+		}
 	}
 	for k := range m.engine.byKey {
 		a.marks[k] = true
@@ -162,7 +181,7 @@ func (m *Machine) decide(a *agentProcess, k agent.Key) {
 	if as := a.wanted[k]; as != nil {
 		wanted = append(wanted, as)
 	}
-	seen := m.engine.seen(k)
+	seen := m.seen(a, k)
 	if a.acting {
 		for _, s := range agent.Decide(now, wanted, seen, a.memory) {
 			if s.Kind == agent.Wait {
@@ -175,6 +194,9 @@ func (m *Machine) decide(a *agentProcess, k agent.Key) {
 		}
 	}
 	m.observe(a, k, wanted, seen)
+	if a.acting && a.storage != nil {
+		m.tellGuard(a, agent.Claims(wanted, seen, a.memory))
+	}
 }
 
 // act carries out a step: its effect falls somewhere between its beginning and its end.

@@ -18,6 +18,10 @@ import (
 func (w *World) AddMachine(name string, labels map[string]string, cpuMilli, memory int64) *Machine {
 	n := len(w.machines) + 1
 	m := &Machine{w: w, ID: fmt.Sprintf("id-%s", name), Name: name, prefix: fmt.Sprintf("10.1.%d.", n), clock: w.newClock(), disk: newDisk()}
+	m.kernel = &kernel{slots: map[string]*slot{}}
+	if w.guarded {
+		m.kernel.clock = w.leaseClock()
+	}
 	m.engine = newEngine(m)
 	m.record = &argosyv1.Machine{
 		Id: m.ID, Name: name, Labels: labels, Capacity: &argosyv1.Capacity{CpuMilli: cpuMilli, Memory: memory},
@@ -58,6 +62,9 @@ func (w *World) Boot(m *Machine) {
 	m.boots++
 	w.trace("%s: boots", m.Name)
 	w.after(w.span(100*time.Millisecond, time.Second), m.startAgent)
+	if w.guarded {
+		w.after(w.span(100*time.Millisecond, time.Second), m.startGuard)
+	}
 }
 
 // Crash cuts a machine's power: nobody says goodbye.
@@ -74,6 +81,7 @@ func (w *World) Crash(m *Machine) {
 		a.conns = nil
 	}
 	m.killAgent()
+	m.loseGuard()
 	m.up = false
 	m.engine.crash()
 	m.lose()

@@ -15,17 +15,23 @@ import (
 type Scenario struct {
 	*World
 	specs map[string]*argosyv1.AppSpec
+	// storage is which stacks have a shared volume, by app/stack: a volume stays where it is.
+	storage map[string]int
 }
 
 // NewScenario prepares one.
 func NewScenario(cfg Config) *Scenario {
-	return &Scenario{World: New(cfg), specs: map[string]*argosyv1.AppSpec{}}
+	return &Scenario{World: New(cfg), specs: map[string]*argosyv1.AppSpec{}, storage: map[string]int{}}
 }
 
 // Play runs the scenario to its end and reports what was broken.
 func (s *Scenario) Play() []string {
 	s.StartLeader()
 	s.Run(time.Second)
+	if guarded, p := guardedLife(s.cfg.Seed); guarded || s.cfg.Guarded {
+		s.Guard(p)
+		s.tally.Guarded = 1
+	}
 	n := 3 + s.rng.IntN(4)
 	for i := range n {
 		labels := map[string]string{"zone": []string{"core", "edge"}[i%2]}
@@ -60,7 +66,11 @@ func (s *Scenario) Tally() *Tally { return &s.tally }
 
 // trouble lets a fault begin, whichever it is.
 func (s *Scenario) trouble() {
-	f, m := Fault(s.rng.IntN(int(faults))), s.machines[s.rng.IntN(len(s.machines))]
+	kinds := faults
+	if !s.guarded {
+		kinds = KillGuard
+	}
+	f, m := Fault(s.rng.IntN(int(kinds))), s.machines[s.rng.IntN(len(s.machines))]
 	s.Inject(f, m, s.span(time.Second, 40*time.Second))
 }
 
@@ -184,13 +194,14 @@ func (s *Scenario) spec(name string) *argosyv1.AppSpec {
 		}
 		entry := &argosyv1.ClusterEntry{Stack: stack.Name, Count: uint32(s.rng.IntN(6))}
 		first := spec.Containers[len(spec.Containers)-len(stack.Containers)]
-		switch s.rng.IntN(6) {
-		case 0:
+		switch kind := s.rng.IntN(6); {
+		case s.guarded && s.share(name, stack, first, entry):
+		case kind == 0:
 			entry.EachMachine, entry.Count = true, 0
-		case 1, 2:
+		case kind <= 2:
 			stack.Volumes = []*argosyv1.VolumeSpec{{Name: "data", Class: argosyv1.VolumeClass_VOLUME_CLASS_LOCAL}}
 			first.Mounts = []*argosyv1.Mount{{Type: argosyv1.MountType_MOUNT_TYPE_VOLUME, Source: "data", Target: "/data"}}
-		case 3:
+		case kind == 3:
 			first.Ports = []*argosyv1.PublishedPort{{Published: uint32(80 + s.rng.IntN(3)), Target: 80}}
 		}
 		if s.chance(0.3) {
@@ -253,7 +264,7 @@ func (s *Scenario) alter(spec *argosyv1.AppSpec) {
 		ct.Resources.ReserveMemory = (32 + int64(s.rng.IntN(20))*64) << 20
 	case 3:
 		e := spec.Cluster[s.rng.IntN(len(spec.Cluster))]
-		e.EachMachine, e.Count = !e.EachMachine, 0
+		e.EachMachine, e.Count = !e.EachMachine && !s.shares(spec.GetName(), e.GetStack()), 0
 		if !e.EachMachine {
 			e.Count = uint32(s.rng.IntN(5))
 		}

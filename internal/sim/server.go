@@ -11,6 +11,8 @@ type server struct {
 	down, paused, cut bool
 	// heard is since when it has heard of machines while another leads.
 	heard time.Time
+	// beside is where its witness stands.
+	beside stand
 }
 
 // joined reports whether a server takes part in the store.

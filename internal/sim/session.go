@@ -86,6 +86,13 @@ func (m *Machine) receive(c *conn, msg *argosyv1.SessionResponse) {
 		if c.leading() {
 			m.foreseen(a, what.Foreseen)
 		}
+	case *argosyv1.SessionResponse_LeaseServers:
+		if a.storage != nil {
+			if err := a.storage.Servers(what.LeaseServers); err != nil {
+				m.w.trace("%s: whom the guard is to ask cannot be taken: %v", m.Name, err)
+			}
+			m.speak(a)
+		}
 	case *argosyv1.SessionResponse_Mark:
 		c.mark = what.Mark.GetNumber()
 		c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Beat{Beat: &argosyv1.Beat{Number: c.beats, Answer: true}}})
@@ -183,6 +190,9 @@ func (m *Machine) reportAll(a *agentProcess, c *conn) {
 	c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Report{Report: r}})
 	if len(a.strays.GetVolumes()) > 0 {
 		c.toLeader(strayMessage(a.strays))
+	}
+	if a.reaches != nil {
+		c.toLeader(&argosyv1.SessionRequest{Message: &argosyv1.SessionRequest_Storage{Storage: proto.CloneOf(a.reaches)}})
 	}
 	m.send(a)
 }

@@ -180,7 +180,8 @@ func (w *World) checkForeseen(v *core.View) {
 		if c := v.Condition(r.GetMachine()); c != argosyv1.MachineCondition_MACHINE_CONDITION_UNREACHABLE {
 			w.violate("no lies: %s is said to go elsewhere if its machine is lost, which is %s", k, c)
 		}
-		if to == r.GetMachine() || len(v.Volumes(k)) > 0 {
+		local := slices.ContainsFunc(v.Volumes(k), func(vol *argosyv1.Volume) bool { return !state.Shared(vol) })
+		if to == r.GetMachine() || local {
 			w.violate("agreement: %s would go from %s to %q, with %d volumes", k, r.GetMachine(), to, len(v.Volumes(k)))
 		}
 	}

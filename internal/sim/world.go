@@ -9,6 +9,7 @@ import (
 	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/store/memory"
 )
 
@@ -21,6 +22,10 @@ type Config struct {
 	Diff func(before, after *argosyv1.AppSpec) []string
 	// Calm takes all chance out of delays, for transcripts.
 	Calm bool
+	// Guarded: it has shared volumes, whatever its seed says.
+	Guarded bool
+	// Rules may have mistakes.
+	Rules Rules
 }
 
 // World is a cluster in virtual time.
@@ -41,7 +46,11 @@ type World struct {
 	troubles []*trouble
 	force    [faults]int // faults of everything that are in force
 	acked    acked
-	tally    Tally
+	// guarded: there are witnesses, guards and shared volumes; profile is their timing, shared what is where.
+	guarded bool
+	profile claims.Profile
+	shared  map[string]*sharedDisk
+	tally   Tally
 	// commits are transactions that changed the store, messages those between machines and leaders that are no beats.
 	commits, messages int
 	digest            uint64
