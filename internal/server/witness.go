@@ -189,6 +189,9 @@ func (s *Server) leaseStatus(health map[string]probe) (members, next []string, w
 // FenceSession has the witness beside this server let go of a session that it has not heard of for as long as the lease may last.
 func (s serverService) FenceSession(ctx context.Context, r *connect.Request[argosyv1.FenceSessionRequest]) (*connect.Response[argosyv1.FenceSessionResponse], error) {
 	why, err := s.fence(ctx, claims.Session(r.Msg.Session))
+	if err == nil && why == "" { // the session goes with all that it has; for the sake of which claim is kept here
+		s.log.Info("the witness beside this server lets go of a session", "for", clip(r.Msg.Claim), "session", clip(r.Msg.Session))
+	}
 	return respond(&argosyv1.FenceSessionResponse{Refused: why}, rpcError(err))
 }
 
