@@ -86,9 +86,9 @@ e2e: build ## end to end on three machines in containers (root); RUN=pattern cho
 	@go test -tags e2e -count=1 -timeout 30m -v $(if $(RUN),-run '$(RUN)') ./test/e2e
 
 .PHONY: robustness
-robustness: build ## break three machines for MINUTES (60) while clients work, and judge what they were told (root); SEED=n FAULT=pattern CLUSTER=name
+robustness: build ## break three machines for MINUTES (60) while clients and a single writer work, and judge what they were told and the disk saw (root); SEED=n FAULT=pattern CLUSTER=name
 	@go test -tags e2e -count=1 -timeout 0 -v -run TestRobustness ./test/e2e \
-		-robustness $(or $(MINUTES),60)m $(if $(SEED),-seed $(SEED)) $(if $(FAULT),-fault '$(FAULT)') $(if $(CLUSTER),-cluster $(CLUSTER)) -report '$(CURDIR)/.cache/robustness.txt'
+		-robustness $(or $(MINUTES),60)m -writer $(if $(SEED),-seed $(SEED)) $(if $(FAULT),-fault '$(FAULT)') $(if $(CLUSTER),-cluster $(CLUSTER)) -report '$(CURDIR)/.cache/robustness.txt'
 
 .PHONY: faults
 faults: build ## break the machine of a single writer for MINUTES (60), and judge what it wrote by what the disk saw (root); SEED=n CLUSTER=name

@@ -27,6 +27,7 @@ var (
 	robustFor  = flag.Duration("robustness", 3*time.Minute, "how long TestRobustness breaks things")
 	robustSeed = flag.Uint64("seed", 0, "which faults TestRobustness makes, in which order; 0 takes one by the clock")
 	robustOnly = flag.String("fault", "", "a regular expression; TestRobustness makes only the faults whose names match")
+	robustOne  = flag.Bool("writer", false, "TestRobustness has a single writer on a disk that all machines see, too, and judges what it wrote")
 	robustOut  = flag.String("report", "", "a file that TestRobustness adds a line about its run to")
 )
 
@@ -44,7 +45,7 @@ const (
 // TestRobustness: clients change apps, through each of three servers, while servers, agents, Docker Engines, disks, networks
 // and machines are broken in all the ways of robustFaults, two at a time. Judged are the clients' answers, by Porcupine; what
 // argosy ps said of replicas, by docker ps on the machines at that time, and whether it said so too long; and what is left
-// whenever the clients rest.
+// whenever the clients rest. With -writer what a single writer wrote to a disk that all machines see is judged, too.
 func TestRobustness(t *testing.T) {
 	threeServers(t)
 	seed := *robustSeed
@@ -58,7 +59,15 @@ func TestRobustness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.kinds = slices.DeleteFunc(robustFaults(), func(f fault) bool { return !only.MatchString(f.name) })
+	kinds := robustFaults()
+	if *robustOne {
+		r.writer = startWriter(t)
+		kinds = append(kinds, claimFaults()...)
+		for i, f := range kinds {
+			kinds[i] = r.writer.survivable(f)
+		}
+	}
+	r.kinds = slices.DeleteFunc(kinds, func(f fault) bool { return !only.MatchString(f.name) })
 	r.blinding = slices.DeleteFunc(slices.Clone(r.kinds), func(f fault) bool { return !f.blind })
 	if len(r.kinds) == 0 {
 		t.Fatalf("no fault has a name that matches %q", *robustOnly)
@@ -112,6 +121,7 @@ type robust struct {
 	observer *robustness.Observer
 	clients  []argosyv1connect.AppServiceClient
 	names    []string
+	writer   *oneWriter // nil without one
 
 	kinds    []fault
 	blinding []fault // those of them that nobody can see through
@@ -167,6 +177,9 @@ func (r *robust) settle() {
 		if !maps.Equal(wanted, run) {
 			return fmt.Errorf("wanted is %v, and %v runs", wanted, run)
 		}
+		if r.writer != nil {
+			return r.writer.writes()
+		}
 		return nil
 	})
 	r.settled = append(r.settled, took)
@@ -204,6 +217,9 @@ func (r *robust) judge(seed uint64) {
 		"sight lost %d times for longer than %s, said to be ready up to %.1f s after it, %d times too late; whole after %s at most; faults: %s",
 		robustFor, seed, faults, len(ops), known, linear == nil, judged, claims, samples, len(lies),
 		lost, unknownAfter, longest.Seconds(), late, slices.Max(append(r.settled, 0)).Round(time.Second), counted(r.faults))
+	if r.writer != nil {
+		line += "; single writer: " + r.writer.judge(r.t)
+	}
 	r.t.Log(line)
 	if *robustFor >= 10*time.Minute && lost == 0 && len(r.blinding) > 0 {
 		r.t.Error("sight of no machine was lost for long enough, so nothing is known of whether views say unknown in time")

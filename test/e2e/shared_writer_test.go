@@ -40,27 +40,11 @@ func TestOneWriter(t *testing.T) {
 	}
 	t.Logf("again with: make faults MINUTES=%.0f SEED=%d", oneWriterFor.Minutes(), seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	loadWriter(t)
-	disk := newShared(t, "proof-one")
-	ears := listen(t)
-	argosy(t, "apply", "--wait", "--timeout", "180s", manifest(t, fmt.Sprintf(`argosy: v1
-app: one
-containers:
-  writer: {image: %s, command: [-observer, "%s"], volumes: ["data:/data"], cpus: 0.1, mem_limit: 64m, stop_grace_period: 2s}
-stacks:
-  w:
-    containers: [writer]
-    volumes:
-      data: {driver: device, device: LABEL=proof-one, filesystem: ext4}
-cluster: {w: 1}
-`, writerImage, ears.address)))
-	t.Cleanup(func() {
-		mend(context.Background())
-		if r := w.run(nil, "delete", "one", "--volumes", "--yes", "--wait", "--timeout", "120s"); r.code != 0 {
-			t.Errorf("cleaning up: %s", r)
-		}
-	})
-	faults := append(disk.faults(), disk.powerCut(ears))
+	one := startWriter(t)
+	faults := one.disk.faults()
+	for i, f := range faults {
+		faults[i] = one.survivable(f)
+	}
 	made := map[string]int{}
 	var longest time.Duration
 	for begun := time.Now(); time.Since(begun) < *oneWriterFor && !t.Failed(); {
@@ -79,37 +63,15 @@ cluster: {w: 1}
 		if err := f.undo(t.Context(), holder); err != nil {
 			t.Fatalf("mending %s of %s: %v", f.name, holder, err)
 		}
-		took, err := await(robustPatience, func() error {
-			before := ears.count()
-			if _, err := ready("one/w", 1); err != nil {
-				return fmt.Errorf("%w\n%s", err, w.run(nil, "explain", "one/w.1").out)
-			}
-			time.Sleep(200 * time.Millisecond)
-			if ears.count() == before {
-				return errors.New("it is said to be ready, and writes nothing")
-			}
-			return nil
-		})
+		took, err := await(robustPatience, one.writes)
 		if err != nil {
 			t.Fatalf("%s after %s was mended: %v", took, f.name, err)
 		}
 		longest = max(longest, took)
 	}
-	argosy(t, "scale", "--wait", "--timeout", "120s", "one/w=0")
-	records := readLedger(t, disk.image)
-	if out, err := exec.Command("e2fsck", "-fn", disk.image).CombinedOutput(); err != nil {
-		t.Errorf("the file system is not whole: %v: %s", err, out)
-	}
-	for _, fault := range ledger.Judge(records, ears.records()) {
-		t.Error(fault)
-	}
-	turns := disk.Turns()
-	line := fmt.Sprintf("%s, seed %d: %d records, %d told as written, %d turns of the disk, writing again %s after it was mended at most; faults: %s",
-		oneWriterFor, seed, len(records), ears.count(), len(turns), longest.Round(100*time.Millisecond), counted(made))
+	line := fmt.Sprintf("%s, seed %d: %s; writing again %s after it was mended at most; faults: %s",
+		oneWriterFor, seed, one.judge(t), longest.Round(100*time.Millisecond), counted(made))
 	t.Log(line)
-	if len(records) < 100 || ears.count() < 100 {
-		t.Error("too little was written to judge by")
-	}
 	if *robustOut != "" {
 		if err := appendLine(*robustOut, time.Now().Format("2006-01-02 15:04")+"  "+line); err != nil {
 			t.Error(err)
@@ -117,14 +79,100 @@ cluster: {w: 1}
 	}
 }
 
+// oneWriter is an app of one replica that writes to a disk which all machines see, and who hears what it wrote.
+type oneWriter struct {
+	disk *shared
+	ears *observer
+}
+
+func startWriter(t *testing.T) *oneWriter {
+	t.Helper()
+	loadWriter(t)
+	one := &oneWriter{disk: newShared(t, "proof-one"), ears: listen(t)}
+	argosy(t, "apply", "--wait", "--timeout", "180s", manifest(t, fmt.Sprintf(`argosy: v1
+app: one
+containers:
+  writer: {image: %s, command: [-observer, "%s"], volumes: ["data:/data"], cpus: 0.1, mem_limit: 64m, stop_grace_period: 2s}
+stacks:
+  w:
+    containers: [writer]
+    volumes:
+      data: {driver: device, device: LABEL=proof-one, filesystem: ext4}
+cluster: {w: 1}
+`, writerImage, one.ears.address)))
+	t.Cleanup(func() {
+		mend(context.Background())
+		if r := w.run(nil, "delete", "one", "--volumes", "--yes", "--wait", "--timeout", "120s"); r.code != 0 {
+			t.Errorf("cleaning up: %s", r)
+		}
+	})
+	return one
+}
+
+// writes is nil when the replica is said to be ready, and writes.
+func (one *oneWriter) writes() error {
+	before := one.ears.count()
+	if _, err := ready("one/w", 1); err != nil {
+		return fmt.Errorf("%w\n%s", err, w.run(nil, "explain", "one/w.1").out)
+	}
+	time.Sleep(200 * time.Millisecond)
+	if one.ears.count() == before {
+		return errors.New("one/w.1 is said to be ready, and writes nothing")
+	}
+	return nil
+}
+
+// judge ends the replica, says what it did, and what was wrong with it.
+func (one *oneWriter) judge(t *testing.T) string {
+	t.Helper()
+	argosy(t, "scale", "--wait", "--timeout", "120s", "one/w=0")
+	records := readLedger(t, one.disk.image)
+	if out, err := exec.Command("e2fsck", "-fn", one.disk.image).CombinedOutput(); err != nil {
+		t.Errorf("the file system is not whole: %v: %s", err, out)
+	}
+	for _, fault := range ledger.Judge(records, one.ears.records()) {
+		t.Error(fault)
+	}
+	if len(records) < 100 || one.ears.count() < 100 {
+		t.Error("too little was written to judge by")
+	}
+	return fmt.Sprintf("%d records, %d told as written, %d turns of the disk", len(records), one.ears.count(), len(one.disk.Turns()))
+}
+
+// survivable is a fault as the writer can be judged after it. A machine that is killed loses what is on its way to the disk,
+// as in a power cut. One that writes is not paused as a whole: its clocks are only those of its host here, and what its kernel
+// has not written yet is.
+func (one *oneWriter) survivable(f fault) fault {
+	switch f.name {
+	case "machine killed":
+		cut := one.disk.powerCut(one.ears)
+		f.do, f.undo = cut.do, cut.undo
+	case "machine paused":
+		f.do = func(ctx context.Context, machine string) error {
+			turns := one.disk.Turns()
+			if len(turns) == 0 || turns[len(turns)-1].View == machine {
+				return errors.New("it is the one that writes")
+			}
+			return w.local.Pause(ctx, machine)
+		}
+	}
+	return f
+}
+
 // faults are those that a single writer has to survive.
 func (s *shared) faults() []fault {
 	named := []string{"server killed", "server stopped", "agent killed", "agent stopped", "Engine killed", "Engine hung", "containerd killed",
-		"cut off", "hears nothing", "is not heard", "cut off from one other", "loses packets", "Argosy's disk full", "disk slow"}
+		"cut off", "hears nothing", "is not heard", "cut off from one other", "loses packets", "Argosy's disk full", "disk slow", "machine killed"}
 	out := slices.DeleteFunc(robustFaults(), func(f fault) bool { return !slices.Contains(named, f.name) })
-	return append(out,
-		fault{name: "guard killed", do: signal("argosy-guard", "KILL"), undo: nothing},
-		fault{name: "witness killed", do: signal("argosy-witness", "KILL"), undo: nothing})
+	return append(out, claimFaults()...)
+}
+
+// claimFaults are those of what grants and holds leases.
+func claimFaults() []fault {
+	return []fault{
+		{name: "guard killed", of: "guard", do: signal("argosy-guard", "KILL"), undo: nothing},
+		{name: "witness killed", of: "witness", do: signal("argosy-witness", "KILL"), undo: nothing},
+	}
 }
 
 // powerCut takes a machine's disk, and then the machine, while nobody listens: power ends all at once.
@@ -142,7 +190,7 @@ func (s *shared) powerCut(ears *observer) fault {
 		}
 		return w.local.ShowDevice(ctx, machine, s.nodes[machine])
 	}
-	return fault{name: "power cut", do: off, undo: on}
+	return fault{do: off, undo: on}
 }
 
 // loadWriter gives the cluster the image of the writer.
