@@ -108,15 +108,23 @@ func (r *robust) look(ctx context.Context, machine string) {
 // container is one that runs.
 type container struct{ replica, id string }
 
+// robustContainers asks for each container by itself: what docker ps says is a copy, which the Engine does not renew when its disk
+// became full while the container started.
 func robustContainers(ctx context.Context, machine string) (list []container, err error) {
-	out, err := w.local.Exec(ctx, machine, "timeout", "5", "docker", "ps", "--no-trunc", "--filter", "label=argosy.app",
-		"--format", `{{.Label "argosy.app"}}/{{.Label "argosy.stack"}}.{{.Label "argosy.number"}} {{.ID}}`)
+	out, err := w.local.Exec(ctx, machine, "sh", "-c", `ids=$(timeout 5 docker ps --all --quiet --no-trunc --filter label=argosy.app) || exit 1
+		test -z "$ids" || timeout 5 docker inspect --format '{{.State.Running}} {{index .Config.Labels "argosy.app"}}/{{index .Config.Labels "argosy.stack"}}.{{index .Config.Labels "argosy.number"}} {{.Id}}' $ids 2>&1 ||
+		test $? = 1 # one is gone meanwhile; anything else is seen by its text`)
 	if err != nil {
 		return nil, err
 	}
 	for line := range strings.Lines(string(out)) {
-		if replica, id, ok := strings.Cut(strings.TrimSpace(line), " "); ok && strings.HasPrefix(replica, "robust") {
-			list = append(list, container{replica, id})
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 0 || strings.Contains(line, "No such object"):
+		case len(fields) != 3 || fields[0] != "true" && fields[0] != "false":
+			return nil, fmt.Errorf("docker inspect says: %s", line)
+		case fields[0] == "true" && strings.HasPrefix(fields[1], "robust"):
+			list = append(list, container{fields[1], fields[2]})
 		}
 	}
 	return list, nil
