@@ -74,6 +74,7 @@ check: ## formatting, vet, protocol, generated code
 		[ -z "$$out" ] || { echo "not formatted; run gofmt -w on:"; echo "$$out"; exit 1; }
 	@go vet ./...
 	@go vet -tags e2e ./test/...
+	@go vet -tags vm ./test/vm/...
 	@scripts/check-protocol.sh
 
 .PHONY: unit
@@ -117,6 +118,11 @@ upgrade: build ## servers and agents change to an earlier release and back, one 
 kill: ## kill servers and an agent ROUNDS (1000) times while clients change apps: nothing acknowledged is lost, nothing orphaned (root); SEED=n
 	@go test -count=1 -timeout 0 -v -run 'TestKill$$' ./test/kill \
 		-rounds $(or $(ROUNDS),1000) $(if $(SEED),-seed $(SEED)) -report '$(CURDIR)/.cache/kill.txt'
+
+.PHONY: test-vm
+test-vm: build ## a single writer on a real machine under QEMU: cgroup v2, systemd as Docker's driver, a watchdog, real resets (root)
+	@scripts/install-deps.sh --vm
+	@go test -tags vm -count=1 -timeout 90m -v ./test/vm
 
 .PHONY: restore
 restore: build ## a cluster comes back from a backup, and moves into an external etcd, while machines run on (root)

@@ -2,17 +2,19 @@
 # Installs the Debian packages that local machines, the demo and the end-to-end
 # tests need, and only those that are missing.
 #
-#   scripts/install-deps.sh [--list] [--record FILE]
+#   scripts/install-deps.sh [--list] [--record FILE] [--vm]
 #
 # --list prints what is missing and installs nothing. --record adds the names of
-# all packages that were new on the system to FILE.
+# all packages that were new on the system to FILE. --vm adds what runs a virtual machine.
 set -euo pipefail
 
 list=
 record=
+vm=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--list) list=yes ;;
+	--vm) vm=yes ;;
 	--record) record=${2:?--record needs a file} && shift ;;
 	*) echo "install-deps: unknown argument $1" >&2 && exit 64 ;;
 	esac
@@ -34,6 +36,7 @@ need curl curl
 need git git
 need tmux tmux
 need groff groff-base
+[ -z "$vm" ] || need qemu-system-x86_64 qemu-system-x86
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 # shellcheck disable=SC2207
 missing=($(printf '%s\n' "${missing[@]}" | sort -u))
