@@ -47,6 +47,7 @@ type agent struct {
 	// storage speaks to the machine's guard.
 	storage *storage.Keeper
 	flows   *http.Client // for works that are streams of bytes
+	disk    func(dir string) (total, used int64, err error)
 	relay   *relay.Relay
 	diary   *journal
 	tracer  *tracing.Tracer
@@ -72,7 +73,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	a := &agent{cfg: cfg, log: cfg.Log, installed: make(chan struct{}), removed: make(chan string, 1), stray: make(chan struct{}, 1), foresight: newForesight()}
+	a := &agent{cfg: cfg, log: cfg.Log, installed: make(chan struct{}), removed: make(chan string, 1), stray: make(chan struct{}, 1), foresight: newForesight(), disk: host.Disk}
 	a.name.Store(&cfg.Name)
 	var err error
 	if a.tracer, err = tracing.New(ctx, "argosy-agent", cfg.Version, os.Getenv); err != nil {

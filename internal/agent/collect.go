@@ -7,7 +7,6 @@ import (
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/database"
 	"github.com/argosy-cluster/argosy/internal/agent/docker"
-	"github.com/argosy-cluster/argosy/internal/agent/host"
 )
 
 const collectEvery = 5 * time.Minute
@@ -61,7 +60,7 @@ func (a *agent) collectOnce(ctx context.Context, now time.Time) error {
 		}
 		c.Images = append(c.Images, core.Image{Reference: img.Reference, Size: img.Size, UsedAt: at})
 	}
-	if c.DiskTotal, c.DiskUsed, err = host.Disk(a.engine.Info().RootDir); err != nil {
+	if c.DiskTotal, c.DiskUsed, err = a.disk(a.engine.Info().RootDir); err != nil {
 		return err
 	}
 	for _, r := range core.DecideCollection(now, c) {

@@ -69,7 +69,8 @@ func TestCollection(t *testing.T) {
 	x.Assign(true, []*argosyv1.Assignment{{
 		Key: core.Key{Tenant: "default", App: "shop", Stack: "lamp", Number: 1}.Proto(), Containers: []*argosyv1.ContainerSpec{{Name: "web", Image: needed}},
 	}}, nil)
-	a := &agent{db: db, engine: engine, x: x, files: store, log: slog.New(slog.DiscardHandler)}
+	room := func(string) (total, used int64, err error) { return 100, 50, nil } // this host's own disk may be nearly full
+	a := &agent{db: db, engine: engine, x: x, files: store, disk: room, log: slog.New(slog.DiscardHandler)}
 	if err := a.collectOnce(t.Context(), now); err != nil {
 		t.Fatal(err)
 	}
