@@ -61,10 +61,10 @@ Before=network.target argosy-server.service argosy-agent.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/sbin/ip link add argosy0 type dummy
-ExecStart=/sbin/ip link set argosy0 up
-ExecStart=/sbin/ip address add ` + address + `/24 dev argosy0
-ExecStart=/sbin/ip route add default dev argosy0
+ExecStart=/sbin/ip link add uplink0 type dummy
+ExecStart=/sbin/ip link set uplink0 up
+ExecStart=/sbin/ip address add ` + address + `/24 dev uplink0
+ExecStart=/sbin/ip route add default dev uplink0
 
 [Install]
 WantedBy=multi-user.target
