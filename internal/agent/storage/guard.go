@@ -74,8 +74,9 @@ func wantTo(s core.ClaimStep) *leasev1.GuardOrder {
 	return &leasev1.GuardOrder{Order: &leasev1.GuardOrder_Want{Want: w}}
 }
 
-// Orders are what is to be told the guard now, in the order of claims. Storage is looked for by what is given to begin, which does not wait. Wants are told again until the guard is further than asking: it may have been busy with what
-// an earlier token left. One that cannot be written down is not told, but tried again.
+// Orders are what is to be told the guard now, in the order of claims. Storage is looked for by what is given to begin, which
+// does not wait. Wants are told again until the guard is further than asking: it may have been busy with what an earlier token
+// left. One that cannot be written down is not told, but tried again.
 func (k *Keeper) Orders(ctx context.Context, begin func(func())) []*leasev1.GuardOrder {
 	k.mu.Lock()
 	guarded := k.guard != nil
