@@ -70,11 +70,19 @@ func run() error {
 		return err
 	}
 	say("note", "life %d begins", done+1)
+	if done > 0 {
+		if err := os.Remove(meant()); err != nil {
+			return fmt.Errorf("the machine was reset before it should have been: %w", err)
+		}
+	}
 	return parts[done]()
 }
 
 // life is the file with the boot id of one.
 func life(i int) string { return filepath.Join(diary, fmt.Sprintf("boot-%d", i+1)) }
+
+// meant is there while a reset is expected.
+func meant() string { return filepath.Join(diary, "meant") }
 
 func write(path string, data []byte) error {
 	f, err := os.Create(path)
@@ -200,6 +208,9 @@ func afterStuck() error {
 // untilReset does what the machine has to be reset for.
 func untilReset(why string, what step) error {
 	if err := quietly("sync", "--file-system", diary); err != nil {
+		return err
+	}
+	if err := write(meant(), []byte(why)); err != nil {
 		return err
 	}
 	say("note", "%s", why)
