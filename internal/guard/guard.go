@@ -233,19 +233,11 @@ func (g *Guard) carryOut(effects []guard.Effect) {
 
 // progress tells how many of the servers agreed to what is asked for, where that changed.
 func (g *Guard) progress() {
-	asked := map[claims.ID]string{}
-	for i := range g.state.Claims {
-		c := &g.state.Claims[i]
-		if c.Phase != guard.Asking {
-			continue
-		}
-		why := guard.Agreed(g.state, c.ID)
-		asked[c.ID] = why
-		if g.asked[c.ID] != why {
-			g.cfg.Tell(guard.Tell{Claim: c.ID, Token: c.Token, Phase: guard.Asking, Why: why})
-		}
+	tells, told := guard.Progress(g.state, g.asked)
+	for _, t := range tells {
+		g.cfg.Tell(t)
 	}
-	g.asked = asked
+	g.asked = told
 }
 
 func (g *Guard) reset(why string) {

@@ -41,7 +41,7 @@ func (w *workers) wait() { w.all.Wait() }
 func (w *workers) order(e guard.Effect) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	id, _ := subject(e)
+	id, _ := guard.Subject(e)
 	waiting, busy := w.queue[id]
 	for _, o := range waiting {
 		if o == e {
@@ -55,20 +55,6 @@ func (w *workers) order(e guard.Effect) {
 	if !busy {
 		w.all.Go(func() { w.work(id) })
 	}
-}
-
-func subject(e guard.Effect) (claims.ID, claims.Token) {
-	switch e := e.(type) {
-	case guard.Mount:
-		return e.Claim, e.Token
-	case guard.Arm:
-		return e.Claim, e.Token
-	case guard.Clear:
-		return e.Claim, e.Token
-	case guard.Seal:
-		return e.Claim, e.Token
-	}
-	return "", claims.Token{}
 }
 
 func (w *workers) work(id claims.ID) {
@@ -89,7 +75,7 @@ func (w *workers) work(id claims.ID) {
 
 // act carries out one order and tells how it went.
 func (w *workers) act(ctx context.Context, e guard.Effect) {
-	id, t := subject(e)
+	id, t := guard.Subject(e)
 	fault := func(err error) string {
 		if err == nil {
 			return ""

@@ -180,18 +180,11 @@ func (g *guardProcess) carryOut(now time.Duration, e guard.Effect) {
 
 // progress tells how many of the servers agreed to what is asked for, where that changed.
 func (g *guardProcess) progress() {
-	asked := map[claims.ID]string{}
-	for i := range g.state.Claims {
-		c := &g.state.Claims[i]
-		if c.Phase != guard.Asking {
-			continue
-		}
-		why := guard.Agreed(g.state, c.ID)
-		if asked[c.ID] = why; g.asked[c.ID] != why {
-			g.port.Tell(guard.Tell{Claim: c.ID, Token: c.Token, Phase: guard.Asking, Why: why})
-		}
+	tells, told := guard.Progress(g.state, g.asked)
+	for _, t := range tells {
+		g.port.Tell(t)
 	}
-	g.asked = asked
+	g.asked = told
 }
 
 // feed feeds the watchdog, as long as it may be.

@@ -73,7 +73,7 @@ func (d *deed) happen() {
 
 // order queues an order. One that waits already is not queued twice.
 func (g *guardProcess) order(e guard.Effect) {
-	id, _ := about(e)
+	id, _ := guard.Subject(e)
 	for _, o := range g.queue[id] {
 		if o == e {
 			return
@@ -83,20 +83,6 @@ func (g *guardProcess) order(e guard.Effect) {
 	if g.now[id] == nil {
 		g.work(id)
 	}
-}
-
-func about(e guard.Effect) (claims.ID, claims.Token) {
-	switch e := e.(type) {
-	case guard.Mount:
-		return e.Claim, e.Token
-	case guard.Arm:
-		return e.Claim, e.Token
-	case guard.Clear:
-		return e.Claim, e.Token
-	case guard.Seal:
-		return e.Claim, e.Token
-	}
-	return "", claims.Token{}
 }
 
 // work carries out the orders of a claim one after another.
@@ -131,7 +117,7 @@ func (g *guardProcess) work(id claims.ID) {
 
 // answer tells the guard how an order went.
 func (g *guardProcess) answer(e guard.Effect, err error) {
-	id, t := about(e)
+	id, t := guard.Subject(e)
 	fault := ""
 	if err != nil {
 		fault = err.Error()
@@ -161,7 +147,7 @@ var (
 
 // obey is what the kernel does for a guard.
 func (m *Machine) obey(e guard.Effect) error {
-	id, t := about(e)
+	id, t := guard.Subject(e)
 	s := m.kernel.slots[sliceOf(id, t)]
 	if s == nil {
 		if _, seal := e.(guard.Seal); seal {

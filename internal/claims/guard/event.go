@@ -133,3 +133,18 @@ func (Seal) effect()     {}
 func (Watchdog) effect() {}
 func (Tell) effect()     {}
 func (Reset) effect()    {}
+
+// Subject is the claim and token that an order about a volume is for; nothing of any other effect.
+func Subject(e Effect) (claims.ID, claims.Token) {
+	switch e := e.(type) {
+	case Mount:
+		return e.Claim, e.Token
+	case Arm:
+		return e.Claim, e.Token
+	case Clear:
+		return e.Claim, e.Token
+	case Seal:
+		return e.Claim, e.Token
+	}
+	return "", claims.Token{}
+}

@@ -192,8 +192,24 @@ func Show(s State, now time.Duration, id claims.ID) string {
 	return text
 }
 
-// Agreed says in words how far a claim is that waits for a majority, for whoever waits for it.
-func Agreed(s State, id claims.ID) string {
+// Progress is what the agent is to be told of claims that wait for a majority, where it is not what was told last: by claim,
+// how many of the servers agreed. It returns what was told by then, too.
+func Progress(s State, last map[claims.ID]string) (tells []Tell, told map[claims.ID]string) {
+	told = map[claims.ID]string{}
+	for i := range s.Claims {
+		c := &s.Claims[i]
+		if c.Phase != Asking {
+			continue
+		}
+		if told[c.ID] = agreed(s, c.ID); told[c.ID] != last[c.ID] {
+			tells = append(tells, Tell{Claim: c.ID, Token: c.Token, Phase: Asking, Why: told[c.ID]})
+		}
+	}
+	return tells, told
+}
+
+// agreed says in words how far a claim is that waits for a majority, for whoever waits for it.
+func agreed(s State, id claims.ID) string {
 	c := s.find(id)
 	if c == nil {
 		return "not wanted here"
