@@ -12,7 +12,7 @@ import (
 // answer answers here, as the leader. It returns true when nothing was answered, since this server led only until then, and asking
 // again does no harm: repeat is the request, as it can be sent again, or nil.
 func (f *Forwarder) answer(w http.ResponseWriter, r *http.Request, m method, repeat func() *http.Request) (again bool) {
-	if m.streams || m.tells || auth.PassedBy(r.Context()) != "" { // the other server asks again
+	if onlyOnce(r, m) {
 		f.Next.ServeHTTP(w, r)
 		return false
 	}
@@ -23,6 +23,12 @@ func (f *Forwarder) answer(w http.ResponseWriter, r *http.Request, m method, rep
 	f.Next.ServeHTTP(t, r)
 	t.WriteHeader(http.StatusOK) // of an answer that is empty
 	return t.again
+}
+
+// onlyOnce says that a request is answered as it is, whatever becomes of it: what streams cannot be asked again, nor may what is
+// read of it be kept, and a request that was passed on is asked again by who passed it on.
+func onlyOnce(r *http.Request, m method) bool {
+	return m.streams || m.tells || auth.PassedBy(r.Context()) != ""
 }
 
 // try is an answer that is kept from the caller when it says that somebody else has to give it.

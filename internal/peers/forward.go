@@ -68,6 +68,10 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f.leads(r.Context(), m) {
+		if onlyOnce(r, m) {
+			f.Next.ServeHTTP(w, r)
+			return
+		}
 		said := &tape{ReadCloser: r.Body}
 		if r.Body = said; !f.answer(w, r, m, func() *http.Request { return said.again(r) }) {
 			return

@@ -266,6 +266,9 @@ func TestLedUntil(t *testing.T) {
 	f := &Forwarder{Own: "o", Book: book, Guide: post, Transport: roads{"b:1": next}, Local: func() bool { return leads }, Log: slog.New(slog.DiscardHandler),
 		Confirm: func(context.Context) error { return nil }, Lacks: func(*http.Request) bool { return false }, Patience: 5 * time.Second,
 		Next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, kept := r.Body.(*tape); kept != (methodOf(r.URL.Path).key != nil) {
+				t.Errorf("%s: what is read of it is kept: %t", r.URL.Path, kept) // a stream's would grow without end
+			}
 			if r.Header.Get("Deposed") != "" {
 				if r.Header.Get("Unread") == "" {
 					_, _ = io.ReadAll(r.Body)
