@@ -156,9 +156,9 @@ func (l *Leader) Leading() bool {
 
 // Propose runs decide against the current state, alone, and commits what it returns; when it returns nil, the change is
 // committed and every Read shows it. An error of decide is returned as it is, and nothing is committed; so is a
-// [*store.ConflictError]. An error that wraps [ErrNotLeading], [store.ErrUnavailable], [store.ErrDeposed] or context's means that it is not
-// known whether the proposal was committed: idempotency keys are for that. decide must be quick and must not call the
-// leader; it may be called more than once only by being proposed more than once.
+// [*store.ConflictError]. An error that wraps [ErrNotLeading], [store.ErrUnavailable], [store.ErrDeposed] or context's means
+// that it is not known whether the proposal was committed: idempotency keys are for that. decide must be quick and must not
+// call the leader; it may be called more than once only by being proposed more than once.
 func (l *Leader) Propose(ctx context.Context, decide func(now time.Time, v *View) (Proposal, error)) error {
 	p := &proposal{ctx: ctx, decide: decide, result: make(chan error, 1)}
 	l.mu.Lock()

@@ -58,7 +58,10 @@ func packed(ctx context.Context, dir string, snap store.Snapshot, to io.Writer) 
 		n, err = m.Snapshot(ctx, to)
 		return err
 	})
-	return n, err
+	if err != nil {
+		return 0, err // what was given up may write to n still
+	}
+	return n, nil
 }
 
 // put writes records that are not there yet, in as few transactions as fit.

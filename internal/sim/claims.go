@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -41,11 +42,8 @@ func (r Rules) openWitness(now time.Duration, id claims.Witness, p claims.Profil
 	return witness.Open(now, id, p, t, whole)
 }
 
-const (
-	running = agent.Running
-	// writeOften and writeSeldom bound the time between two writes of a container.
-	writeOften, writeSeldom = 100 * time.Millisecond, 2 * time.Second
-)
+// writeOften and writeSeldom bound the time between two writes of a container.
+const writeOften, writeSeldom = 100 * time.Millisecond, 2 * time.Second
 
 // Guard gives the cluster witnesses, guards and storage that all machines reach, with a timing of leases. It comes before the
 // machines.
@@ -75,19 +73,9 @@ func (w *World) Guard(p claims.Profile) {
 			}
 			out.Ops = append(out.Ops, op)
 		}
-		slices.SortFunc(out.Ops, func(a, b store.Op) int { return compare(a.Key, b.Key) })
+		slices.SortFunc(out.Ops, func(a, b store.Op) int { return strings.Compare(a.Key, b.Key) })
 		return out, nil
 	}, nil)
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // leaseClock is a clock of a guard or a witness, which is never quite right.

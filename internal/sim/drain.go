@@ -23,8 +23,8 @@ type move struct {
 }
 
 // checkMoves: a decision takes a ready replica off a machine that answers only by having it go on until the next incarnation
-// is ready, and lets it go on until then, unless two cannot run, because they share a volume; at most one of a stack, and one more that an update moves: what a drain moves serves
-// meanwhile. What is drained with force is stopped.
+// is ready, and lets it go on until then, unless two cannot run, because they share a volume; at most one of a stack, and one
+// more that an update moves: what a drain moves serves meanwhile. What is drained with force is stopped.
 func (w *World) checkMoves(v *core.View, units []core.Unit) {
 	moved := map[move]state.Key{}
 	for _, u := range units {

@@ -203,7 +203,7 @@ func (m *Machine) clear(s *slot, trouble bool) error {
 		return err
 	}
 	for _, id := range m.engine.ids() {
-		if b := m.engine.containers[id]; b.slice == sliceOf(s.id, s.token) && b.State == running {
+		if b := m.engine.containers[id]; b.slice == sliceOf(s.id, s.token) && b.State == agent.Running {
 			m.engine.exit(b, 137)
 			m.look(b.Owner.Key)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	agent "github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/volume"
 	"github.com/argosy-cluster/argosy/internal/claims"
 )
@@ -99,7 +100,7 @@ func (d *sharedDisk) mounted() string {
 func (e *engine) write(b *box, s *slot, seen uint64) {
 	run := b.run
 	e.m.w.after(e.m.w.span(writeOften, writeSeldom), func() {
-		if b.State == running && b.run == run && s.gate.Runs() && len(e.m.w.broken) == 0 {
+		if b.State == agent.Running && b.run == run && s.gate.Runs() && len(e.m.w.broken) == 0 {
 			e.write(b, s, s.disk.write(e.m, s.token, seen))
 		}
 	})
