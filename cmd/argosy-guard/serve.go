@@ -65,7 +65,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	p.say(kernel.Settle())
-	p.dog, err = kernel.FindWatchdog(o.watchdog)
+	p.dog, err = kernel.FindWatchdog(o.watchdog, filepath.Join(o.state, "watchdog"))
 	p.say(err)
 	if p.socket, err = lease.Listen(filepath.Join(o.state, "guard.sock")); err != nil {
 		return err

@@ -2,7 +2,7 @@
 // a watchdog, and the reset.
 //
 //	trouble := kernel.Settle()                     // memory and priority; what is not to be had is said
-//	dog, trouble := kernel.FindWatchdog("auto")
+//	dog, trouble := kernel.FindWatchdog("auto", mark)
 //	err := kernel.Reset()                          // does not return, where it works
 //
 // A machine may be a container. Its kernel then is the host's: the watchdog and sysrq would reset that, with all that is

@@ -86,8 +86,8 @@ func TestWatchdogIsJudged(t *testing.T) {
 			}
 		}
 	}
-	for name, says := range map[string]string{"watchdog0": "", "watchdog1": "somebody else", "watchdog2": "nowayout", "watchdog3": "not there", "none": "not there"} {
-		dog, err := usable(dir, name)
+	for name, says := range map[string]string{"watchdog0": "", "watchdog1": "somebody else", "watchdog2": "nowayout", "watchdog3": "not there", "none": "not there", "": "not there"} {
+		dog, err := kennel{dir: dir}.usable(name)
 		if says == "" {
 			if err != nil || dog.Name != "Good Dog" || dog.path != "/dev/watchdog0" {
 				t.Errorf("%s: %+v, %v", name, dog, err)
@@ -96,13 +96,19 @@ func TestWatchdogIsJudged(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if dog, err := search(dir); err != nil || dog.Name != "Good Dog" {
+	// A guard that was killed left it counting down: the next one has to feed it.
+	for left, want := range map[string]string{"": "Good Dog", "watchdog1": "Busy Dog", "watchdog2": "Good Dog", "gone": "Good Dog"} {
+		if dog, err := (kennel{dir, left}).search(); err != nil || dog.Name != want {
+			t.Errorf("after %q: %+v, %v", left, dog, err)
+		}
+	}
+	if dog, err := (kennel{dir: dir}).search(); err != nil || dog.Name != "Good Dog" {
 		t.Errorf("%+v, %v", dog, err)
 	}
-	if dog, err := search(filepath.Join(dir, "none")); err != nil || dog != nil {
+	if dog, err := (kennel{dir: filepath.Join(dir, "none")}).search(); err != nil || dog != nil {
 		t.Errorf("%+v, %v", dog, err)
 	}
-	if dog, err := FindWatchdog("off"); err == nil || dog != nil {
+	if dog, err := FindWatchdog("off", filepath.Join(dir, "mark")); err == nil || dog != nil {
 		t.Errorf("%+v, %v", dog, err)
 	}
 }

@@ -29,17 +29,40 @@ type Watchdog struct {
 const watchdogs = "/sys/class/watchdog"
 
 // FindWatchdog finds one that can be used: a device of the machine's, or else the kernel's own, softdog. choice is auto, off, or the
-// path of a device. Without one, also with off, the error says why.
-func FindWatchdog(choice string) (*Watchdog, error) {
+// path of a device. Without one, also with off, the error says why. mark is a file that lasts until the machine boots: it says
+// which one was found, so that the next guard takes it over while it counts down. With an error beside a watchdog it cannot be
+// written.
+func FindWatchdog(choice, mark string) (*Watchdog, error) {
 	switch {
 	case choice == "off":
 		return nil, errors.New("no watchdog is used, as the guard was told: should the guard fail, nothing resets this machine")
 	case Contained():
 		return nil, errors.New("this machine is a container and has no watchdog: should the guard fail, nothing resets it")
-	case choice != "auto":
-		return usable(watchdogs, filepath.Base(choice))
 	}
-	dog, err := search(watchdogs)
+	k := kennel{dir: watchdogs}
+	if text, err := os.ReadFile(mark); err == nil {
+		k.left = filepath.Base(string(text))
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("which watchdog an earlier guard took: %w", err)
+	}
+	dog, err := k.find(choice)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(mark, []byte(filepath.Base(dog.path)), 0o600); err != nil {
+		return dog, fmt.Errorf("this guard's watchdog cannot be written down: it resets the machine when this guard is started anew: %w", err)
+	}
+	return dog, nil
+}
+
+// kennel is where the kernel lists its watchdogs. left is the one that an earlier guard of this boot took.
+type kennel struct{ dir, left string }
+
+func (k kennel) find(choice string) (*Watchdog, error) {
+	if choice != "auto" {
+		return k.usable(filepath.Base(choice))
+	}
+	dog, err := k.search()
 	if dog != nil {
 		return dog, nil
 	}
@@ -50,21 +73,25 @@ func FindWatchdog(choice string) (*Watchdog, error) {
 		lerr = errors.New(said.Last())
 	}
 	if lerr == nil {
-		if dog, err = search(watchdogs); dog != nil {
+		if dog, err = k.search(); dog != nil {
 			return dog, nil
 		}
 	}
 	return nil, fmt.Errorf("this machine has no watchdog that can be used, so that nothing resets it should the guard fail; give it one, or the kernel's module softdog: %w", errors.Join(err, lerr))
 }
 
-func search(dir string) (*Watchdog, error) {
-	list, err := os.ReadDir(dir)
+// search takes the one that was left first: it may count down.
+func (k kennel) search() (*Watchdog, error) {
+	if dog, err := k.usable(k.left); err == nil {
+		return dog, nil
+	}
+	list, err := os.ReadDir(k.dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	var errs []error
 	for _, d := range list {
-		dog, err := usable(dir, d.Name())
+		dog, err := k.usable(d.Name())
 		if err == nil {
 			return dog, nil
 		}
@@ -74,18 +101,18 @@ func search(dir string) (*Watchdog, error) {
 }
 
 // usable judges a device by what the kernel says of it, without opening it: that would start it.
-func usable(dir, name string) (*Watchdog, error) {
+func (k kennel) usable(name string) (*Watchdog, error) {
 	read := func(what string) string {
-		text, err := os.ReadFile(filepath.Join(dir, name, what))
+		text, err := os.ReadFile(filepath.Join(k.dir, name, what))
 		if err != nil {
 			return ""
 		}
 		return strings.TrimSpace(string(text))
 	}
 	switch {
-	case read("identity") == "":
+	case name == "" || read("identity") == "":
 		return nil, fmt.Errorf("watchdog %s is not there, or does not say what it is", name)
-	case read("state") == "active":
+	case read("state") == "active" && name != k.left:
 		return nil, fmt.Errorf("watchdog %s is used by somebody else, systemd perhaps (RuntimeWatchdogSec)", name)
 	case read("nowayout") == "1":
 		return nil, fmt.Errorf("watchdog %s cannot be closed once it is open (nowayout)", name)
