@@ -125,16 +125,15 @@ func begin() error {
 	}
 	check(strings.Contains(string(where), "argosy-claim-one_w.1_data"), "the writer is in its claim's slice: %s", strings.TrimSpace(string(where)))
 
-	if err := steps(step{"systemctl", "restart", "argosy-guard", "argosy-agent", "argosy-server", "argosy-witness"}); err != nil {
-		return err
-	}
-	if err := wrote(process, "guard, agent, server and witness began anew"); err != nil {
-		return err
+	for _, unit := range []string{"argosy-guard", "argosy-agent", "argosy-server", "argosy-witness"} {
+		if err := steps(step{"systemctl", "restart", unit}); err != nil {
+			return err
+		}
+		if err := wrote(process, unit+" began anew"); err != nil {
+			return err
+		}
 	}
 	if err := lapse(process); err != nil {
-		return err
-	}
-	if process, err = writer(); err != nil {
 		return err
 	}
 	return untilReset("the guard hangs", step{"systemctl", "kill", "--signal", "STOP", "argosy-guard"})
