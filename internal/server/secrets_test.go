@@ -2,8 +2,10 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -58,17 +60,23 @@ func TestSecretsStayClosed(t *testing.T) {
 	keep(app.Msg, err)
 	explained, err := c.local.apps.Explain(ctx, connect.NewRequest(&argosyv1.ExplainRequest{Key: &argosyv1.ReplicaKey{App: "shop", Stack: "web", Number: 1}}))
 	keep(explained.Msg, err)
-	events, err := c.local.cluster.ListEvents(ctx, connect.NewRequest(&argosyv1.ListEventsRequest{}))
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := 0
-	for events.Receive() {
-		seen += len(events.Msg().Events)
-		keep(events.Msg(), nil)
-	}
-	if seen == 0 || len(list.Msg.Secrets) != 1 || len(credentials.Msg.Credentials) != 1 {
-		t.Fatalf("there is nothing to look through: %d events, %v, %v", seen, list.Msg, credentials.Msg)
+	until(t, "history has followed", func(ctx context.Context) error {
+		events, err := c.local.cluster.ListEvents(ctx, connect.NewRequest(&argosyv1.ListEventsRequest{}))
+		if err != nil {
+			return err
+		}
+		for events.Receive() {
+			seen += len(events.Msg().Events)
+			keep(events.Msg(), nil)
+		}
+		if seen == 0 {
+			return errors.New("there are no events")
+		}
+		return events.Err()
+	})
+	if len(list.Msg.Secrets) != 1 || len(credentials.Msg.Credentials) != 1 {
+		t.Fatalf("there is nothing to look through: %v, %v", list.Msg, credentials.Msg)
 	}
 	c.stop()
 
