@@ -19,6 +19,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/agent/volume/device"
 	"github.com/argosy-cluster/argosy/internal/agent/volume/mount"
 	"github.com/argosy-cluster/argosy/internal/claims"
+	step "github.com/argosy-cluster/argosy/internal/claims/guard"
 	"github.com/argosy-cluster/argosy/internal/guard"
 	"github.com/argosy-cluster/argosy/internal/guard/kernel"
 	"github.com/argosy-cluster/argosy/internal/guard/machine"
@@ -117,7 +118,8 @@ func (p *process) live(ctx context.Context) error {
 	}
 	var g *guard.Guard
 	at := port.New(port.Config{Guard: late{&g}, Machine: m, Log: p.log, Servers: func(s *leasev1.LeaseServers) error { return p.servers(g, m, s) }})
-	cfg := guard.Config{Dir: filepath.Join(p.o.state, "guard"), Profile: profile, Boot: p.boot, Identity: p.id, Actuator: m, Tell: at.Tell, Reset: p.reset, Log: p.log}
+	cfg := guard.Config{Dir: filepath.Join(p.o.state, "guard"), Profile: profile, Boot: p.boot, Identity: p.id, Actuator: m, Tell: at.Tell, Reset: p.reset, Log: p.log,
+		Parts: func(parting step.Parting) { at.State(p.state(g, parting)) }}
 	if p.dog != nil {
 		cfg.Watchdog = p.dog
 	}
@@ -136,7 +138,7 @@ func (p *process) live(ctx context.Context) error {
 			p.log.Error("the list of servers is not taken", "err", err)
 		}
 	}
-	at.State(p.state(g))
+	at.State(p.state(g, step.Parting{}))
 	p.log.Info("ready", "agent", p.socket.Addr(), "key", p.id.Pin, "timing", g.Profile().Name, "cgroups", p.groups, "goes on with", len(g.Left()))
 	own, err := again(p.socket)
 	if err != nil {
@@ -173,6 +175,8 @@ type late struct{ to **guard.Guard }
 func (l late) Want(id claims.ID, t claims.Token) error { return (*l.to).Want(id, t) }
 func (l late) Release(id claims.ID, t claims.Token)    { (*l.to).Release(id, t) }
 func (l late) Stopped(id claims.ID, t claims.Token)    { (*l.to).Stopped(id, t) }
+func (l late) Leave(patience time.Duration)            { (*l.to).Leave(patience) }
+func (l late) Remain()                                 { (*l.to).Remain() }
 
 // open goes on where a guard of this boot was. Where nobody knows until when what is there may run, the machine is reset.
 func (p *process) open(cfg guard.Config, m *machine.Machine) (*guard.Guard, error) {
@@ -207,8 +211,9 @@ func (p *process) open(cfg guard.Config, m *machine.Machine) (*guard.Guard, erro
 }
 
 // state is what is told of the guard.
-func (p *process) state(g *guard.Guard) *leasev1.GuardState {
-	s := &leasev1.GuardState{Version: version.Version, Key: p.id.Pin[:], Trouble: strings.Join(p.trouble, "; "), Profile: g.Profile().Name}
+func (p *process) state(g *guard.Guard, parting step.Parting) *leasev1.GuardState {
+	s := &leasev1.GuardState{Version: version.Version, Key: p.id.Pin[:], Trouble: strings.Join(p.trouble, "; "), Profile: g.Profile().Name,
+		Leaving: parting.Leaving, Exposed: uint32(parting.Exposed), Untold: uint32(parting.Untold)}
 	if p.dog != nil {
 		s.Watchdog = p.dog.Name
 	}

@@ -138,6 +138,8 @@ func guardText(g *argosyv1.Guard) string {
 	switch {
 	case g == nil:
 		return ""
+	case g.Leaving:
+		return "gives everything back, and takes nothing: the machine is about to be shut down"
 	case g.Trouble != "":
 		return oneLine(g.Trouble)
 	case len(g.Key) == 0:

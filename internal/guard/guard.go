@@ -48,6 +48,9 @@ type Config struct {
 	Watchdog Watchdog
 	// Tell tells the agent how a claim is. It must not wait.
 	Tell func(guard.Tell)
+	// Parts tells how far the guard is that gives everything back, whenever that changes, and that it no longer does. It must not
+	// wait, and may be nil.
+	Parts func(guard.Parting)
 	// Reset resets the machine at once, without writing anything out. It does not return where it works.
 	Reset func(why string)
 	Log   *slog.Logger
@@ -64,6 +67,7 @@ type Guard struct {
 	fed    guard.Watchdog
 	over   bool                 // the machine is being reset
 	asked  map[claims.ID]string // what was told last of claims that wait for a majority
+	parted guard.Parting        // what was told last
 }
 
 // events that wait to be stepped; the witnesses' answers are dropped beyond that, and come again.
@@ -134,6 +138,12 @@ func (g *Guard) Want(id claims.ID, t claims.Token) error {
 // Release gives a claim back.
 func (g *Guard) Release(id claims.ID, t claims.Token) { g.events <- guard.Release{Claim: id, Token: t} }
 
+// Leave gives everything back, since the machine is about to be shut down. What the agent has not stopped in time is killed.
+func (g *Guard) Leave(patience time.Duration) { g.events <- guard.Leave{Patience: patience} }
+
+// Remain takes that back.
+func (g *Guard) Remain() { g.events <- guard.Remain{} }
+
 // Stopped says that what could be asked to stop has stopped.
 func (g *Guard) Stopped(id claims.ID, t claims.Token) { g.events <- guard.Stopped{Claim: id, Token: t} }
 
@@ -171,6 +181,7 @@ func (g *Guard) Run(ctx context.Context) error {
 			g.carryOut(effects)
 			g.progress()
 		}
+		g.parting()
 		g.feed()
 		if err := timer.set(g.wait()); err != nil {
 			return err
@@ -238,6 +249,18 @@ func (g *Guard) progress() {
 		g.cfg.Tell(t)
 	}
 	g.asked = told
+}
+
+// parting tells how far the guard is that gives everything back.
+func (g *Guard) parting() {
+	p := guard.PartingOf(g.state)
+	if !p.Leaving {
+		p = guard.Parting{}
+	}
+	if p != g.parted && g.cfg.Parts != nil {
+		g.cfg.Parts(p)
+	}
+	g.parted = p
 }
 
 func (g *Guard) reset(why string) {

@@ -15,6 +15,8 @@ const (
 	witnessUnit = "argosy-witness.service"
 	// guardUnit keeps the machine's leases. The agent's unit wants it, and neither takes the other along.
 	guardUnit = "argosy-guard.service"
+	// leaveUnit has the guard give everything back when the machine is shut down, while all that takes part in that still runs.
+	leaveUnit = "argosy-leave.service"
 	agentDir  = defaults.AgentDir
 	serverDir = defaults.ServerDir
 )
@@ -44,6 +46,7 @@ const maxServers = 5
 func unitsOf(number int, address string) []unit {
 	units := []unit{
 		{guardUnit, guardText},
+		{leaveUnit, leaveText},
 		{agentUnit, serviceText("Argosy agent", "After=docker.service\nWants="+guardUnit, agentCommand())},
 	}
 	if number <= maxServers {
@@ -58,6 +61,7 @@ func unitsOf(number int, address string) []unit {
 // once after it has ended: it has to be before a lease runs out.
 const guardText = `[Unit]
 Description=Argosy guard
+Wants=` + leaveUnit + `
 StartLimitIntervalSec=0
 
 [Service]
@@ -71,6 +75,24 @@ RuntimeDirectoryMode=0711
 RuntimeDirectoryPreserve=yes
 OOMScoreAdjust=-999
 LimitMEMLOCK=infinity
+
+[Install]
+WantedBy=multi-user.target
+`
+
+// leaveText is what systemd stops first when the machine is shut down: before guard, agent, Engine, witness and network, since it is
+// ordered after them. Nothing but that stops it: it depends on none of them, and systemd refuses whoever would by hand.
+const leaveText = `[Unit]
+Description=Argosy: shared volumes are given back before the machine is shut down
+After=` + guardUnit + ` ` + agentUnit + ` docker.service containerd.service ` + serverUnit + ` ` + witnessUnit + ` network-online.target remote-fs-pre.target
+RefuseManualStop=yes
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=-` + guardPath + ` --remain
+ExecStop=` + guardPath + ` --leave --patience 60s
+TimeoutStopSec=90s
 
 [Install]
 WantedBy=multi-user.target

@@ -197,6 +197,9 @@ func (l *Local) install(ctx context.Context, number int, address netip.Addr, bin
 			return err
 		}
 		for _, u := range units {
+			if u.name == leaveUnit {
+				continue // to stop it is to give everything back
+			}
 			// Only what runs is started again; what does not has its own time.
 			if _, err := l.Exec(ctx, name, "systemctl", "try-restart", u.name); err != nil {
 				return err

@@ -190,21 +190,21 @@ func (d *decision) keep(r *argosyv1.Replica) {
 		d.kept = append(d.kept, r)
 	case m.lost():
 		d.replace(r, fmt.Sprintf("%s is lost", m.Name))
-	case d.lapsed(r) != "":
-		d.replace(r, d.lapsed(r))
+	case d.unleased(r) != "":
+		d.replace(r, d.unleased(r))
 	default:
 		d.stay(r, m)
 	}
 }
 
-// lapsed says why a replica is replaced although its machine is not declared lost: its lease on shared storage has run out, so
-// that it does not write there any more whatever is the matter. Empty when that is not so.
-func (d *decision) lapsed(r *argosyv1.Replica) string {
+// unleased says why a replica is replaced although its machine is not declared lost: it cannot write its shared storage there, and
+// another machine may be able to. Who writes is decided elsewhere. Empty when that is not so.
+func (d *decision) unleased(r *argosyv1.Replica) string {
 	n := r.GetKey().GetNumber()
-	if d.in.Lapsed == nil || !d.shared[n] || d.homes[n] != nil || d.in.Entry.GetEachMachine() {
+	if d.in.Unleased == nil || !d.shared[n] || d.homes[n] != nil || d.in.Entry.GetEachMachine() {
 		return ""
 	}
-	return d.in.Lapsed(r)
+	return d.in.Unleased(r)
 }
 
 // revive looks after a replica that is wanted again while it is being removed.

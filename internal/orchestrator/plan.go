@@ -122,9 +122,9 @@ type Input struct {
 	Machine func(id string) Machine
 	// Unmet is what a machine does not meet of what Spec requires, empty when it meets all.
 	Unmet func(machine string) string
-	// Lapsed says that the lease of a replica on shared storage has run out and that its machine is silent, empty when that is not
-	// so. May be nil.
-	Lapsed func(r *argosyv1.Replica) string
+	// Unleased says why a replica cannot have its shared storage where it is, although its machine is not lost: the machine is silent
+	// and its lease is over, or it gives it back, or cannot get it. Empty when that is not so. May be nil.
+	Unleased func(r *argosyv1.Replica) string
 	// Allowed lists, for a stack with one replica on each machine, the ids of the machines that qualify, ascending.
 	Allowed []string
 	// Seen is what was seen of a replica's current incarnation.

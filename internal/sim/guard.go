@@ -119,6 +119,9 @@ func (g *guardProcess) Stopped(id claims.ID, t claims.Token) {
 	g.event(guard.Stopped{Claim: id, Token: t})
 }
 
+func (g *guardProcess) Leave(patience time.Duration) { g.event(guard.Leave{Patience: patience}) }
+func (g *guardProcess) Remain()                      { g.event(guard.Remain{}) }
+
 // servers takes in whom to ask for leases.
 func (g *guardProcess) servers(s *leasev1.LeaseServers) error {
 	c := lease.ConfigFrom(s.GetConfig())

@@ -1037,7 +1037,9 @@ type Guard struct {
 	// What resets the machine should the guard fail: `softdog`, `iTCO_wdt`; empty when nothing does.
 	Watchdog string `protobuf:"bytes,3,opt,name=watchdog" json:"watchdog,omitempty"`
 	// Why there is no guard, or what it cannot do; a plain sentence, and what to do.
-	Trouble       string `protobuf:"bytes,4,opt,name=trouble" json:"trouble,omitempty"`
+	Trouble string `protobuf:"bytes,4,opt,name=trouble" json:"trouble,omitempty"`
+	// The machine is about to be shut down: its guard gives back what it has, and takes nothing.
+	Leaving       bool `protobuf:"varint,5,opt,name=leaving" json:"leaving,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1098,6 +1100,13 @@ func (x *Guard) GetTrouble() string {
 		return x.Trouble
 	}
 	return ""
+}
+
+func (x *Guard) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
 }
 
 type Hello struct {
@@ -3493,12 +3502,13 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\x05guard\x18\x01 \x01(\v2\x10.argosy.v1.GuardR\x05guard\x12\x18\n" +
 	"\adevices\x18\x02 \x03(\x06R\adevices\x12\x1f\n" +
 	"\vmount_types\x18\x03 \x03(\tR\n" +
-	"mountTypes\"i\n" +
+	"mountTypes\"\x83\x01\n" +
 	"\x05Guard\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
 	"\bwatchdog\x18\x03 \x01(\tR\bwatchdog\x12\x18\n" +
-	"\atrouble\x18\x04 \x01(\tR\atrouble\"\xd5\x02\n" +
+	"\atrouble\x18\x04 \x01(\tR\atrouble\x12\x18\n" +
+	"\aleaving\x18\x05 \x01(\bR\aleaving\"\xd5\x02\n" +
 	"\x05Hello\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1d\n" +
 	"\n" +

@@ -51,7 +51,8 @@ func (k *Keeper) report() {
 	k.mu.Lock()
 	r := &argosyv1.StorageReport{Guard: &argosyv1.Guard{Trouble: "this machine's guard: " + k.unguarded}, Devices: k.reached, MountTypes: k.mounts}
 	if g := k.guard; g != nil {
-		r.Guard = &argosyv1.Guard{Key: g.GetKey(), Version: g.GetVersion(), Watchdog: g.GetWatchdog(), Trouble: cmp.Or(k.unkept, g.GetTrouble())}
+		r.Guard = &argosyv1.Guard{Key: g.GetKey(), Version: g.GetVersion(), Watchdog: g.GetWatchdog(), Trouble: cmp.Or(k.unkept, g.GetTrouble()),
+			Leaving: g.GetLeaving()}
 	}
 	news := !proto.Equal(r, k.reported)
 	k.reported = r

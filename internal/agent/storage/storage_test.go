@@ -118,6 +118,8 @@ func (s *scene) note(format string, args ...any) {
 func (s *scene) Want(id claims.ID, t claims.Token) error { s.note("want %s %v", id, t); return nil }
 func (s *scene) Release(id claims.ID, t claims.Token)    { s.note("release %s %v", id, t) }
 func (s *scene) Stopped(id claims.ID, t claims.Token)    { s.note("stopped %s %v", id, t) }
+func (s *scene) Leave(time.Duration)                     {}
+func (s *scene) Remain()                                 {}
 func (s *scene) Forget(claims.ID, claims.Token) error    { return nil }
 func (s *scene) Place(_ claims.ID, _ claims.Token, v volume.Volume) error {
 	if v.Device == nil || v.Device.Source != "LABEL=data-1" || v.Name != "default/shop/db.1/data" {
@@ -245,6 +247,24 @@ func TestLife(t *testing.T) {
 	if len(last.GetDevices()) != 2 || last.GetMountTypes()[0] != "nfs" || string(last.GetGuard().GetKey()) != "key" || last.GetGuard().GetWatchdog() != "Good Dog" {
 		t.Errorf("%v", last)
 	}
+}
+
+// TestLeaving: that the machine is about to be shut down is reported of its guard, and that it is not after all.
+func TestLeaving(t *testing.T) {
+	s := newScene(t)
+	s.guard()
+	leaving := func(is bool) func() bool {
+		return func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return len(s.reports) > 0 && len(s.reports[len(s.reports)-1].GetGuard().GetKey()) > 0 && s.reports[len(s.reports)-1].GetGuard().GetLeaving() == is
+		}
+	}
+	s.until("the guard to be reported", leaving(false))
+	s.port.State(&leasev1.GuardState{Version: "1", Key: []byte("key"), Leaving: true, Exposed: 1})
+	s.until("that it leaves to be reported", leaving(true))
+	s.port.State(&leasev1.GuardState{Version: "1", Key: []byte("key")})
+	s.until("that it stays to be reported", leaving(false))
 }
 
 // TestNeverAsked: what no guard heard of is given back at once.

@@ -101,7 +101,7 @@ func (w *World) urgent(add func(bool, func(*World, int, int), int, int)) {
 // wantable tells whether the agent has something to want that it has not wanted yet.
 func (w *World) wantable(m int) bool {
 	offer, c := w.Machines[m].Offer, w.theClaim(m)
-	return !offer.IsZero() && (c == nil || c.Token.Less(offer) && (c.Phase < guard.Stopping || c.Phase == guard.Sealed))
+	return !offer.IsZero() && !w.Machines[m].Guard.Leaving && (c == nil || c.Token.Less(offer) && (c.Phase < guard.Stopping || c.Phase == guard.Sealed))
 }
 
 // pending counts what waits to be carried out.
@@ -149,6 +149,10 @@ func (w *World) badDay(m int, add func(bool, func(*World, int, int), int, int)) 
 			w.guard(i, guard.Release{Claim: claim, Token: w.theClaim(i).Token})
 		}, m, 0)
 		add(w.Left.Again > 0 && c.Token == mc.Offer, func(w *World, i, _ int) { spend(&w.Left.Again); w.want(i) }, m, 0)
+	}
+	if !mc.Dead {
+		add(w.Left.Leaves > 0 && !mc.Guard.Leaving, (*World).leave, m, 0)
+		add(mc.Guard.Leaving, (*World).remain, m, 0)
 	}
 	add(w.Left.Kills > 0 && !mc.Dead, func(w *World, i, _ int) { spend(&w.Left.Kills); w.killGuard(i) }, m, 0)
 	add(w.Left.Power > 0, func(w *World, i, _ int) {

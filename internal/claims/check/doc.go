@@ -12,7 +12,8 @@
 // What is modelled around the functions, and chosen in every possible way: messages that are lost, late, overtaken and
 // doubled, in both directions; witnesses that restart, also between writing and answering, and that lose their table; guards
 // that are killed between any two effects, that start again and that stand still; orders that are carried out late; starts
-// that the Engine carries out at any time; machines that lose power; agents that want, release and ask again; a leader that
+// that the Engine carries out at any time; machines that lose power; agents that want, release and ask again; machines that are about to be
+// shut down and are not; a leader that
 // grants what it likes to whom it likes; clocks at the ends of their bounds; a set of servers that changes; fencing.
 //
 // A [Mutant] changes what goes into a step function or what comes out of it, as a mistake in it would. The functions

@@ -24,7 +24,7 @@ type encoder struct {
 func (e *encoder) key(w *World) uint64 {
 	e.w, e.b = w, e.b[:0]
 	l := w.Left
-	e.put(l.Grants, l.Late, l.Loss, l.Twice, l.Releases, l.Again, l.Kills, l.Lazy, l.Slow, l.Power, l.Restarts, l.Forgets, l.Busy, l.Wrong, l.Fences, l.Restores, l.Ticks)
+	e.put(l.Grants, l.Late, l.Loss, l.Twice, l.Releases, l.Leaves, l.Again, l.Kills, l.Lazy, l.Slow, l.Power, l.Restarts, l.Forgets, l.Busy, l.Wrong, l.Fences, l.Restores, l.Ticks)
 	e.stamp(w.Store.Last)
 	e.stamp(w.Store.Config.Epoch)
 	for m := range w.Machines {
@@ -94,6 +94,10 @@ func (e *encoder) machine(m int) {
 	g := mc.mind()
 	e.session(g.Session)
 	e.stamp(g.Config.Epoch)
+	e.flag(g.Leaving)
+	if g.Leaving {
+		e.when(now, g.LeaveBy, 0)
+	}
 	e.flag(g.Leased)
 	if g.Leased {
 		e.when(now, g.Until, 0)

@@ -30,6 +30,18 @@ func (w *World) want(m int) {
 	}
 }
 
+// leave tells a guard that its machine is about to be shut down. Its agent has a tick to stop what runs, and says nothing then.
+func (w *World) leave(m, _ int) {
+	spend(&w.Left.Leaves)
+	w.tell("guard %s is told to leave", machineID(m))
+	w.guard(m, guard.Leave{Patience: w.scenario.Rates[m]})
+}
+
+func (w *World) remain(m, _ int) {
+	w.tell("guard %s is told to remain", machineID(m))
+	w.guard(m, guard.Remain{})
+}
+
 // guard gives a guard an event, and carries out what it asks for. It may be killed before any of it.
 func (w *World) guard(m int, e guard.Event) {
 	mc := &w.Machines[m]

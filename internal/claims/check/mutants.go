@@ -232,6 +232,18 @@ func ofQuiet() []Mutant {
 			}
 			return next, effects
 		}},
+		{Name: "what is shut down counts as quiet", Scenario: "leaving", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
+			next, effects := guard.Step(s, now, e)
+			if _, ok := e.(guard.Leave); ok && len(next.Claims) > 0 {
+				t := next.Claims[0].Token
+				for _, e := range []guard.Event{guard.Stopped{Claim: claim, Token: t}, guard.Cleared{Claim: claim, Token: t}, guard.Closed{Claim: claim, Token: t}} {
+					var more []guard.Effect
+					next, more = guard.Step(next, now, e)
+					effects = append(effects, more...)
+				}
+			}
+			return next, effects
+		}},
 		{Name: "a mount that is another volume is armed", Scenario: "mounts", Guard: func(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {
 			if c, ok := e.(guard.Mounted); ok {
 				c.Fault = ""

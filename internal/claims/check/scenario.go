@@ -15,6 +15,7 @@ type Budget struct {
 	Loss     uint8 // messages that are lost, either way
 	Twice    uint8 // late messages that arrive and stay under way
 	Releases uint8 // claims that the agent gives back
+	Leaves   uint8 // machines that are about to be shut down, and are not after all
 	Again    uint8 // agents that start again, and ask for what they have
 	Kills    uint8 // guards that are killed, between any two effects
 	Lazy     uint8 // ticks that pass while a guard that has something to do stands still
@@ -102,6 +103,10 @@ func ofMachines() []Scenario {
 			s.Ready = true
 			s.Budget = Budget{Late: 2, Loss: 3, Kills: 1, Ticks: 3}
 		}),
+		with("leaving", func(s *Scenario) {
+			s.Ready = true
+			s.Budget = Budget{Grants: 2, Loss: 2, Leaves: 1, Kills: 1, Busy: 1, Slow: 2, Ticks: 4}
+		}),
 		with("mounts", func(s *Scenario) {
 			s.Cut = true
 			s.Budget = Budget{Grants: 1, Loss: forever, Wrong: 1, Busy: 1, Lazy: 6, Slow: 6, Ticks: 6}
@@ -162,11 +167,11 @@ func ofLives() []Scenario {
 	return []Scenario{
 		with("long lives", func(s *Scenario) {
 			s.Ready = true
-			s.Budget = Budget{Grants: 6, Late: 2, Loss: 40, Twice: 2, Releases: 2, Again: 2, Kills: 2, Lazy: 4, Slow: 4, Power: 1, Restarts: 2, Forgets: 1, Busy: 2, Fences: 1, Ticks: 60}
+			s.Budget = Budget{Grants: 6, Late: 2, Loss: 40, Twice: 2, Releases: 2, Leaves: 1, Again: 2, Kills: 2, Lazy: 4, Slow: 4, Power: 1, Restarts: 2, Forgets: 1, Busy: 2, Fences: 1, Ticks: 60}
 		}),
 		with("everything", func(s *Scenario) {
 			s.Sets = [][]int{{1, 2, 3}, {2, 3, 4}, {3, 4, 5}}
-			s.Budget = Budget{Grants: 6, Late: 3, Loss: 60, Twice: 4, Releases: 3, Again: 3, Kills: 3, Lazy: 8, Slow: 8, Power: 2, Restarts: 3, Forgets: 2, Busy: 3, Wrong: 1, Fences: 3, Restores: 1, Ticks: 60}
+			s.Budget = Budget{Grants: 6, Late: 3, Loss: 60, Twice: 4, Releases: 3, Leaves: 2, Again: 3, Kills: 3, Lazy: 8, Slow: 8, Power: 2, Restarts: 3, Forgets: 2, Busy: 3, Wrong: 1, Fences: 3, Restores: 1, Ticks: 60}
 		}),
 	}
 }

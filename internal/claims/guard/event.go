@@ -30,6 +30,11 @@ type (
 		Claim claims.ID
 		Token claims.Token
 	}
+	// Leave says that the machine is about to be shut down: every claim is given back, and no other is taken. What the agent has not
+	// stopped after Patience is ended without it.
+	Leave struct{ Patience time.Duration }
+	// Remain takes that back. What was given back by then is to be granted anew.
+	Remain struct{}
 	// Stopped comes from the agent: what could be asked to stop has stopped, or had the time to.
 	Stopped struct {
 		Claim claims.ID
@@ -62,6 +67,8 @@ func (Configure) event() {}
 func (Ack) event()       {}
 func (Want) event()      {}
 func (Release) event()   {}
+func (Leave) event()     {}
+func (Remain) event()    {}
 func (Stopped) event()   {}
 func (Mounted) event()   {}
 func (Cleared) event()   {}

@@ -17,7 +17,7 @@ func anyEvent(t *rapid.T, s State) Event {
 		token = c.Token
 	}
 	fault := rapid.SampledFrom([]string{"", "", "", "busy"}).Draw(t, "fault")
-	switch rapid.IntRange(0, 14).Draw(t, "event") {
+	switch rapid.IntRange(0, 16).Draw(t, "event") {
 	case 0, 1:
 		return Want{id, token, claims.Session(rapid.SampledFrom([]string{"x", "y", "z", ""}).Draw(t, "fresh"))}
 	case 2:
@@ -39,6 +39,10 @@ func anyEvent(t *rapid.T, s State) Event {
 		return Configure{c}
 	case 10:
 		return Tick{}
+	case 11:
+		return Leave{rapid.SampledFrom([]time.Duration{-1, 0, time.Second, time.Hour}).Draw(t, "patience")}
+	case 12:
+		return Remain{}
 	}
 	a := claims.Ack{
 		Witness: rapid.SampledFrom([]claims.Witness{"s1", "s2", "s3", "s4", "stranger"}).Draw(t, "witness"),

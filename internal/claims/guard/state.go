@@ -77,6 +77,9 @@ type State struct {
 	Claims []Claim
 	// Fed is what was said of the watchdog last.
 	Fed Watchdog
+	// Leaving: the machine is about to be shut down. What the agent has not stopped by LeaveBy is ended without it.
+	Leaving bool
+	LeaveBy time.Duration
 }
 
 // New is the guard of a machine that has just started. A guard that starts while it cannot know that nothing of a former
@@ -115,6 +118,9 @@ func (s *State) exact(id claims.ID, t claims.Token) *Claim {
 	return nil
 }
 
+// recordedBy tells whether a witness answered yes last, or once it is sealed, the release.
+func (c *Claim) recordedBy(w claims.Witness) bool { return slices.Contains(c.Recorded, w) }
+
 func (c *Claim) claimed() claims.Claimed {
 	return claims.Claimed{ID: c.ID, Session: c.Session, Token: c.Token}
 }
@@ -136,6 +142,9 @@ func Wake(s State) (at time.Duration, ok bool) {
 	for i := range s.Claims {
 		c := &s.Claims[i]
 		if c.Leased && c.Phase.exposed() {
+			if s.Leaving && c.Phase < Clearing {
+				consider(s.LeaveBy)
+			}
 			switch {
 			case c.Phase < Stopping:
 				consider(s.stopAt(c))

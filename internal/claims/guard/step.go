@@ -122,6 +122,8 @@ func (s *step) deadlines() {
 			}
 		case s.now >= s.clearAt(c) && c.Phase < Clearing:
 			s.move(c, Clearing, "the lease runs out")
+		case s.Leaving && s.now >= s.LeaveBy && c.Phase < Clearing:
+			s.move(c, Clearing, "the machine is about to be shut down, and it has not stopped in time")
 		case s.now >= s.stopAt(c) && c.Phase == Mounting:
 			s.move(c, Clearing, "the lease runs out, and it was not mounted in time")
 		case s.now >= s.stopAt(c) && c.Phase < Stopping:
@@ -146,6 +148,10 @@ func (s *step) handle(e Event) {
 		if c := s.exact(e.Claim, e.Token); c != nil {
 			s.release(c, "the agent no longer needs it")
 		}
+	case Leave:
+		s.leave(e.Patience)
+	case Remain:
+		s.Leaving, s.LeaveBy = false, 0
 	case Stopped:
 		if c := s.exact(e.Claim, e.Token); c != nil && c.Phase == Stopping {
 			s.move(c, Clearing, "")
@@ -187,6 +193,19 @@ func (s *step) release(c *Claim, why string) {
 	}
 }
 
+// leave begins the end of all claims. Said twice, the earlier end of patience counts.
+func (s *step) leave(patience time.Duration) {
+	by := s.now + max(0, patience)
+	if !s.Leaving || by < s.LeaveBy {
+		s.Leaving, s.LeaveBy = true, by
+	}
+	for i := range s.Claims {
+		s.release(&s.Claims[i], leaving)
+	}
+}
+
+const leaving = "the machine is about to be shut down"
+
 func (s *step) restart() {
 	s.Flights = nil // nobody knows any more when they were begun
 	s.Next = s.now
@@ -218,6 +237,10 @@ func (s *step) want(e Want) {
 			s.do(Tell{Claim: e.Claim, Token: e.Token, Why: fmt.Sprintf("token %v is %v here; ask again when it is sealed", old.Token, old.Phase)})
 			return
 		}
+	}
+	if s.Leaving {
+		refuse(leaving + ", and takes no volumes")
+		return
 	}
 	if s.Session == "" || s.Spent(s.now) {
 		if s.busy() {
@@ -260,6 +283,7 @@ func (s *step) forget() {
 // equal tells whether what a restart needs is the same. Who recorded what is learnt again.
 func equal(a, b State) bool {
 	return a.Session == b.Session && a.Until == b.Until && a.Leased == b.Leased && a.Round == b.Round && a.Fed == b.Fed &&
+		a.Leaving == b.Leaving && a.LeaveBy == b.LeaveBy &&
 		a.Config.Epoch == b.Config.Epoch && slices.EqualFunc(a.Claims, b.Claims, func(x, y Claim) bool {
 		return x.ID == y.ID && x.Session == y.Session && x.Token == y.Token && x.Phase == y.Phase && x.Leased == y.Leased && x.Deadline == y.Deadline
 	})

@@ -42,6 +42,9 @@ func TestTranscript(t *testing.T) {
 			if at, ok := Wake(p.s); ok {
 				fmt.Fprintf(&out, "wakes at %v\n", at)
 			}
+			if l := PartingOf(p.s); l.Leaving {
+				fmt.Fprintf(&out, "leaving: %d exposed, %d untold\n", l.Exposed, l.Untold)
+			}
 			return out.String()
 		})
 	})
@@ -88,6 +91,14 @@ func (p *play) line(t *testing.T, out *strings.Builder, words []string) {
 		p.step(out, Cleared{id, stamp(t, arg(2)), fault})
 	case "closed":
 		p.step(out, Closed{id, stamp(t, arg(2))})
+	case "leave":
+		patience, err := time.ParseDuration(arg(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.step(out, Leave{patience})
+	case "remain":
+		p.step(out, Remain{})
 	case "restart":
 		file, err := Encode(p.s, "boot")
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -25,6 +26,8 @@ type Guard interface {
 	Want(claims.ID, claims.Token) error
 	Release(claims.ID, claims.Token)
 	Stopped(claims.ID, claims.Token)
+	Leave(patience time.Duration)
+	Remain()
 }
 
 // Machine says where volumes are; machine.Machine is one.
@@ -271,6 +274,11 @@ func (p *Port) Order(order *leasev1.GuardOrder) {
 		if err := p.cfg.Servers(o.Servers); err != nil {
 			p.cfg.Log.Error("the list of servers is not taken", "err", err)
 		}
+	case *leasev1.GuardOrder_Leave:
+		p.cfg.Log.Info("the machine is about to be shut down: everything is given back")
+		p.cfg.Guard.Leave(time.Duration(o.Leave.GetPatience()))
+	case *leasev1.GuardOrder_Remain:
+		p.cfg.Guard.Remain()
 	default:
 		p.cfg.Log.Warn("the agent asks for what this guard does not know: it is of a later release; install the guard of that")
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/volume"
@@ -33,6 +34,8 @@ func (p *played) Want(id claims.ID, t claims.Token) error {
 }
 func (p *played) Release(id claims.ID, t claims.Token) { p.asked <- fmt.Sprint("release ", id, " ", t) }
 func (p *played) Stopped(id claims.ID, t claims.Token) { p.asked <- fmt.Sprint("stopped ", id, " ", t) }
+func (p *played) Leave(patience time.Duration)         { p.asked <- fmt.Sprint("leave ", patience) }
+func (p *played) Remain()                              { p.asked <- "remain" }
 func (p *played) Forget(id claims.ID, t claims.Token) error {
 	p.asked <- fmt.Sprint("forget ", id, " ", t)
 	return nil
@@ -151,6 +154,8 @@ func TestOrders(t *testing.T) {
 		{&leasev1.GuardOrder{Order: &leasev1.GuardOrder_Release{Release: about}}, "release default/shop/db.1/data 1-7", ""},
 		{&leasev1.GuardOrder{}, "", ""},
 		{&leasev1.GuardOrder{Order: &leasev1.GuardOrder_Stopped{Stopped: about}}, "stopped default/shop/db.1/data 1-7", ""},
+		{&leasev1.GuardOrder{Order: &leasev1.GuardOrder_Leave{Leave: &leasev1.Leave{Patience: int64(time.Minute)}}}, "leave 1m0s", ""},
+		{&leasev1.GuardOrder{Order: &leasev1.GuardOrder_Remain{Remain: &leasev1.Remain{}}}, "remain", ""},
 		{&leasev1.GuardOrder{Order: &leasev1.GuardOrder_Want{Want: &leasev1.Want{Claim: "../../etc", Token: stamp, Where: device}}}, "forget ../../etc 1-7", "is not the name of a volume"},
 		{&leasev1.GuardOrder{Order: &leasev1.GuardOrder_Want{Want: &leasev1.Want{Claim: "a/b/c.1/d", Where: device}}}, "forget a/b/c.1/d 0-0", "never granted"},
 		{&leasev1.GuardOrder{Order: &leasev1.GuardOrder_Want{Want: &leasev1.Want{Claim: "a/b/c.1/e", Token: stamp}}}, "forget a/b/c.1/e 1-7", "nobody said where"},

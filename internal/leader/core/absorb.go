@@ -342,6 +342,9 @@ func (c *Core) hear(n dispatcher.News) {
 	for id := range n.Storage {
 		c.machines.Add(id)
 		c.tellScheduler(id)
+		if c.disp.Storage(id).GetGuard().GetLeaving() {
+			c.touchMachine(id) // what has shared volumes there goes elsewhere
+		}
 	}
 	for id := range n.Outboxes {
 		c.outboxes.Add(id)

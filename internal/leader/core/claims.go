@@ -31,7 +31,7 @@ func (c *Core) Witnessed(now time.Time, s claims.Sights) {
 		}
 		k := state.KeyOf(v.GetReplica())
 		c.claims.Add(k)
-		if r := c.st.Replica(k); r != nil && c.lapsed(now, r) != "" {
+		if r := c.st.Replica(k); r != nil && c.unleased(now, r) != "" {
 			c.stacks.Add(k.StackKey())
 		}
 	}
@@ -264,9 +264,15 @@ func (s *stepping) claim(k state.Key, v *argosyv1.Volume) {
 	s.units = append(s.units, u.seal(s.now))
 }
 
-// lapsed says that the lease of a replica on a shared volume has run out while its machine is silent, empty when that is not so.
-func (c *Core) lapsed(now time.Time, r *argosyv1.Replica) string {
-	if c.condition(r.GetMachine()) != condUnreachable || c.mute(now) != "" {
+// unleased says why a replica cannot have its shared volumes where it is, empty when it can: its machine gives them back, since it is
+// about to be shut down; or it is silent, and the lease is over.
+func (c *Core) unleased(now time.Time, r *argosyv1.Replica) string {
+	id := r.GetMachine()
+	cond, name := c.condition(id), c.st.MachineName(id)
+	if c.disp.Storage(id).GetGuard().GetLeaving() && cond != condUnknown {
+		return name + " is about to be shut down, and gives its volumes back"
+	}
+	if cond != condUnreachable || c.mute(now) != "" {
 		return ""
 	}
 	k := state.KeyOf(r.GetKey())
@@ -275,8 +281,12 @@ func (c *Core) lapsed(now time.Time, r *argosyv1.Replica) string {
 			continue
 		}
 		s := c.sight(now, claimID(k, v.GetName()))
-		if s != nil && string(s.Machine) == r.GetMachine() && isFor(v.GetGrant(), r) && s.Token == tokenOf(v.GetGrant().GetToken()) && s.Age >= c.profile().Wait {
-			return fmt.Sprintf("%s is silent, and its lease on volume %s has run out", c.st.MachineName(r.GetMachine()), v.GetName())
+		switch {
+		case !isFor(v.GetGrant(), r):
+		case s == nil || s.Gone != "":
+			return fmt.Sprintf("%s is silent, and has no lease on volume %s", name, v.GetName())
+		case string(s.Machine) == id && s.Token == tokenOf(v.GetGrant().GetToken()) && s.Age >= c.profile().Wait:
+			return fmt.Sprintf("%s is silent, and its lease on volume %s has run out", name, v.GetName())
 		}
 	}
 	return ""

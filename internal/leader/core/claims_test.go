@@ -97,6 +97,17 @@ func (h *harbour) guard(id string) {
 	h.step(witness.Renewal{Renewal: r})
 }
 
+// releases has a machine's guard release all that it has.
+func (h *harbour) releases(id string) {
+	h.round++
+	r := claims.Renewal{Machine: claims.Machine(id), Session: claims.Session("σ" + id), Epoch: claims.Epoch{Generation: 1, Revision: 1}, Round: h.round}
+	for _, c := range slices.Sorted(maps.Keys(h.has[id])) {
+		r.Items = append(r.Items, claims.Item{Claim: c, Session: r.Session, Token: h.has[id][c], Intent: claims.Release})
+	}
+	h.step(witness.Renewal{Renewal: r})
+	h.off[id] = true
+}
+
 func (h *harbour) look() { h.c.Witnessed(h.now, h.sights()) }
 
 func (h *harbour) sights() claims.Sights {
@@ -200,6 +211,8 @@ func claimsText(h *harbour, machine string) string {
 //	lose, back NAME    the machine and its guard are silent from now on (until it is lost, with until=lost), or are back
 //	silence NAME       only the guard is
 //	slow, quick NAME   the machine removes nothing, or removes again
+//	released NAME      its guard releases all that it has, and is silent
+//	leave NAME         the machine says that it is about to be shut down
 //	drain NAME         the machine is to have nothing to run
 //	delete APP         with its volumes
 //	ps, volumes        replicas, and shared volumes
@@ -248,6 +261,10 @@ func TestClaimTranscripts(t *testing.T) {
 				h.receive(h.sessions[arg], &argosyv1.Report{Replicas: h.owed[arg]})
 				delete(h.owed, arg)
 				h.settle()
+			case "leave":
+				h.leaving(arg)
+			case "released":
+				h.releases(arg)
 			case "drain":
 				m := h.view().Machine(arg)
 				h.put(store.MachineKey(arg), &argosyv1.Machine{Id: m.Id, Name: m.Name, BootId: m.BootId, Labels: m.Labels, Capacity: m.Capacity, GuardKey: m.GuardKey, Drain: &argosyv1.Drain{}})

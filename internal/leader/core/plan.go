@@ -142,8 +142,8 @@ func (p *planning) stack(k state.StackKey) error {
 		Key: k, App: p.app, Target: p.app.GetRevision(), Spec: spec, Entry: entry,
 		Replicas: p.v.StackReplicas(k), Volumes: p.v.StackVolumes(k), Machine: c.orchestratorMachine, Gone: c.gone,
 		Same: func(revision uint64) bool { return c.definition(k, revision) == definition }, Unmet: c.unmetBy(sh),
-		Seen:   func(r *argosyv1.Replica) orchestrator.Seen { return c.seen(p.v.now, r) },
-		Lapsed: func(r *argosyv1.Replica) string { return c.lapsed(p.v.now, r) },
+		Seen:     func(r *argosyv1.Replica) orchestrator.Seen { return c.seen(p.v.now, r) },
+		Unleased: func(r *argosyv1.Replica) string { return c.unleased(p.v.now, r) },
 	}
 	if entry.GetEachMachine() {
 		in.Allowed = c.allowedBy(sh)

@@ -152,10 +152,10 @@ func (c *Core) input(now time.Time, k state.StackKey) (in orchestrator.Input, fa
 	}
 	in = orchestrator.Input{
 		Key: k, App: app, Replicas: c.st.StackReplicas(k), Volumes: c.st.StackVolumes(k),
-		Machine: c.orchestratorMachine,
-		Seen:    func(r *argosyv1.Replica) orchestrator.Seen { return c.seen(now, r) },
-		Gone:    c.gone,
-		Lapsed:  func(r *argosyv1.Replica) string { return c.lapsed(now, r) },
+		Machine:  c.orchestratorMachine,
+		Seen:     func(r *argosyv1.Replica) orchestrator.Seen { return c.seen(now, r) },
+		Gone:     c.gone,
+		Unleased: func(r *argosyv1.Replica) string { return c.unleased(now, r) },
 	}
 	if app == nil || app.GetDeleting() {
 		in.Target = app.GetRevision()

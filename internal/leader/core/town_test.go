@@ -29,7 +29,9 @@ type town struct {
 	machines map[string]*argosyv1.Machine
 	// slow are machines that do not come to removing anything, and owe it.
 	slow map[string]bool
-	owed map[string][]*argosyv1.ReplicaObservation
+	// reports are what machines said of storage last.
+	reports map[string]*argosyv1.StorageReport
+	owed    map[string][]*argosyv1.ReplicaObservation
 }
 
 type fataler interface {
@@ -39,7 +41,7 @@ type fataler interface {
 
 func newTown(t fataler, machines ...*argosyv1.Machine) *town {
 	w := &town{t: t, now: time.Unix(1_700_000_000, 0), revision: 1, sessions: map[string]*dispatcher.Session{}, machines: map[string]*argosyv1.Machine{},
-		slow: map[string]bool{}, owed: map[string][]*argosyv1.ReplicaObservation{}}
+		slow: map[string]bool{}, reports: map[string]*argosyv1.StorageReport{}, owed: map[string][]*argosyv1.ReplicaObservation{}}
 	w.c = core.New(w.now, core.Config{Term: 1, Number: 1}, store.Snapshot{Revision: 1})
 	for _, m := range machines {
 		w.join(m)
@@ -51,6 +53,21 @@ func newTown(t fataler, machines ...*argosyv1.Machine) *town {
 func (w *town) guarded(id string, storage ...string) {
 	w.t.Helper()
 	r := &argosyv1.StorageReport{Guard: &argosyv1.Guard{Key: []byte(fmt.Sprintf("%-32s", "key of "+id))[:32]}}
+	w.stores(id, r, storage...)
+}
+
+// leaving has a machine say that it is about to be shut down.
+func (w *town) leaving(id string) {
+	w.t.Helper()
+	r := proto.CloneOf(w.reports[id])
+	r.Guard.Leaving = true
+	w.stores(id, r)
+}
+
+// stores has a machine report what storage it has a way to.
+func (w *town) stores(id string, r *argosyv1.StorageReport, storage ...string) {
+	w.t.Helper()
+	w.reports[id] = r
 	for _, s := range storage {
 		if kind, ok := strings.CutPrefix(s, "mount "); ok {
 			r.MountTypes = append(r.MountTypes, kind)

@@ -161,6 +161,8 @@ func guardTrouble(g *argosyv1.Guard) string {
 		return g.GetTrouble()
 	case len(g.GetKey()) == 0:
 		return "no guard answers there"
+	case g.GetLeaving():
+		return "the machine is about to be shut down"
 	}
 	return ""
 }

@@ -1205,6 +1205,8 @@ type GuardOrder struct {
 	//	*GuardOrder_Release
 	//	*GuardOrder_Stopped
 	//	*GuardOrder_Servers
+	//	*GuardOrder_Leave
+	//	*GuardOrder_Remain
 	Order         isGuardOrder_Order `protobuf_oneof:"order"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1283,6 +1285,24 @@ func (x *GuardOrder) GetServers() *LeaseServers {
 	return nil
 }
 
+func (x *GuardOrder) GetLeave() *Leave {
+	if x != nil {
+		if x, ok := x.Order.(*GuardOrder_Leave); ok {
+			return x.Leave
+		}
+	}
+	return nil
+}
+
+func (x *GuardOrder) GetRemain() *Remain {
+	if x != nil {
+		if x, ok := x.Order.(*GuardOrder_Remain); ok {
+			return x.Remain
+		}
+	}
+	return nil
+}
+
 type isGuardOrder_Order interface {
 	isGuardOrder_Order()
 }
@@ -1305,6 +1325,14 @@ type GuardOrder_Servers struct {
 	Servers *LeaseServers `protobuf:"bytes,4,opt,name=servers,oneof"`
 }
 
+type GuardOrder_Leave struct {
+	Leave *Leave `protobuf:"bytes,5,opt,name=leave,oneof"`
+}
+
+type GuardOrder_Remain struct {
+	Remain *Remain `protobuf:"bytes,6,opt,name=remain,oneof"`
+}
+
 func (*GuardOrder_Want) isGuardOrder_Order() {}
 
 func (*GuardOrder_Release) isGuardOrder_Order() {}
@@ -1312,6 +1340,93 @@ func (*GuardOrder_Release) isGuardOrder_Order() {}
 func (*GuardOrder_Stopped) isGuardOrder_Order() {}
 
 func (*GuardOrder_Servers) isGuardOrder_Order() {}
+
+func (*GuardOrder_Leave) isGuardOrder_Order() {}
+
+func (*GuardOrder_Remain) isGuardOrder_Order() {}
+
+// Leave says that the machine is about to be shut down: every claim is given back, and no other is taken.
+type Leave struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For how long the agent may take to stop what runs, in nanoseconds; then it is killed.
+	Patience      int64 `protobuf:"varint,1,opt,name=patience" json:"patience,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leave) Reset() {
+	*x = Leave{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leave) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leave) ProtoMessage() {}
+
+func (x *Leave) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leave.ProtoReflect.Descriptor instead.
+func (*Leave) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Leave) GetPatience() int64 {
+	if x != nil {
+		return x.Patience
+	}
+	return 0
+}
+
+// Remain takes that back.
+type Remain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Remain) Reset() {
+	*x = Remain{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Remain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Remain) ProtoMessage() {}
+
+func (x *Remain) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Remain.ProtoReflect.Descriptor instead.
+func (*Remain) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{16}
+}
 
 // Named is a claim with a token.
 type Named struct {
@@ -1324,7 +1439,7 @@ type Named struct {
 
 func (x *Named) Reset() {
 	*x = Named{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[15]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1451,7 @@ func (x *Named) String() string {
 func (*Named) ProtoMessage() {}
 
 func (x *Named) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[15]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1464,7 @@ func (x *Named) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Named.ProtoReflect.Descriptor instead.
 func (*Named) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{15}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Named) GetClaim() string {
@@ -1384,7 +1499,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[16]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1511,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[16]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1524,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{16}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Want) GetClaim() string {
@@ -1488,7 +1603,7 @@ type Device struct {
 
 func (x *Device) Reset() {
 	*x = Device{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[17]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1615,7 @@ func (x *Device) String() string {
 func (*Device) ProtoMessage() {}
 
 func (x *Device) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[17]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1628,7 @@ func (x *Device) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Device.ProtoReflect.Descriptor instead.
 func (*Device) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{17}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Device) GetSource() string {
@@ -1549,7 +1664,7 @@ type Mounted struct {
 
 func (x *Mounted) Reset() {
 	*x = Mounted{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[18]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1676,7 @@ func (x *Mounted) String() string {
 func (*Mounted) ProtoMessage() {}
 
 func (x *Mounted) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[18]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1689,7 @@ func (x *Mounted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mounted.ProtoReflect.Descriptor instead.
 func (*Mounted) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{18}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Mounted) GetType() string {
@@ -1611,7 +1726,7 @@ type LeaseServers struct {
 
 func (x *LeaseServers) Reset() {
 	*x = LeaseServers{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[19]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1738,7 @@ func (x *LeaseServers) String() string {
 func (*LeaseServers) ProtoMessage() {}
 
 func (x *LeaseServers) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[19]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1751,7 @@ func (x *LeaseServers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServers.ProtoReflect.Descriptor instead.
 func (*LeaseServers) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{19}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LeaseServers) GetProfile() string {
@@ -1673,7 +1788,7 @@ type LeaseServer struct {
 
 func (x *LeaseServer) Reset() {
 	*x = LeaseServer{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[20]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1800,7 @@ func (x *LeaseServer) String() string {
 func (*LeaseServer) ProtoMessage() {}
 
 func (x *LeaseServer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[20]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1813,7 @@ func (x *LeaseServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServer.ProtoReflect.Descriptor instead.
 func (*LeaseServer) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{20}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LeaseServer) GetId() string {
@@ -1735,7 +1850,7 @@ type GuardReport struct {
 
 func (x *GuardReport) Reset() {
 	*x = GuardReport{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[21]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1862,7 @@ func (x *GuardReport) String() string {
 func (*GuardReport) ProtoMessage() {}
 
 func (x *GuardReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[21]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1875,7 @@ func (x *GuardReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardReport.ProtoReflect.Descriptor instead.
 func (*GuardReport) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{21}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GuardReport) GetReport() isGuardReport_Report {
@@ -1815,15 +1930,20 @@ type GuardState struct {
 	// What it cannot do, and what to do about it; empty when nothing.
 	Trouble string `protobuf:"bytes,4,opt,name=trouble" json:"trouble,omitempty"`
 	// Of the set of servers that it asks; none before it was told.
-	Epoch         *Stamp `protobuf:"bytes,5,opt,name=epoch" json:"epoch,omitempty"`
-	Profile       string `protobuf:"bytes,6,opt,name=profile" json:"profile,omitempty"`
+	Epoch   *Stamp `protobuf:"bytes,5,opt,name=epoch" json:"epoch,omitempty"`
+	Profile string `protobuf:"bytes,6,opt,name=profile" json:"profile,omitempty"`
+	// The machine is about to be shut down: what it has is given back, and it takes nothing. The rest is there while that is so.
+	Leaving bool `protobuf:"varint,7,opt,name=leaving" json:"leaving,omitempty"`
+	// How many claims something may still write with, and of how many that are over no majority of the servers has heard it.
+	Exposed       uint32 `protobuf:"varint,8,opt,name=exposed" json:"exposed,omitempty"`
+	Untold        uint32 `protobuf:"varint,9,opt,name=untold" json:"untold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GuardState) Reset() {
 	*x = GuardState{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[22]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +1955,7 @@ func (x *GuardState) String() string {
 func (*GuardState) ProtoMessage() {}
 
 func (x *GuardState) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[22]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +1968,7 @@ func (x *GuardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardState.ProtoReflect.Descriptor instead.
 func (*GuardState) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{22}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GuardState) GetVersion() string {
@@ -1893,6 +2013,27 @@ func (x *GuardState) GetProfile() string {
 	return ""
 }
 
+func (x *GuardState) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+func (x *GuardState) GetExposed() uint32 {
+	if x != nil {
+		return x.Exposed
+	}
+	return 0
+}
+
+func (x *GuardState) GetUntold() uint32 {
+	if x != nil {
+		return x.Untold
+	}
+	return 0
+}
+
 // ClaimState is how far a claim is.
 type ClaimState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1916,7 +2057,7 @@ type ClaimState struct {
 
 func (x *ClaimState) Reset() {
 	*x = ClaimState{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[23]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +2069,7 @@ func (x *ClaimState) String() string {
 func (*ClaimState) ProtoMessage() {}
 
 func (x *ClaimState) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[23]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2082,7 @@ func (x *ClaimState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimState.ProtoReflect.Descriptor instead.
 func (*ClaimState) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{23}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ClaimState) GetClaim() string {
@@ -2087,14 +2228,19 @@ const file_argosy_lease_v1_lease_proto_rawDesc = "" +
 	"\x04left\x18\x06 \x01(\x03R\x04left\x12.\n" +
 	"\x06sights\x18\a \x03(\v2\x16.argosy.lease.v1.SightR\x06sights\x12\x18\n" +
 	"\arefused\x18\b \x01(\tR\arefused\x12\x18\n" +
-	"\atrouble\x18\t \x01(\tR\atrouble\"\xe5\x01\n" +
+	"\atrouble\x18\t \x01(\tR\atrouble\"\xc8\x02\n" +
 	"\n" +
 	"GuardOrder\x12+\n" +
 	"\x04want\x18\x01 \x01(\v2\x15.argosy.lease.v1.WantH\x00R\x04want\x122\n" +
 	"\arelease\x18\x02 \x01(\v2\x16.argosy.lease.v1.NamedH\x00R\arelease\x122\n" +
 	"\astopped\x18\x03 \x01(\v2\x16.argosy.lease.v1.NamedH\x00R\astopped\x129\n" +
-	"\aservers\x18\x04 \x01(\v2\x1d.argosy.lease.v1.LeaseServersH\x00R\aserversB\a\n" +
-	"\x05order\"K\n" +
+	"\aservers\x18\x04 \x01(\v2\x1d.argosy.lease.v1.LeaseServersH\x00R\aservers\x12.\n" +
+	"\x05leave\x18\x05 \x01(\v2\x16.argosy.lease.v1.LeaveH\x00R\x05leave\x121\n" +
+	"\x06remain\x18\x06 \x01(\v2\x17.argosy.lease.v1.RemainH\x00R\x06remainB\a\n" +
+	"\x05order\"#\n" +
+	"\x05Leave\x12\x1a\n" +
+	"\bpatience\x18\x01 \x01(\x03R\bpatience\"\b\n" +
+	"\x06Remain\"K\n" +
 	"\x05Named\x12\x14\n" +
 	"\x05claim\x18\x01 \x01(\tR\x05claim\x12,\n" +
 	"\x05token\x18\x02 \x01(\v2\x16.argosy.lease.v1.StampR\x05token\"\xd0\x01\n" +
@@ -2124,7 +2270,7 @@ const file_argosy_lease_v1_lease_proto_rawDesc = "" +
 	"\vGuardReport\x123\n" +
 	"\x05guard\x18\x01 \x01(\v2\x1b.argosy.lease.v1.GuardStateH\x00R\x05guard\x123\n" +
 	"\x05claim\x18\x02 \x01(\v2\x1b.argosy.lease.v1.ClaimStateH\x00R\x05claimB\b\n" +
-	"\x06report\"\xb6\x01\n" +
+	"\x06report\"\x82\x02\n" +
 	"\n" +
 	"GuardState\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x10\n" +
@@ -2132,7 +2278,10 @@ const file_argosy_lease_v1_lease_proto_rawDesc = "" +
 	"\bwatchdog\x18\x03 \x01(\tR\bwatchdog\x12\x18\n" +
 	"\atrouble\x18\x04 \x01(\tR\atrouble\x12,\n" +
 	"\x05epoch\x18\x05 \x01(\v2\x16.argosy.lease.v1.StampR\x05epoch\x12\x18\n" +
-	"\aprofile\x18\x06 \x01(\tR\aprofile\"\x8c\x02\n" +
+	"\aprofile\x18\x06 \x01(\tR\aprofile\x12\x18\n" +
+	"\aleaving\x18\a \x01(\bR\aleaving\x12\x18\n" +
+	"\aexposed\x18\b \x01(\rR\aexposed\x12\x16\n" +
+	"\x06untold\x18\t \x01(\rR\x06untold\"\x8c\x02\n" +
 	"\n" +
 	"ClaimState\x12\x14\n" +
 	"\x05claim\x18\x01 \x01(\tR\x05claim\x12,\n" +
@@ -2180,7 +2329,7 @@ func file_argosy_lease_v1_lease_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_lease_v1_lease_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_argosy_lease_v1_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_argosy_lease_v1_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_argosy_lease_v1_lease_proto_goTypes = []any{
 	(Intent)(0),          // 0: argosy.lease.v1.Intent
 	(Holding)(0),         // 1: argosy.lease.v1.Holding
@@ -2200,15 +2349,17 @@ var file_argosy_lease_v1_lease_proto_goTypes = []any{
 	(*Sight)(nil),        // 15: argosy.lease.v1.Sight
 	(*Report)(nil),       // 16: argosy.lease.v1.Report
 	(*GuardOrder)(nil),   // 17: argosy.lease.v1.GuardOrder
-	(*Named)(nil),        // 18: argosy.lease.v1.Named
-	(*Want)(nil),         // 19: argosy.lease.v1.Want
-	(*Device)(nil),       // 20: argosy.lease.v1.Device
-	(*Mounted)(nil),      // 21: argosy.lease.v1.Mounted
-	(*LeaseServers)(nil), // 22: argosy.lease.v1.LeaseServers
-	(*LeaseServer)(nil),  // 23: argosy.lease.v1.LeaseServer
-	(*GuardReport)(nil),  // 24: argosy.lease.v1.GuardReport
-	(*GuardState)(nil),   // 25: argosy.lease.v1.GuardState
-	(*ClaimState)(nil),   // 26: argosy.lease.v1.ClaimState
+	(*Leave)(nil),        // 18: argosy.lease.v1.Leave
+	(*Remain)(nil),       // 19: argosy.lease.v1.Remain
+	(*Named)(nil),        // 20: argosy.lease.v1.Named
+	(*Want)(nil),         // 21: argosy.lease.v1.Want
+	(*Device)(nil),       // 22: argosy.lease.v1.Device
+	(*Mounted)(nil),      // 23: argosy.lease.v1.Mounted
+	(*LeaseServers)(nil), // 24: argosy.lease.v1.LeaseServers
+	(*LeaseServer)(nil),  // 25: argosy.lease.v1.LeaseServer
+	(*GuardReport)(nil),  // 26: argosy.lease.v1.GuardReport
+	(*GuardState)(nil),   // 27: argosy.lease.v1.GuardState
+	(*ClaimState)(nil),   // 28: argosy.lease.v1.ClaimState
 }
 var file_argosy_lease_v1_lease_proto_depIdxs = []int32{
 	3,  // 0: argosy.lease.v1.Config.epoch:type_name -> argosy.lease.v1.Stamp
@@ -2232,26 +2383,28 @@ var file_argosy_lease_v1_lease_proto_depIdxs = []int32{
 	1,  // 18: argosy.lease.v1.Sight.holding:type_name -> argosy.lease.v1.Holding
 	4,  // 19: argosy.lease.v1.Report.config:type_name -> argosy.lease.v1.Config
 	15, // 20: argosy.lease.v1.Report.sights:type_name -> argosy.lease.v1.Sight
-	19, // 21: argosy.lease.v1.GuardOrder.want:type_name -> argosy.lease.v1.Want
-	18, // 22: argosy.lease.v1.GuardOrder.release:type_name -> argosy.lease.v1.Named
-	18, // 23: argosy.lease.v1.GuardOrder.stopped:type_name -> argosy.lease.v1.Named
-	22, // 24: argosy.lease.v1.GuardOrder.servers:type_name -> argosy.lease.v1.LeaseServers
-	3,  // 25: argosy.lease.v1.Named.token:type_name -> argosy.lease.v1.Stamp
-	3,  // 26: argosy.lease.v1.Want.token:type_name -> argosy.lease.v1.Stamp
-	20, // 27: argosy.lease.v1.Want.device:type_name -> argosy.lease.v1.Device
-	21, // 28: argosy.lease.v1.Want.mounted:type_name -> argosy.lease.v1.Mounted
-	4,  // 29: argosy.lease.v1.LeaseServers.config:type_name -> argosy.lease.v1.Config
-	23, // 30: argosy.lease.v1.LeaseServers.servers:type_name -> argosy.lease.v1.LeaseServer
-	25, // 31: argosy.lease.v1.GuardReport.guard:type_name -> argosy.lease.v1.GuardState
-	26, // 32: argosy.lease.v1.GuardReport.claim:type_name -> argosy.lease.v1.ClaimState
-	3,  // 33: argosy.lease.v1.GuardState.epoch:type_name -> argosy.lease.v1.Stamp
-	3,  // 34: argosy.lease.v1.ClaimState.token:type_name -> argosy.lease.v1.Stamp
-	2,  // 35: argosy.lease.v1.ClaimState.phase:type_name -> argosy.lease.v1.Phase
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	21, // 21: argosy.lease.v1.GuardOrder.want:type_name -> argosy.lease.v1.Want
+	20, // 22: argosy.lease.v1.GuardOrder.release:type_name -> argosy.lease.v1.Named
+	20, // 23: argosy.lease.v1.GuardOrder.stopped:type_name -> argosy.lease.v1.Named
+	24, // 24: argosy.lease.v1.GuardOrder.servers:type_name -> argosy.lease.v1.LeaseServers
+	18, // 25: argosy.lease.v1.GuardOrder.leave:type_name -> argosy.lease.v1.Leave
+	19, // 26: argosy.lease.v1.GuardOrder.remain:type_name -> argosy.lease.v1.Remain
+	3,  // 27: argosy.lease.v1.Named.token:type_name -> argosy.lease.v1.Stamp
+	3,  // 28: argosy.lease.v1.Want.token:type_name -> argosy.lease.v1.Stamp
+	22, // 29: argosy.lease.v1.Want.device:type_name -> argosy.lease.v1.Device
+	23, // 30: argosy.lease.v1.Want.mounted:type_name -> argosy.lease.v1.Mounted
+	4,  // 31: argosy.lease.v1.LeaseServers.config:type_name -> argosy.lease.v1.Config
+	25, // 32: argosy.lease.v1.LeaseServers.servers:type_name -> argosy.lease.v1.LeaseServer
+	27, // 33: argosy.lease.v1.GuardReport.guard:type_name -> argosy.lease.v1.GuardState
+	28, // 34: argosy.lease.v1.GuardReport.claim:type_name -> argosy.lease.v1.ClaimState
+	3,  // 35: argosy.lease.v1.GuardState.epoch:type_name -> argosy.lease.v1.Stamp
+	3,  // 36: argosy.lease.v1.ClaimState.token:type_name -> argosy.lease.v1.Stamp
+	2,  // 37: argosy.lease.v1.ClaimState.phase:type_name -> argosy.lease.v1.Phase
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_argosy_lease_v1_lease_proto_init() }
@@ -2271,12 +2424,14 @@ func file_argosy_lease_v1_lease_proto_init() {
 		(*GuardOrder_Release)(nil),
 		(*GuardOrder_Stopped)(nil),
 		(*GuardOrder_Servers)(nil),
+		(*GuardOrder_Leave)(nil),
+		(*GuardOrder_Remain)(nil),
 	}
-	file_argosy_lease_v1_lease_proto_msgTypes[16].OneofWrappers = []any{
+	file_argosy_lease_v1_lease_proto_msgTypes[18].OneofWrappers = []any{
 		(*Want_Device)(nil),
 		(*Want_Mounted)(nil),
 	}
-	file_argosy_lease_v1_lease_proto_msgTypes[21].OneofWrappers = []any{
+	file_argosy_lease_v1_lease_proto_msgTypes[23].OneofWrappers = []any{
 		(*GuardReport_Guard)(nil),
 		(*GuardReport_Claim)(nil),
 	}
@@ -2286,7 +2441,7 @@ func file_argosy_lease_v1_lease_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_lease_v1_lease_proto_rawDesc), len(file_argosy_lease_v1_lease_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
