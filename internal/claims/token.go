@@ -68,6 +68,11 @@ func CheckToken(t Token) error {
 // ID names a claim: the volume of a replica, as tenant/app/stack.number/volume.
 type ID string
 
+// IDOf names the claim of a replica's volume.
+func IDOf(tenant, app, stack string, number uint32, volume string) ID {
+	return ID(fmt.Sprintf("%s/%s/%s.%d/%s", tenant, app, stack, number, volume))
+}
+
 // Session is one life of a machine's guard: random, 128 bits, in hexadecimal. A session whose leases have run out never
 // comes back.
 type Session string

@@ -27,7 +27,7 @@ const (
 	retry = 500 * time.Millisecond
 )
 
-// Config says what a Keeper needs. All of it must be set but Looked.
+// Config says what a Keeper needs. All of it must be set but Looked and Now.
 type Config struct {
 	// Socket is the witness's for the server beside it.
 	Socket string
@@ -39,6 +39,8 @@ type Config struct {
 	// Looked is told what the witness sees, or why it does not say, each time that it is asked while this server leads.
 	Looked func(claims.Sights)
 	Log    *slog.Logger
+	// Now is time.Now, unless a test lives in another time.
+	Now func() time.Time
 }
 
 // Status is what was last heard of the witness.
@@ -53,6 +55,8 @@ type Status struct {
 type Keeper struct {
 	cfg    Config
 	wanted wanted
+	// volumes say which records of the witness's table nobody needs any more.
+	volumes volumes
 
 	// speaking is held for an order and its answer.
 	speaking sync.Mutex
@@ -64,6 +68,9 @@ type Keeper struct {
 
 // New makes a keeper that does nothing until it runs.
 func New(cfg Config) *Keeper {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	return &Keeper{cfg: cfg, wanted: newWanted(), status: Status{Why: "it was not asked yet"}}
 }
 
@@ -80,6 +87,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	defer all.Wait()
 	all.Go(func() { k.follow(ctx, store.Machines, k.wanted.machine) })
 	all.Go(func() { k.follow(ctx, store.LeasesKey, k.wanted.lease) })
+	all.Go(func() { k.follow(ctx, store.Volumes, k.volumes.volume) })
 	defer k.hangUp()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -125,6 +133,24 @@ func (k *Keeper) ask(ctx context.Context) {
 	if k.cfg.Looked != nil && k.cfg.Leading() {
 		k.cfg.Looked(SightsOf(k.cfg.Server, next))
 	}
+	k.drop(ctx, report)
+}
+
+// drop has the witness drop what nobody needs any more.
+func (k *Keeper) drop(ctx context.Context, report *leasev1.Report) {
+	list := k.volumes.due(k.cfg.Now(), report.GetSights())
+	if len(list) == 0 {
+		return
+	}
+	order := &leasev1.Drop{}
+	for _, id := range list {
+		order.Claims = append(order.Claims, string(id))
+	}
+	if _, err := k.Order(ctx, &leasev1.Order{Order: &leasev1.Order_Drop{Drop: order}}); err != nil {
+		k.cfg.Log.Debug("the witness drops nothing now", "err", err) // and is asked again
+		return
+	}
+	k.cfg.Log.Info("the witness drops claims of volumes that are no more", "count", len(list))
 }
 
 // tell has the witness know what it does not know yet.

@@ -76,8 +76,8 @@ type Tally struct {
 	Machines      time.Duration // virtual time of all machines
 	Injected      [faults]int
 	// Guarded are the worlds with shared volumes, Mounts how often one was mounted, and Resets how often a guard or a watchdog reset
-	// its machine.
-	Guarded, Mounts, Resets int
+	// its machine; Dropped counts records that witnesses dropped.
+	Guarded, Mounts, Resets, Dropped int
 	// Pairs counts how often a fault began while another was in force, the later one in order first.
 	Pairs [faults][faults]int
 }
@@ -89,6 +89,7 @@ func (t *Tally) Add(o *Tally) {
 	t.Guarded += o.Guarded
 	t.Mounts += o.Mounts
 	t.Resets += o.Resets
+	t.Dropped += o.Dropped
 	t.Time += o.Time
 	t.Machines += o.Machines
 	for f := range faults {

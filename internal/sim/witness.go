@@ -11,6 +11,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/claims/witness"
 	"github.com/argosy-cluster/argosy/internal/lease"
 	"github.com/argosy-cluster/argosy/internal/leases"
+	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
@@ -27,7 +28,9 @@ type stand struct {
 	slots [2][]byte
 	// guards are the machines whose guards it answers.
 	guards map[string]bool
-	now    *witnessProcess // nil while none runs
+	// gone is since when claims of the table have had no volume in the store, as the server beside it knows.
+	gone map[claims.ID]time.Time
+	now  *witnessProcess // nil while none runs
 }
 
 func (s *server) startWitness() {
@@ -178,6 +181,35 @@ func (s *server) tell(p *witnessProcess) {
 		}
 	}
 	s.beside.guards = guards
+	s.drop(p)
+}
+
+// dropAfter is sooner than package leases has it, so that lives are long enough: it is above the waiting time.
+const dropAfter = 20 * time.Second
+
+// drop has the witness drop claims that the store has had no volume of for some time.
+func (s *server) drop(p *witnessProcess) {
+	snap, err := s.w.store.List(context.Background(), store.Volumes)
+	if err != nil {
+		return
+	}
+	has := map[claims.ID]bool{}
+	for _, kv := range snap.KVs {
+		v := &argosyv1.Volume{}
+		if err := store.Decode(kv, v); err == nil && state.Shared(v) {
+			r := v.GetReplica()
+			has[claims.IDOf(r.GetTenant(), r.GetApp(), r.GetStack(), r.GetNumber(), v.GetName())] = true
+		}
+	}
+	var list []claims.ID
+	list, s.beside.gone = leases.Drop(s.w.now, dropAfter, func(id claims.ID) bool { return has[id] }, s.report(p).GetSights(), s.beside.gone)
+	if len(list) == 0 {
+		return
+	}
+	before := len(p.state.Records)
+	s.stepWitness(p, witness.Drop{Claims: list})
+	s.w.tally.Dropped += before - len(p.state.Records)
+	s.w.trace("%s: its witness drops %d of %v", s.name, before-len(p.state.Records), list)
 }
 
 // report is what a witness says to the server beside it.

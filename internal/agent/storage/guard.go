@@ -17,13 +17,14 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/volume"
+	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/lease"
 	"github.com/argosy-cluster/argosy/internal/volumesource"
 )
 
 // id is the claim's name: TENANT/APP/STACK.NUMBER/VOLUME.
 func (n named) id() string {
-	return fmt.Sprintf("%s/%s/%s.%d/%s", n.Key.Tenant, n.Key.App, n.Key.Stack, n.Key.Number, n.Volume)
+	return string(claims.IDOf(n.Key.Tenant, n.Key.App, n.Key.Stack, n.Key.Number, n.Volume))
 }
 
 func (n named) compare(o named) int {

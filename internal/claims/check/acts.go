@@ -60,6 +60,7 @@ func (w *World) acts() []act {
 	for i := range w.Servers {
 		add(w.Left.Restarts > 0, (*World).restartServer, i, 0)
 		add(w.Left.Forgets > 0, (*World).forget, i, 0)
+		add(w.Left.Drops > 0 && w.Servers[i].record() != nil, (*World).drop, i, 0)
 		if w.Left.Fences > 0 {
 			for _, r := range w.Servers[i].State.Records {
 				m, n := parse(r.Session)

@@ -10,7 +10,7 @@
 //	}
 //
 // What is modelled around the functions, and chosen in every possible way: messages that are lost, late, overtaken and
-// doubled, in both directions; witnesses that restart, also between writing and answering, and that lose their table; guards
+// doubled, in both directions; witnesses that restart, also between writing and answering, that lose their table, and that drop the claim; guards
 // that are killed between any two effects, that start again and that stand still; orders that are carried out late; starts
 // that the Engine carries out at any time; machines that lose power; agents that want, release and ask again; machines that are about to be
 // shut down and are not; a leader that

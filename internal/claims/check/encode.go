@@ -24,7 +24,7 @@ type encoder struct {
 func (e *encoder) key(w *World) uint64 {
 	e.w, e.b = w, e.b[:0]
 	l := w.Left
-	e.put(l.Grants, l.Late, l.Loss, l.Twice, l.Releases, l.Leaves, l.Again, l.Kills, l.Lazy, l.Slow, l.Power, l.Restarts, l.Forgets, l.Busy, l.Wrong, l.Fences, l.Restores, l.Ticks)
+	e.put(l.Grants, l.Late, l.Loss, l.Twice, l.Releases, l.Leaves, l.Again, l.Kills, l.Lazy, l.Slow, l.Power, l.Restarts, l.Forgets, l.Busy, l.Wrong, l.Drops, l.Fences, l.Restores, l.Ticks)
 	e.stamp(w.Store.Last)
 	e.stamp(w.Store.Config.Epoch)
 	for m := range w.Machines {
@@ -191,6 +191,8 @@ func (e *encoder) server(i int) {
 	e.when(now, s.Heard[1], long)
 	e.when(now, s.Forgot, long)
 	e.records(st.Records)
+	e.stamp(st.Floor)
+	e.stamp(s.Highest)
 	for k, h := range st.Heard {
 		e.when(now, h.At, long)
 		e.heard(i, st.Records[k].Session, h.Round)
@@ -198,6 +200,7 @@ func (e *encoder) server(i int) {
 	if e.w.Left.Restarts > 0 {
 		e.flag(s.Saved.Silent)
 		e.records(s.Saved.Records)
+		e.stamp(s.Saved.Floor)
 	}
 	for m := range e.w.Machines {
 		e.known(m, st.ID)

@@ -144,12 +144,25 @@ func (w *World) quiet(m int, t claims.Token) bool {
 // lookWitness judges a witness's step.
 func (w *World) lookWitness(i int, before, next *witness.State) {
 	s := &w.Servers[i]
-	if len(before.Records) == 0 || len(next.Records) == 0 {
-		return
+	var old, now witness.Record
+	if len(before.Records) > 0 {
+		old = before.Records[0]
 	}
-	old, now := before.Records[0], next.Records[0]
+	if len(next.Records) > 0 {
+		now = next.Records[0]
+	}
 	m, n := parse(old.Session)
 	switch {
+	case now.Token.IsZero():
+		if old.State == witness.Held && !old.Token.IsZero() && w.serverNow()-s.Heard[m] < w.profile().Wait {
+			w.breaks("S3", "%s drops the claim of %s, and heard it less than W ago", s.State.ID, old.Session)
+		}
+		return
+	case old.Token.IsZero():
+		if !s.Highest.Less(now.Token) {
+			w.breaks("S11", "%s gives the claim with token %v, and had %v", s.State.ID, now.Token, s.Highest)
+		}
+		return
 	case old.Session == now.Session && old.Token == now.Token:
 		if old.State == witness.Held && now.State == witness.Released && n > w.Machines[m].Lost && !w.quiet(m, old.Token) {
 			w.breaks("S7", "%s takes %v of %s for released, and it is not quiet and sealed", s.State.ID, old.Token, machineID(m))

@@ -334,6 +334,27 @@ func ofWitnesses() []Mutant {
 			}
 			return e
 		})},
+		{Name: "a claim is dropped while it is held", Scenario: "dropped, silent", Witness: rewritten(func(s *witness.State, now time.Duration, e witness.Event) witness.Event {
+			if _, ok := e.(witness.Drop); ok && len(s.Heard) > 0 {
+				s.Heard[0].At = now - s.Profile.Wait
+			}
+			return e
+		})},
+		{Name: "a claim is dropped as soon as its lease may be over", Scenario: "dropped, silent", Witness: rewritten(func(s *witness.State, now time.Duration, e witness.Event) witness.Event {
+			if _, ok := e.(witness.Drop); ok && len(s.Heard) > 0 && now-s.Heard[0].At >= s.Profile.Lease {
+				s.Heard[0].At = now - s.Profile.Wait
+			}
+			return e
+		})},
+		{Name: "what was dropped leaves no floor", Scenario: "dropped", Witness: func(s witness.State, now time.Duration, e witness.Event) (witness.State, []witness.Effect) {
+			next, effects := witness.Step(s, now, e)
+			next.Floor = claims.Token{}
+			return next, effects
+		}},
+		{Name: "the floor is not on disk", Scenario: "dropped", Open: func(now time.Duration, next witness.State, whole bool) witness.State {
+			next.Floor = claims.Token{}
+			return next
+		}},
 		{Name: "fenced without a proof", Scenario: "power", FenceAnybody: true},
 		{Name: "a fenced session may go on", Scenario: "power", Witness: rewritten(func(s *witness.State, now time.Duration, e witness.Event) witness.Event {
 			if _, ok := e.(witness.Renewal); ok && len(s.Records) > 0 && s.Records[0].State == witness.Fenced {

@@ -25,6 +25,7 @@ type Budget struct {
 	Forgets  uint8 // witnesses that lose their table
 	Busy     uint8 // looks for quiet that find none
 	Wrong    uint8 // mounts of something else
+	Drops    uint8 // records that witnesses are told to drop, whatever becomes of the claim: the cluster no longer has it, and makes it again
 	Fences   uint8 // fences of sessions whose machine lost power
 	Restores uint8 // the store comes back from an old snapshot
 	Ticks    uint8 // of time, in all
@@ -129,6 +130,14 @@ func ofTables() []Scenario {
 			s.Ready = true
 			s.Budget = Budget{Grants: 1, Late: 1, Loss: 4, Restarts: 1, Forgets: 1, Ticks: 6}
 		}),
+		with("dropped", func(s *Scenario) {
+			s.Ready, s.Two = true, true
+			s.Budget = Budget{Grants: 1, Late: 1, Twice: 1, Releases: 1, Restarts: 1, Drops: 2, Ticks: 2}
+		}),
+		with("dropped, silent", func(s *Scenario) {
+			s.Ready, s.Two = true, true
+			s.Budget = Budget{Grants: 2, Loss: forever, Releases: 1, Restarts: 1, Drops: 3, Ticks: 7}
+		}),
 		with("forgetting", func(s *Scenario) {
 			s.Ready = true
 			s.Budget = Budget{Grants: 1, Loss: forever, Restarts: 1, Forgets: 2, Ticks: 6}
@@ -167,11 +176,11 @@ func ofLives() []Scenario {
 	return []Scenario{
 		with("long lives", func(s *Scenario) {
 			s.Ready = true
-			s.Budget = Budget{Grants: 6, Late: 2, Loss: 40, Twice: 2, Releases: 2, Leaves: 1, Again: 2, Kills: 2, Lazy: 4, Slow: 4, Power: 1, Restarts: 2, Forgets: 1, Busy: 2, Fences: 1, Ticks: 60}
+			s.Budget = Budget{Grants: 6, Late: 2, Loss: 40, Twice: 2, Releases: 2, Leaves: 1, Again: 2, Kills: 2, Lazy: 4, Slow: 4, Power: 1, Restarts: 2, Forgets: 1, Busy: 2, Drops: 4, Fences: 1, Ticks: 60}
 		}),
 		with("everything", func(s *Scenario) {
 			s.Sets = [][]int{{1, 2, 3}, {2, 3, 4}, {3, 4, 5}}
-			s.Budget = Budget{Grants: 6, Late: 3, Loss: 60, Twice: 4, Releases: 3, Leaves: 2, Again: 3, Kills: 3, Lazy: 8, Slow: 8, Power: 2, Restarts: 3, Forgets: 2, Busy: 3, Wrong: 1, Fences: 3, Restores: 1, Ticks: 60}
+			s.Budget = Budget{Grants: 6, Late: 3, Loss: 60, Twice: 4, Releases: 3, Leaves: 2, Again: 3, Kills: 3, Lazy: 8, Slow: 8, Power: 2, Restarts: 3, Forgets: 2, Busy: 3, Wrong: 1, Drops: 6, Fences: 3, Restores: 1, Ticks: 60}
 		}),
 	}
 }

@@ -64,7 +64,7 @@ func (w *World) witness(i int, e witness.Event) (replies []witness.Reply) {
 	for _, e := range effects[:kill] {
 		switch e := e.(type) {
 		case witness.Save:
-			s.Saved = &e.Table
+			s.keep(e.Table)
 		case witness.Reply:
 			replies = append(replies, e)
 		}
@@ -74,6 +74,16 @@ func (w *World) witness(i int, e witness.Event) (replies []witness.Reply) {
 		w.restartServer(i, 0)
 	}
 	return replies
+}
+
+// keep puts a table on disk.
+func (s *server) keep(t witness.Table) {
+	s.Saved = &t
+	for _, r := range t.Records {
+		if s.Highest.Less(r.Token) {
+			s.Highest = r.Token
+		}
+	}
 }
 
 func (w *World) restartServer(i, _ int) {
@@ -89,7 +99,7 @@ func (w *World) open(i int, whole bool) {
 	s.State = &next
 	for _, e := range effects {
 		if save, ok := e.(witness.Save); ok {
-			s.Saved = &save.Table
+			s.keep(save.Table)
 		}
 	}
 }
@@ -100,13 +110,20 @@ func (w *World) forget(i, _ int) {
 	s := &w.Servers[i]
 	w.tell("%s loses its table", s.State.ID)
 	w.open(i, false)
-	s.Forgot = w.serverNow()
+	s.Forgot, s.Highest = w.serverNow(), claims.Token{}
 	w.witness(i, witness.Configure{Config: w.Store.Config})
 }
 
 func (w *World) configureServer(i, _ int) {
 	w.tell("%s is told the set of servers %v", w.Servers[i].State.ID, w.Store.Config.Epoch)
 	w.witness(i, witness.Configure{Config: w.Store.Config})
+}
+
+// drop tells one witness that the cluster no longer has the claim.
+func (w *World) drop(i, _ int) {
+	spend(&w.Left.Drops)
+	w.tell("%s is told to drop the claim", w.Servers[i].State.ID)
+	w.witness(i, witness.Drop{Claims: []claims.ID{claim}})
 }
 
 // fence tells one witness that a session's machine cannot write.

@@ -87,6 +87,8 @@ type server struct {
 	// machine's clock), and Forgot when it lost its table. They are the checker's own notes.
 	Heard, Asked [2]time.Duration
 	Forgot       time.Duration
+	// Highest is the highest token that it had on disk since then.
+	Highest claims.Token
 }
 
 // message is one that is under way.

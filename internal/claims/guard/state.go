@@ -75,6 +75,8 @@ type State struct {
 	Flights []Flight
 	// Claims are in the order in which they were wanted.
 	Claims []Claim
+	// Floor is the highest token of claims that were forgotten: what is wanted with one up to it may have been used here.
+	Floor claims.Token
 	// Fed is what was said of the watchdog last.
 	Fed Watchdog
 	// Leaving: the machine is about to be shut down. What the agent has not stopped by LeaveBy is ended without it.

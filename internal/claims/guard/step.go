@@ -238,6 +238,10 @@ func (s *step) want(e Want) {
 			return
 		}
 	}
+	if s.find(e.Claim) == nil && !s.Floor.Less(e.Token) {
+		refuse(fmt.Sprintf("tokens up to %v may have been used here already", s.Floor))
+		return
+	}
 	if s.Leaving {
 		refuse(leaving + ", and takes no volumes")
 		return
@@ -273,17 +277,36 @@ func (s *step) busy() bool {
 	return slices.ContainsFunc(s.Claims, func(c Claim) bool { return c.Phase > Asking && c.Phase < Sealed })
 }
 
-// forget drops the rounds that can no longer extend anything. A sealed claim is not forgotten: it is the highest token
-// that was used here.
+// mostOver bounds how many claims are kept that are over for everybody.
+const mostOver = 256
+
+// forget drops the rounds that can no longer extend anything. A sealed claim is the highest token that was used here: of those that all
+// witnesses know to be over only the latest are kept, and one floor for the others.
 func (s *step) forget() {
 	oldest := s.now - s.Profile.Lease
 	s.Flights = slices.DeleteFunc(s.Flights, func(f Flight) bool { return f.Begun <= oldest })
+	over := 0
+	for i := range s.Claims {
+		if s.told(&s.Claims[i]) {
+			over++
+		}
+	}
+	s.Claims = slices.DeleteFunc(s.Claims, func(c Claim) bool {
+		if over <= mostOver || !s.told(&c) {
+			return false
+		}
+		over--
+		if s.Floor.Less(c.Token) {
+			s.Floor = c.Token
+		}
+		return true
+	})
 }
 
 // equal tells whether what a restart needs is the same. Who recorded what is learnt again.
 func equal(a, b State) bool {
 	return a.Session == b.Session && a.Until == b.Until && a.Leased == b.Leased && a.Round == b.Round && a.Fed == b.Fed &&
-		a.Leaving == b.Leaving && a.LeaveBy == b.LeaveBy &&
+		a.Leaving == b.Leaving && a.LeaveBy == b.LeaveBy && a.Floor == b.Floor &&
 		a.Config.Epoch == b.Config.Epoch && slices.EqualFunc(a.Claims, b.Claims, func(x, y Claim) bool {
 		return x.ID == y.ID && x.Session == y.Session && x.Token == y.Token && x.Phase == y.Phase && x.Leased == y.Leased && x.Deadline == y.Deadline
 	})

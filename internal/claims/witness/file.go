@@ -91,6 +91,11 @@ func (t Table) validate() error {
 	if len(t.Records) > MaxRecords {
 		return fmt.Errorf("it has %d claims, and %d are allowed", len(t.Records), MaxRecords)
 	}
+	if !t.Floor.IsZero() {
+		if err := claims.CheckToken(t.Floor); err != nil {
+			return fmt.Errorf("the floor of what was dropped: %w", err)
+		}
+	}
 	for i, r := range t.Records {
 		switch {
 		case r.Claim == "" || r.Machine == "" || r.Session == "":

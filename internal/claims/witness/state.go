@@ -38,6 +38,8 @@ type Table struct {
 	Config claims.Config `json:"config"`
 	// Silent: this table was begun anew, and W has not passed since.
 	Silent bool `json:"silent"`
+	// Floor is the highest token of all claims that were dropped: no claim without a record is acquired with one up to it.
+	Floor claims.Token `json:"floor,omitzero"`
 	// Records are sorted by claim.
 	Records []Record `json:"records"`
 }

@@ -19,7 +19,8 @@ type (
 	Configure struct{ claims.Config }
 	// Fence says that the machine of a session was proven unable to write: it was switched off, or the storage refuses it.
 	Fence struct{ Session claims.Session }
-	// Drop names claims that the cluster no longer has. Those that somebody may still hold stay.
+	// Drop names claims that the cluster no longer has. Those that somebody may still hold stay. Of the others the highest token is
+	// kept, in one floor for all: a claim that comes again under its name is granted a later one, as tokens are the store's revisions.
 	Drop struct{ Claims []claims.ID }
 	// Tick says that time has passed.
 	Tick struct{}
@@ -93,6 +94,9 @@ func Step(s State, now time.Duration, e Event) (State, []Effect) {
 		before := len(s.Records)
 		for _, id := range e.Claims {
 			if at, found := s.find(id); found && s.free(now, at) {
+				if t := s.Records[at].Token; s.Floor.Less(t) {
+					s.Floor = t
+				}
 				s.Records, s.Heard = slices.Delete(s.Records, at, at+1), slices.Delete(s.Heard, at, at+1)
 			}
 		}
@@ -157,7 +161,7 @@ func (s *State) judge(now time.Duration, from claims.Renewal, it claims.Item) (v
 	v = claims.Verdict{Claim: claims.Claimed{ID: it.Claim, Session: it.Session, Token: it.Token}, Intent: it.Intent}
 	at, found := s.find(it.Claim)
 	var r Record
-	if found {
+	if v.Floor = s.Floor; found {
 		r = s.Records[at]
 		v.Floor = r.Token
 	}
@@ -201,6 +205,8 @@ func (s *State) denied(now time.Duration, m claims.Machine, it claims.Item, at i
 		return fmt.Sprintf("token %v is of a store that this server has not heard of; it knows generation %d", it.Token, s.Config.Epoch.Generation)
 	case !found && len(s.Records) >= MaxRecords:
 		return fmt.Sprintf("this server's table has %d claims and no room for more", len(s.Records))
+	case !found && !s.Floor.Less(it.Token):
+		return fmt.Sprintf("token %v is not above %v, up to which claims were dropped that the cluster no longer has", it.Token, s.Floor)
 	case !found:
 		return ""
 	}

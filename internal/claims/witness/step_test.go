@@ -236,6 +236,39 @@ func TestFenceAndDrop(t *testing.T) {
 	}
 }
 
+// S11: a claim that comes again under its name is had with a higher token only, also after a restart and while others were dropped since.
+func TestDroppedLeavesAFloor(t *testing.T) {
+	s := ready(t)
+	s, _, _ = send(t, s, 100*sec, renewal("m1", 1, claims.Acquire, 7))
+	s, _, _ = send(t, s, 101*sec, renewal("m1", 2, claims.Release, 7))
+	s, _ = Step(s, 102*sec, Drop{[]claims.ID{"c"}})
+	if len(s.Records) != 0 {
+		t.Fatalf("%+v", s.Records)
+	}
+	text, err := Encode(s.Table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := Decode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ = Open(103*sec, "s1", claims.Default(), kept, true)
+	for revision, ok := range map[uint64]bool{6: false, 7: false, 8: true} {
+		for _, m := range []claims.Machine{"m1", "m2"} {
+			_, v, _ := send(t, s, 104*sec, renewal(m, 9, claims.Acquire, revision))
+			if v.OK != ok || !ok && v.Floor != (claims.Token{Generation: 1, Revision: 7}) {
+				t.Errorf("token %d for %s: %+v", revision, m, v)
+			}
+		}
+	}
+	// An earlier one that is dropped later lowers nothing.
+	s.Records, s.Heard = []Record{{Claim: "b", Machine: "m1", Session: "x", Token: claims.Token{Generation: 1, Revision: 3}, State: Released}}, []Heard{{}}
+	if next, _ := Step(s, 105*sec, Drop{[]claims.ID{"b"}}); next.Floor.Revision != 7 {
+		t.Errorf("the floor is %v", next.Floor)
+	}
+}
+
 // S3, S11, and that a step changes nothing of what it is given, for anything that guards may send.
 func TestStepProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

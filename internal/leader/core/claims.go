@@ -51,7 +51,7 @@ func (c *Core) settled(now time.Time, v *argosyv1.Volume) bool {
 
 // claimID names a volume's claim.
 func claimID(k state.Key, volume string) claims.ID {
-	return claims.ID(fmt.Sprintf("%s/%s/%s.%d/%s", k.Tenant, k.App, k.Stack, k.Number, volume))
+	return claims.IDOf(k.Tenant, k.App, k.Stack, k.Number, volume)
 }
 
 // classOf is what protects a volume that is declared so.
