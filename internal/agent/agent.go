@@ -136,8 +136,12 @@ func (a *agent) prepare() error {
 	if err := a.prepareStorage(); err != nil {
 		return err
 	}
+	processes, err := a.processes(boot)
+	if err != nil {
+		return err
+	}
 	a.x = executor.New(executor.Config{
-		Units: units, Storage: a.storage,
+		Processes: processes, Units: units, Storage: a.storage,
 		Engine: a.engine, Files: a.files, Changed: a.changed, Used: a.used, Trouble: a.engineTrouble, Log: a.log, Memory: core.Memory{Members: memory},
 		Did: a.did,
 	})

@@ -109,11 +109,16 @@ func (r *robust) look(ctx context.Context, machine string) {
 type container struct{ replica, id string }
 
 // robustContainers asks for each container by itself: what docker ps says is a copy, which the Engine does not renew when its disk
-// became full while the container started.
+// became full while the container started. And it asks the kernel for its process, of which the Engine may know nothing.
 func robustContainers(ctx context.Context, machine string) (list []container, err error) {
 	out, err := w.local.Exec(ctx, machine, "sh", "-c", `ids=$(timeout 5 docker ps --all --quiet --no-trunc --filter label=argosy.app) || exit 1
-		test -z "$ids" || timeout 5 docker inspect --format '{{.State.Running}} {{index .Config.Labels "argosy.app"}}/{{index .Config.Labels "argosy.stack"}}.{{index .Config.Labels "argosy.number"}} {{.Id}}' $ids 2>&1 ||
-		test $? = 1 # one is gone meanwhile; anything else is seen by its text`)
+		test -n "$ids" || exit 0
+		said=$(timeout 5 docker inspect --format '{{.State.Running}} {{index .Config.Labels "argosy.app"}}/{{index .Config.Labels "argosy.stack"}}.{{index .Config.Labels "argosy.number"}} {{.Id}} {{.State.Pid}}' $ids 2>&1) ||
+			test $? = 1 # one is gone meanwhile; anything else is seen by its text
+		echo "$said" | while read -r running name id pid more; do
+			test "$running" != true || test -e /proc/$pid || running=false
+			echo "$running $name $id $pid $more"
+		done`)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +126,7 @@ func robustContainers(ctx context.Context, machine string) (list []container, er
 		fields := strings.Fields(line)
 		switch {
 		case len(fields) == 0 || strings.Contains(line, "No such object"):
-		case len(fields) != 3 || fields[0] != "true" && fields[0] != "false":
+		case len(fields) != 4 || fields[0] != "true" && fields[0] != "false":
 			return nil, fmt.Errorf("docker inspect says: %s", line)
 		case fields[0] == "true" && strings.HasPrefix(fields[1], "robust"):
 			list = append(list, container{fields[1], fields[2]})

@@ -140,22 +140,20 @@ func (one *oneWriter) judge(t *testing.T) string {
 }
 
 // survivable is a fault as the writer can be judged after it. A machine that is killed loses what is on its way to the disk,
-// as in a power cut. Two faults spare the machine that writes. Paused as a whole its clocks are only those of its host here, and
-// what its kernel has not written yet is. And when containerd comes back without its shims, it ends their containers, of which
-// the Engine hears nothing: it calls them running for ever, and so does Argosy.
+// as in a power cut. One that writes is not paused as a whole: its clocks are only those of its host here, and what its kernel
+// has not written yet is.
 func (one *oneWriter) survivable(f fault) fault {
 	switch f.name {
 	case "machine killed":
 		cut := one.disk.powerCut(one.ears)
 		f.do, f.undo = cut.do, cut.undo
-	case "machine paused", "containerd and shims killed":
-		do := f.do
+	case "machine paused":
 		f.do = func(ctx context.Context, machine string) error {
 			turns := one.disk.Turns()
 			if len(turns) == 0 || turns[len(turns)-1].View == machine {
 				return errors.New("it is the one that writes")
 			}
-			return do(ctx, machine)
+			return w.local.Pause(ctx, machine)
 		}
 	}
 	return f

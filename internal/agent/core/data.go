@@ -119,6 +119,9 @@ type Container struct {
 	Ports        []*argosyv1.PublishedPort
 	ImageID      string
 	PID          int
+	// Vanished is the process of a container that the engine calls running though it is gone, see Believe; 0 otherwise. Where State
+	// says that it has ended, the engine cannot start it again.
+	Vanished int
 	// Unit is what systemd shows where the member is a unit; nil for a container.
 	Unit *Unit
 }
@@ -178,7 +181,7 @@ const (
 	Start
 	// Stop stops ContainerID: its stop signal, then the kill after Grace.
 	Stop
-	// Remove removes ContainerID, which does not run.
+	// Remove removes ContainerID, which does not run, whatever the engine calls it where Force says so.
 	Remove
 	// Clean removes what a replica leaves behind: its files and, where asked, its volumes.
 	Clean
@@ -204,6 +207,8 @@ type Step struct {
 	ContainerID string
 	// Grace for Stop; negative means what the container was created with.
 	Grace time.Duration
+	// Force for Remove: the engine calls it running, though its process is gone.
+	Force bool
 	// RemoveVolumes for Clean: the replica's data goes too.
 	RemoveVolumes bool
 	// Lease is the claim, armed, that the container is made for, of Create; nil when the member mounts no shared volume.

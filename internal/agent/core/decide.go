@@ -196,6 +196,7 @@ func (m *member) settle(c *Container, why string) Step {
 	case c.State == Removing:
 		return s.wait(time.Time{}, "the engine is removing its container")
 	case !c.Alive() || c.State == Dead:
+		s.Force = c.Vanished != 0
 		return s.do(Remove, "%s", why)
 	}
 	if c == m.c {
@@ -277,6 +278,9 @@ func (m *member) restart(s Step, now time.Time) Step {
 	if w := m.obstacle(); w != "" {
 		return s.wait(time.Time{}, w)
 	}
+	if m.c.Vanished != 0 {
+		return m.make(s, m.ended())
+	}
 	if m.mem.Prepared != preparation(m.r.a, m.spec) {
 		return s.do(Prepare, "needs its volumes and files")
 	}
@@ -342,6 +346,8 @@ func (m *member) ended() string {
 	switch {
 	case m.c.Unit != nil:
 		return m.endedUnit()
+	case m.c.Vanished != 0:
+		return m.c.vanished()
 	case m.c.OOMKilled:
 		return "was killed because it reached its memory limit"
 	case m.c.Error != "" && m.c.StartedAt.IsZero():

@@ -95,6 +95,9 @@ func (m *model) act(s core.Step) error {
 			}
 		}
 	case core.Start:
+		if c.Vanished != 0 {
+			return nil // for the engine it runs
+		}
 		if c.Unit != nil {
 			becomes(c, "active", m.now)
 			m.starts = append(m.starts, *c)
@@ -114,7 +117,7 @@ func (m *model) act(s core.Step) error {
 			}
 		}
 	case core.Remove:
-		if c.Alive() {
+		if c.Alive() || c.Vanished != 0 && !s.Force {
 			return fmt.Errorf("removing a running container")
 		}
 		delete(m.containers, c.ContainerID)
@@ -204,6 +207,9 @@ func describe(s core.Step) string {
 	}
 	if s.Attempt > 0 {
 		text += fmt.Sprintf(" (attempt %d)", s.Attempt)
+	}
+	if s.Force {
+		text += " (by force)"
 	}
 	if s.RemoveVolumes {
 		text += " (with volumes)"

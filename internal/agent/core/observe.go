@@ -206,6 +206,9 @@ func (m *member) observeContainer() (argosyv1.MemberState, time.Time, string) {
 		}
 		return argosyv1.MemberState_MEMBER_STATE_CREATED, c.CreatedAt, ""
 	case Running:
+		if c.Vanished != 0 {
+			return argosyv1.MemberState_MEMBER_STATE_UNHEALTHY, c.StartedAt, c.vanished()
+		}
 		switch c.Health {
 		case CheckStarting:
 			return argosyv1.MemberState_MEMBER_STATE_STARTING, c.StartedAt, "runs, not yet healthy"

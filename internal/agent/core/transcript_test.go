@@ -33,6 +33,7 @@ import (
 //	decide                  what would be done
 //	observe                 what would be reported
 //	tick D                  time passes
+//	ghost stack.N/member D  its process is gone since D, and the engine goes on calling it running
 //	exit stack.N/member CODE; health stack.N/member STATE; vanish stack.N/member
 //	becomes stack.N/member activating|active|deactivating|auto-restart|forgotten|unmet   as systemd says of a unit
 //	hangs stack.N/member    its start is under way and does not end; breaks: it is broken off, if nobody wants it;
@@ -189,6 +190,11 @@ func (p *player) touch(cmd string, args []string) (string, error) {
 		if c.Unit != nil {
 			ended(c, code)
 		}
+		return "", err
+	case "ghost":
+		since, err := time.ParseDuration(args[1])
+		c.PID = 4711
+		*c = core.Believe(p.now, *c, p.now.Add(-since))
 		return "", err
 	case "becomes":
 		becomes(c, args[1], p.now)

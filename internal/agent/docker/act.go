@@ -44,16 +44,21 @@ func (e *Engine) Stop(ctx context.Context, containerID string, grace time.Durati
 	return fault("stop", err)
 }
 
-// Remove removes a container that does not run, with its anonymous volumes. A container that is being removed by somebody
-// else counts as removed.
-func (e *Engine) Remove(ctx context.Context, containerID string) error {
+// Remove removes a container that does not run, with its anonymous volumes, and with force whatever the Engine calls it. A container
+// that is being removed by somebody else counts as removed.
+func (e *Engine) Remove(ctx context.Context, containerID string, force bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	_, err := e.api.ContainerRemove(ctx, containerID, client.ContainerRemoveOptions{RemoveVolumes: true})
+	_, err := e.api.ContainerRemove(ctx, containerID, client.ContainerRemoveOptions{RemoveVolumes: true, Force: force})
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
-	return fault("remove", err)
+	err = fault("remove", err)
+	if f := (*core.Fault)(nil); force && errors.As(err, &f) {
+		f.Message += "; the Docker Engine of this machine keeps a container whose process is gone: if it does not let go of it, restart the " +
+			"Engine with: systemctl restart docker (other containers run on)"
+	}
+	return err
 }
 
 // EnsureVolumes makes the volumes that a member mounts, with their labels. Those that are there stay as they are.

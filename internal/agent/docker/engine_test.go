@@ -179,10 +179,10 @@ func TestEveryFieldReachesTheEngine(t *testing.T) {
 	if err := e.Stop(t.Context(), id, -1); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Remove(t.Context(), id); err != nil {
+	if err := e.Remove(t.Context(), id, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Remove(t.Context(), id); err != nil {
+	if err := e.Remove(t.Context(), id, false); err != nil {
 		t.Errorf("removing what is gone: %v", err)
 	}
 	if _, err := e.Look(t.Context(), id); !isKind(err, core.FaultGone) {

@@ -26,7 +26,8 @@ type Engine interface {
 	Create(ctx context.Context, c docker.Creation) (containerID string, err error)
 	Start(ctx context.Context, containerID string) error
 	Stop(ctx context.Context, containerID string, grace time.Duration) error
-	Remove(ctx context.Context, containerID string) error
+	// Remove removes a container that does not run, and with force whatever the engine calls it.
+	Remove(ctx context.Context, containerID string, force bool) error
 	RemoveVolumes(ctx context.Context, k core.Key) error
 	// Probe runs a container's own health check once and says whether it passed.
 	Probe(ctx context.Context, containerID string) (passed bool, err error)
@@ -62,6 +63,15 @@ type Storage interface {
 	Do(s core.ClaimStep)
 }
 
+// Processes is what the executor needs of whoever knows whether processes are there; process.Watcher is one.
+type Processes interface {
+	// Gone says since when a container's process has been seen to be gone; zero while it is there, and where that is not known.
+	Gone(containerID string, pid int, started time.Time) time.Time
+	// Watch calls ended for each container whose process has ended, until ctx ends.
+	Watch(ctx context.Context, ended func(containerID string))
+	Forget(containerID string)
+}
+
 // Config of an Executor. Engine and Files are needed.
 type Config struct {
 	Engine Engine
@@ -70,6 +80,8 @@ type Config struct {
 	Units Units
 	// Storage may be nil: the machine has no guard, and nothing with a shared volume starts.
 	Storage Storage
+	// Processes may be nil: the engine is believed whatever it calls running.
+	Processes Processes
 	// Changed is told, in order and by one goroutine, what differs from what it was told before: after is nil when nothing is
 	// left of a replica that nobody wants. It must not block for long. May be nil.
 	Changed func(before, after *argosyv1.ReplicaObservation)

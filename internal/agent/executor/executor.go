@@ -41,6 +41,7 @@ type Executor struct {
 	looking    map[string]bool              // a look is in flight; true: look once more after it
 	probing    map[string]time.Time         // by container: the life whose health check is run here
 	proved     map[string]time.Time         // by container: the life in which that passed
+	doubted    map[string]bool              // by container: it is looked at until its end is known or believed
 	memory     core.Memory
 	flying     map[core.MemberID]flight
 	dirty      map[core.Key]bool
@@ -87,7 +88,7 @@ func New(cfg Config) *Executor {
 			blind: "the Docker Engine of this machine does not answer, so nobody knows what runs on it"},
 		systemd: &eye{unit: true, known: true, asked: true},
 		wanted:  map[core.Key]*argosyv1.Assignment{}, containers: map[string]core.Container{}, byKey: map[core.Key]map[string]bool{},
-		events: map[string]uint64{}, seenAt: map[string]uint64{}, looking: map[string]bool{}, probing: map[string]time.Time{}, proved: map[string]time.Time{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},
+		events: map[string]uint64{}, seenAt: map[string]uint64{}, looking: map[string]bool{}, probing: map[string]time.Time{}, proved: map[string]time.Time{}, doubted: map[string]bool{}, flying: map[core.MemberID]flight{}, dirty: map[core.Key]bool{},
 		earlier: map[core.Key][]*argosyv1.ReplicaObservation{}, ready: make(chan struct{}),
 		timers: map[core.Key]*time.Timer{}, told: map[core.Key]map[core.ID]*argosyv1.ReplicaObservation{},
 	}
@@ -195,6 +196,13 @@ func (x *Executor) kick() {
 // Run works until ctx ends, then waits for the steps under way to be broken off. It touches no container on the way out.
 func (x *Executor) Run(ctx context.Context) {
 	defer x.steps.Wait()
+	if x.cfg.Processes != nil {
+		x.steps.Add(1)
+		go func() {
+			defer x.steps.Done()
+			x.watchProcesses(ctx)
+		}()
+	}
 	for _, e := range []*eye{x.engine, x.systemd} {
 		if e.watch == nil {
 			continue

@@ -27,6 +27,7 @@ type twin struct {
 	broken     chan struct{} // closed when the stream of events breaks
 	pull       func(ctx context.Context, image string) error
 	calls      map[string]int
+	pids       bool                                 // what runs has a process
 	checks     bool                                 // containers have a health check, of which the engine knows nothing yet
 	probe      func(container string) (bool, error) // runs one
 }
@@ -179,6 +180,9 @@ func (e *twin) Start(_ context.Context, id string) error {
 		if c.State, c.StartedAt = core.Running, e.now(); e.checks {
 			c.Health = core.CheckStarting
 		}
+		if e.pids {
+			c.PID = 4711
+		}
 	})
 	return nil
 }
@@ -198,12 +202,15 @@ func (e *twin) Stop(_ context.Context, id string, _ time.Duration) error {
 	return nil
 }
 
-func (e *twin) Remove(_ context.Context, id string) error {
+func (e *twin) Remove(_ context.Context, id string, force bool) error {
 	if err := e.call("remove"); err != nil {
 		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.containers[id].Alive() && !force {
+		return errors.New("it is running")
+	}
 	delete(e.containers, id)
 	return nil
 }
@@ -224,6 +231,8 @@ type stage struct {
 	e    *twin
 	mu   sync.Mutex
 	told map[core.Key][]argosyv1.ReplicaState
+	// causes are what was told to have caused transitions.
+	causes []string
 	// trouble is what was told of the engine.
 	trouble []string
 	// restart ends the executor and lets another begin, prepared like that.
@@ -254,6 +263,9 @@ func (s *stage) begin(t *testing.T, prepare ...func()) (stop func()) {
 			k = core.KeyOf(after.GetKey())
 		}
 		s.told[k] = append(s.told[k], after.GetState())
+		for _, tr := range core.Transitions(time.Now(), before, after) {
+			s.causes = append(s.causes, tr.GetFrom()+" > "+tr.GetTo()+": "+tr.GetCause())
+		}
 	}, Trouble: func(trouble string) { s.trouble = append(s.trouble, trouble) }})
 	for _, p := range prepare {
 		p()

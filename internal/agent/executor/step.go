@@ -121,7 +121,7 @@ func (x *Executor) act(ctx context.Context, s core.Step) (touched string, err er
 	case core.Stop:
 		return s.ContainerID, x.stops.do(ctx, func() error { return x.cfg.Engine.Stop(ctx, s.ContainerID, s.Grace) })
 	case core.Remove:
-		return s.ContainerID, x.removes.do(ctx, func() error { return x.cfg.Engine.Remove(ctx, s.ContainerID) })
+		return s.ContainerID, x.removes.do(ctx, func() error { return x.cfg.Engine.Remove(ctx, s.ContainerID, s.Force) })
 	case core.Clean:
 		if err := x.cfg.Files.Remove(s.ID); err != nil {
 			return "", err

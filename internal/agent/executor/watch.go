@@ -336,6 +336,7 @@ func (x *Executor) look(ctx context.Context, id string) (s sight, err error) {
 	switch {
 	case !systemd.IsUnit(id):
 		s.Container, err = x.cfg.Engine.Look(ctx, id)
+		s.Container = x.believe(ctx, s.Container)
 	case x.cfg.Units != nil:
 		s.Container, err = x.cfg.Units.Look(ctx, id)
 	}
@@ -363,6 +364,9 @@ func (x *Executor) put(id string, s sight) {
 		delete(x.seenAt, id)
 		delete(x.probing, id)
 		delete(x.proved, id)
+		if x.cfg.Processes != nil {
+			x.cfg.Processes.Forget(id)
+		}
 		delete(x.byKey[old.Owner.Key], id)
 		if len(x.byKey[old.Owner.Key]) == 0 {
 			delete(x.byKey, old.Owner.Key)
