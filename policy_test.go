@@ -162,6 +162,7 @@ var only = map[string][]string{
 	"github.com/minio/minio-go/":       {"internal/backup/target"},
 	"go.opentelemetry.io/":             {"internal/tracing"},
 	"github.com/coreos/go-systemd/":    {"internal/agent", "internal/node", "internal/server"},
+	"github.com/godbus/dbus/":          {"internal/agent/systemd"},
 	"connectrpc.com/connect":           {"api", "internal/agent", "internal/auth", "internal/cli", "internal/server", "internal/dispatcher", "internal/join", "internal/peers", "internal/protocol"},
 }
 

@@ -13,7 +13,7 @@ import (
 // is active is Running and Healthy, one on its way Running and CheckStarting, one that failed Exited with a code.
 type Unit struct {
 	Name string // on the machine: mysql@3.service
-	// Load, Active, Sub and Result are systemd's: loaded, active, running, success.
+	// Load, Active, Sub and Result are systemd's: loaded, active, running, success; empty before it was looked at.
 	Load, Active, Sub, Result string
 	// Restarts is how often systemd started it again by itself.
 	Restarts   uint32
@@ -224,9 +224,9 @@ func (m *member) observeUnit() (argosyv1.MemberState, time.Time, string) {
 	return state, since, message
 }
 
-// observation is what is told of a unit in systemd's words.
+// observation is what is told of a unit in systemd's words, which has none for one that it was not asked about.
 func (u *Unit) observation(pid int) *argosyv1.UnitObservation {
-	if u == nil {
+	if u == nil || u.Load == "" {
 		return nil
 	}
 	return &argosyv1.UnitObservation{

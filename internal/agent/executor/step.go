@@ -8,6 +8,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/agent/docker"
 	"github.com/argosy-cluster/argosy/internal/agent/systemd"
+	"github.com/argosy-cluster/argosy/internal/unitfile"
 )
 
 // launch sets a step going. The caller holds the lock.
@@ -27,7 +28,7 @@ func (x *Executor) launch(ctx context.Context, now time.Time, s core.Step) {
 		}
 		e.broken = e.err != nil && own.Err() != nil
 		e.heard = x.heard(e.touched)
-		if s.Kind == core.Create && e.err == nil && s.Unit == nil {
+		if s.Kind == core.Create && e.err == nil && plain(s) {
 			e.seen = sight{Container: newborn(s, e.touched, time.Now()), found: true}
 		} else {
 			e.seen, e.lookErr = x.look(ctx, e.touched)
@@ -71,6 +72,12 @@ func (x *Executor) land(ctx context.Context, e ending) {
 	}
 }
 
+// plain says whether nothing has to be known of what was created but that it is there. Of a unit that is only loaded its state is
+// shown, and of several in a replica which is ordered after which.
+func plain(s core.Step) bool {
+	return s.Unit == nil || !s.Unit.GetNotStarted() && len(s.Assignment.GetUnits()) == 1
+}
+
 // newborn is what a container looks like that was created just now; to ask the engine would tell nothing more.
 func newborn(s core.Step, id string, now time.Time) core.Container {
 	c := core.Container{
@@ -79,6 +86,9 @@ func newborn(s core.Step, id string, now time.Time) core.Container {
 	}
 	for _, d := range s.Spec.GetDependsOn() {
 		c.After = append(c.After, d.GetContainer())
+	}
+	if s.Unit != nil {
+		c.Unit = &core.Unit{Name: unitfile.ForReplica(s.Unit.GetName(), s.Key.Number)}
 	}
 	return c
 }

@@ -2,16 +2,16 @@ package systemd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
-	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
 )
 
 // ErrNone says that systemd is not the machine's first process.
@@ -20,7 +20,15 @@ var ErrNone = errors.New("systemd does not run this machine, so it cannot run un
 // Connection is the Bus of the machine's own systemd. It connects when it is first needed, and again after it was lost.
 type Connection struct {
 	mu   sync.Mutex
-	conn *dbus.Conn
+	link *link
+}
+
+// link is one connection while it lasts, and what was heard by it. It is the only one for everything: systemd sends what happens to
+// any unit to each connection that it has, and only on one and the same is it certain what was said first.
+type link struct {
+	*dbus.Conn
+	told *told
+	jobs *jobs
 }
 
 // Connect makes a Connection.
@@ -35,231 +43,179 @@ func AtHand() bool {
 const (
 	callTime  = 20 * time.Second
 	pingEvery = 5 * time.Second
+	// greetEvery is how often a systemd that has not answered yet is greeted again.
+	greetEvery = 200 * time.Millisecond
+
+	// systemd's own socket needs no message bus on the machine.
+	ownSocket = "/run/systemd/private"
+	busSocket = "/run/dbus/system_bus_socket"
+
+	destination = "org.freedesktop.systemd1"
+	root        = dbus.ObjectPath("/org/freedesktop/systemd1")
+	manager     = destination + ".Manager"
+	properties  = "org.freedesktop.DBus.Properties"
 )
 
-func (b *Connection) get(ctx context.Context) (*dbus.Conn, error) {
+// get is the link as it is, or a new one.
+func (b *Connection) get(ctx context.Context) (*link, error) {
 	if !AtHand() {
 		return nil, ErrNone
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.conn != nil && b.conn.Connected() {
-		return b.conn, nil
+	if b.link != nil && b.link.Connected() {
+		return b.link, nil
 	}
-	if b.conn != nil {
-		b.conn.Close()
-		b.conn = nil
+	if b.link != nil {
+		b.link.Close()
+		b.link = nil
 	}
-	// systemd's own socket needs no message bus on the machine. Its context ends the connection, so it is not the caller's.
-	conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
+	l, err := open(ctx, ownSocket)
 	if err != nil {
 		var other error
-		if conn, other = dbus.NewSystemConnectionContext(context.WithoutCancel(ctx)); other != nil {
+		if l, other = openBus(ctx); other != nil {
 			return nil, fmt.Errorf("systemd cannot be reached: %w", errors.Join(err, other))
 		}
 	}
-	if err := conn.Subscribe(); err != nil {
-		conn.Close()
+	if _, err := l.call(ctx, root, manager+".Subscribe", nil); err != nil {
+		l.Close()
 		return nil, fmt.Errorf("have systemd tell of changes: %w", err)
 	}
-	b.conn = conn
-	return conn, nil
+	b.link = l
+	return l, nil
 }
 
-// call makes one call that is to be answered soon.
-func call[T any](ctx context.Context, b *Connection, do func(context.Context, *dbus.Conn) (T, error)) (out T, err error) {
-	conn, err := b.get(ctx)
+// open connects to a socket. The connection outlives ctx.
+func open(ctx context.Context, socket string) (*link, error) {
+	var d net.Dialer
+	raw, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
-		return out, err
+		return nil, err
 	}
+	l := &link{told: newTold(), jobs: newJobs()}
+	_ = raw.SetDeadline(time.Now().Add(callTime))
+	if l.Conn, err = dbus.NewConn(newSieve(raw, l.wants), dbus.WithSignalHandler(l)); err != nil {
+		raw.Close()
+		return nil, err
+	}
+	if err := l.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))}); err != nil {
+		l.Close()
+		return nil, err
+	}
+	_ = raw.SetDeadline(time.Time{})
+	if err := l.greet(ctx); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// greet waits for the first answer. What reaches a busy systemd together with the end of the greeting is not looked at before more
+// comes: one who waits for an answer to it waits for ever.
+func (l *link) greet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	return do(ctx, conn)
-}
-
-// Version implements Bus.
-func (b *Connection) Version(ctx context.Context) (string, error) {
-	return call(ctx, b, func(_ context.Context, c *dbus.Conn) (string, error) {
-		s, err := c.GetManagerProperty("Version")
-		version, _, _ := strings.Cut(strings.Trim(s, `"`), " ")
-		return version, err
-	})
-}
-
-// Paths implements Bus.
-func (b *Connection) Paths(ctx context.Context) ([]string, error) {
-	return call(ctx, b, func(_ context.Context, c *dbus.Conn) ([]string, error) {
-		text, err := c.GetManagerProperty("UnitPath") // as GVariant writes a list: ["/etc/systemd/system", …]
-		if err != nil {
-			return nil, fmt.Errorf("ask where systemd reads units from: %w", err)
-		}
-		var list []string
-		if err := json.Unmarshal([]byte(text), &list); err != nil {
-			return nil, fmt.Errorf("ask where systemd reads units from: it says %q: %w", text, err)
-		}
-		return list, nil
-	})
-}
-
-// Knows implements Bus.
-func (b *Connection) Knows(ctx context.Context, name string) (bool, error) {
-	list, err := call(ctx, b, func(ctx context.Context, c *dbus.Conn) ([]dbus.UnitStatus, error) {
-		return c.ListUnitsByPatternsContext(ctx, nil, []string{strings.ReplaceAll(name, `\`, `\\`)})
-	})
-	if err != nil {
-		return false, fmt.Errorf("ask for unit %s: %w", name, err)
-	}
-	return slices.ContainsFunc(list, func(u dbus.UnitStatus) bool { return u.Name == name && u.LoadState != "not-found" }), nil
-}
-
-// ofType are the properties of a type that are looked at. All of a service's are some three hundred, for which systemd reads the
-// files of its cgroup: that takes three times as long as the properties that units of all types have.
-var ofType = map[string][]string{
-	"Service": {"Result", "MainPID", "NRestarts", "ExecMainStatus", "ExecMainCode"},
-	"Socket":  {"Result"}, "Mount": {"Result"}, "Automount": {"Result"}, "Swap": {"Result"}, "Timer": {"Result"}, "Path": {"Result"},
-}
-
-// Properties implements Bus.
-func (b *Connection) Properties(ctx context.Context, name string) (Properties, error) {
-	p, err := call(ctx, b, func(ctx context.Context, c *dbus.Conn) (map[string]any, error) {
-		p, err := c.GetUnitPropertiesContext(ctx, name)
-		if err != nil || p["LoadState"] != "loaded" {
-			return p, err
-		}
-		if p["ActiveState"] == "inactive" && p["InactiveExitTimestamp"] == uint64(0) {
-			return p, nil // it never ran, so there is no more to know
-		}
-		kind := typeOf(name)
-		for _, property := range ofType[kind] {
-			one, err := c.GetUnitTypePropertyContext(ctx, name, kind, property)
-			if err != nil {
-				return nil, err
-			}
-			p[property] = one.Value.Value()
-		}
-		return p, nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look at unit %s: %w", name, err)
-	}
-	return p, nil
-}
-
-// typeOf is the type of a unit as D-Bus writes it: Service.
-func typeOf(name string) string {
-	kind := name[strings.LastIndexByte(name, '.')+1:]
-	if kind == "" {
-		return ""
-	}
-	return strings.ToUpper(kind[:1]) + kind[1:]
-}
-
-// States implements Bus.
-func (b *Connection) States(ctx context.Context, names []string) (map[string]string, error) {
-	list, err := call(ctx, b, func(ctx context.Context, c *dbus.Conn) ([]dbus.UnitStatus, error) {
-		return c.ListUnitsByNamesContext(ctx, names)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the units: %w", err)
-	}
-	out := map[string]string{}
-	for _, u := range list {
-		if u.LoadState != "not-found" {
-			out[u.Name] = u.ActiveState
-		}
-	}
-	return out, nil
-}
-
-// job starts a job and waits for its end.
-func (b *Connection) job(ctx context.Context, what, name string, begin func(context.Context, *dbus.Conn, chan<- string) error) (string, error) {
-	end := make(chan string, 1)
-	_, err := call(ctx, b, func(ctx context.Context, c *dbus.Conn) (struct{}, error) { return struct{}{}, begin(ctx, c, end) })
-	switch {
-	case err != nil && strings.Contains(err.Error(), "not loaded"):
-		return "done", nil
-	case err != nil:
-		return "", fmt.Errorf("%s unit %s: %w", what, name, err)
-	}
-	check := time.NewTicker(pingEvery)
-	defer check.Stop()
+	answers := make(chan *dbus.Call, callTime/greetEvery+2)
+	again := time.NewTicker(greetEvery)
+	defer again.Stop()
 	for {
+		l.Object(destination, root).GoWithContext(ctx, "org.freedesktop.DBus.Peer.Ping", 0, answers)
 		select {
-		case result := <-end:
-			return result, nil
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-check.C: // a connection that is lost tells nothing any more
-			b.mu.Lock()
-			lost := b.conn == nil || !b.conn.Connected()
-			b.mu.Unlock()
-			if lost {
-				return "", fmt.Errorf("%s unit %s: systemd was lost from sight", what, name)
-			}
+		case a := <-answers:
+			return a.Err
+		case <-again.C:
 		}
 	}
 }
 
-// Start implements Bus.
-func (b *Connection) Start(ctx context.Context, name string) (string, error) {
-	return b.job(ctx, "start", name, func(ctx context.Context, c *dbus.Conn, end chan<- string) error {
-		_, err := c.StartUnitContext(ctx, name, "replace", end)
-		return err
-	})
+// openBus connects by way of the machine's message bus.
+func openBus(ctx context.Context) (*link, error) {
+	l, err := open(ctx, busSocket)
+	if err != nil {
+		return nil, err
+	}
+	err = l.Hello()
+	for _, face := range []string{manager, properties} {
+		err = errors.Join(err, l.AddMatchSignalContext(ctx, dbus.WithMatchSender(destination), dbus.WithMatchInterface(face)))
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
-// Stop implements Bus.
-func (b *Connection) Stop(ctx context.Context, name string) (string, error) {
-	return b.job(ctx, "stop", name, func(ctx context.Context, c *dbus.Conn, end chan<- string) error {
-		_, err := c.StopUnitContext(ctx, name, "replace", end)
-		return err
-	})
+// call makes one call that is to be answered soon, and reads what it returns. The number says when that was, among all that systemd
+// said by this link.
+func (l *link) call(ctx context.Context, path dbus.ObjectPath, method string, args []any, into ...any) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	answer := l.Object(destination, path).CallWithContext(ctx, method, 0, args...)
+	return uint64(answer.ResponseSequence), answer.Store(into...)
 }
 
-// ResetFailed implements Bus.
-func (b *Connection) ResetFailed(ctx context.Context, name string) error {
-	_, err := call(ctx, b, func(ctx context.Context, c *dbus.Conn) (struct{}, error) {
-		return struct{}{}, c.ResetFailedUnitContext(ctx, name)
-	})
+// call is that of the link as it is.
+func (b *Connection) call(ctx context.Context, method string, args []any, into ...any) error {
+	l, err := b.get(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = l.call(ctx, root, manager+"."+method, args, into...)
 	return err
 }
 
-// Reload implements Bus.
-func (b *Connection) Reload(ctx context.Context) error {
-	conn, err := b.get(ctx)
-	if err != nil {
-		return err
-	}
-	return conn.ReloadContext(ctx)
+// property reads one property.
+func (l *link) property(ctx context.Context, path dbus.ObjectPath, face, name string) (any, error) {
+	var v dbus.Variant
+	_, err := l.call(ctx, path, properties+".Get", []any{destination + "." + face, name}, &v)
+	return v.Value(), err
 }
 
-// Watch implements Bus.
-func (b *Connection) Watch(ctx context.Context, ready func(), changed func(name string)) error {
-	conn, err := b.get(ctx)
-	if err != nil {
-		return err
+// wants says which signals are looked at.
+func (l *link) wants(path, member string) bool {
+	switch member {
+	case "JobRemoved":
+		return l.jobs.any()
+	case "UnitRemoved", "Reloading":
+		return true
+	case "PropertiesChanged":
+		name := unitOf(path)
+		return name != "" && l.told.wants(name)
 	}
-	updates, missed := make(chan *dbus.PropertiesUpdate, 4096), make(chan error, 1)
-	conn.SetPropertiesSubscriber(updates, missed)
-	defer conn.SetPropertiesSubscriber(nil, nil)
-	ready()
-	ping := time.NewTicker(pingEvery)
-	defer ping.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case u := <-updates:
-			changed(u.UnitName)
-		case <-missed:
-			ready() // something was not told: everything is looked at again
-		case <-ping.C:
-			if !conn.Connected() {
-				return errors.New("systemd was lost from sight")
-			}
-			if _, err := b.Version(ctx); err != nil {
-				return err
-			}
+	return false
+}
+
+// DeliverSignal implements dbus.SignalHandler. Signals come one after another, in the order in which systemd sent them.
+func (l *link) DeliverSignal(face, member string, s *dbus.Signal) {
+	var path dbus.ObjectPath
+	var unit string
+	switch face + "." + member {
+	case manager + ".JobRemoved":
+		var id uint32
+		var result string
+		if dbus.Store(s.Body, &id, &path, &unit, &result) == nil {
+			l.jobs.removed(string(path), unit, result)
+		}
+	case manager + ".Reloading":
+		l.told.reread()
+	case manager + ".UnitRemoved":
+		if dbus.Store(s.Body, &unit, &path) == nil {
+			l.told.forget(unit)
+		}
+	case properties + ".PropertiesChanged":
+		var of string
+		var changed map[string]dbus.Variant
+		var hidden []string
+		if dbus.Store(s.Body, &of, &changed, &hidden) == nil {
+			l.told.hear(unitOf(string(s.Path)), strings.TrimPrefix(of, destination+"."), values(changed), uint64(s.Sequence))
 		}
 	}
+}
+
+func values(list map[string]dbus.Variant) Properties {
+	p := make(Properties, len(list))
+	for name, v := range list {
+		p[name] = v.Value()
+	}
+	return p
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,22 +21,26 @@ import (
 type Bus interface {
 	// Version of the systemd that answers.
 	Version(ctx context.Context) (string, error)
-	// Properties has systemd load a unit, if it can, and shows it.
+	// Properties has systemd load a unit, if it can, and returns what all units have.
 	Properties(ctx context.Context, name string) (Properties, error)
+	// Show returns all that a look is about. What systemd told by itself of a unit that is watched is not asked again.
+	Show(ctx context.Context, name string) (Properties, error)
 	// Paths are the directories that systemd reads units from.
 	Paths(ctx context.Context) ([]string, error)
 	// Knows says whether systemd has a unit of that name at present. It loads none: for a file that is new systemd looks through
 	// all directories again.
 	Knows(ctx context.Context, name string) (bool, error)
-	// States shows the active states of units by name; those that are not loaded may be missing.
+	// States shows the active states of units by name; those that are not loaded may be missing. Whatever was told before is asked
+	// again when it is looked at next.
 	States(ctx context.Context, names []string) (map[string]string, error)
 	// Start and Stop wait for their job and return systemd's word on how it ended: done, failed, dependency, …
 	Start(ctx context.Context, name string) (string, error)
 	Stop(ctx context.Context, name string) (string, error)
 	ResetFailed(ctx context.Context, name string) error
 	Reload(ctx context.Context) error
-	// Watch calls changed for each unit to which something happens after it called ready, until ctx or the connection ends.
-	Watch(ctx context.Context, ready func(), changed func(name string)) error
+	// Watch calls changed for each of our units to which something happens after it called ready, until ctx or the connection ends.
+	// ours gives the id of a unit's file, and is empty when it is not ours; that may change at any time.
+	Watch(ctx context.Context, ours func(name string) string, ready func(), changed func(name string)) error
 }
 
 // Dir is where unit files are kept that do not outlive the machine's run.
@@ -56,6 +61,7 @@ type Manager struct {
 
 	mu    sync.Mutex
 	marks map[string]mark // by name: files of this cluster
+	fresh map[string]bool // ids of files that systemd cannot have read an earlier version of
 	paths []string        // Bus.Paths, once they were asked for
 }
 
@@ -67,7 +73,7 @@ func New(cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Manager{cfg: cfg, marks: map[string]mark{}}
+	m := &Manager{cfg: cfg, marks: map[string]mark{}, fresh: map[string]bool{}}
 	m.reload.do = cfg.Bus.Reload
 	return m
 }
@@ -81,6 +87,9 @@ type Glimpse struct {
 
 // Glance lists the units whose files are this cluster's: a look into the directory, and one call.
 func (m *Manager) Glance(ctx context.Context) ([]Glimpse, error) {
+	m.mu.Lock()
+	before := maps.Clone(m.marks)
+	m.mu.Unlock()
 	entries, err := os.ReadDir(m.cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("list the units: %w", err)
@@ -106,9 +115,7 @@ func (m *Manager) Glance(ctx context.Context) ([]Glimpse, error) {
 	} else if _, err := m.cfg.Bus.Version(ctx); err != nil {
 		return nil, err
 	}
-	m.mu.Lock()
-	m.marks = found
-	m.mu.Unlock()
+	m.mark(before, found)
 	list := make([]Glimpse, 0, len(names))
 	for _, name := range names {
 		g := Glimpse{ID: found[name].ID}
@@ -118,13 +125,29 @@ func (m *Manager) Glance(ctx context.Context) ([]Glimpse, error) {
 	return list, nil
 }
 
+// mark notes which files there are, of which those before were known when they were listed: what was written meanwhile stays.
+func (m *Manager) mark(before, found map[string]mark) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, k := range before {
+		if m.marks[name].ID == k.ID {
+			delete(m.marks, name)
+		}
+	}
+	for name, k := range found {
+		if _, newer := m.marks[name]; !newer {
+			m.marks[name] = k
+		}
+	}
+}
+
 // Look looks at one unit. The fault core.FaultGone says that its file is not there any more.
 func (m *Manager) Look(ctx context.Context, id string) (core.Container, error) {
 	k, err := m.find(id)
 	if err != nil {
 		return core.Container{}, err
 	}
-	p, err := m.cfg.Bus.Properties(ctx, nameOf(id))
+	p, err := m.cfg.Bus.Show(ctx, nameOf(id))
 	if err != nil {
 		return core.Container{}, err
 	}
@@ -172,7 +195,8 @@ func (m *Manager) Create(ctx context.Context, c Creation) (id string, err error)
 	if !unitfile.IsName(name) {
 		return "", &core.Fault{Kind: core.FaultRefused, Message: fmt.Sprintf("%q is not the name of a unit", name)}
 	}
-	if err := m.free(ctx, name, core.IDOf(c.Assignment)); err != nil {
+	known, err := m.free(ctx, name, core.IDOf(c.Assignment))
+	if err != nil {
 		return "", err
 	}
 	k := mark{
@@ -189,40 +213,44 @@ func (m *Manager) Create(ctx context.Context, c Creation) (id string, err error)
 	}
 	m.mu.Lock()
 	m.marks[name] = k
+	if !known {
+		m.fresh[k.ID] = true
+	}
 	m.mu.Unlock()
 	return k.ID, nil
 }
 
-// free says who has a name on the machine; nil when nobody has.
-func (m *Manager) free(ctx context.Context, name string, owner core.ID) error {
-	taken := func(format string, args ...any) error {
-		return &core.Fault{Kind: core.FaultRefused, Message: fmt.Sprintf(format, args...)}
+// free says who has a name on the machine; the error is nil when nobody has. known says that systemd has a unit of that name all the
+// same, whose file is gone.
+func (m *Manager) free(ctx context.Context, name string, owner core.ID) (known bool, err error) {
+	taken := func(format string, args ...any) (bool, error) {
+		return false, &core.Fault{Kind: core.FaultRefused, Message: fmt.Sprintf(format, args...)}
 	}
 	k, err := readMark(filepath.Join(m.cfg.Dir, name))
 	switch {
 	case err == nil && k.Cluster == m.cfg.ClusterID && k.owner() == owner:
-		return fmt.Errorf("the file of unit %s is there already", name) // an earlier try, which a listing shows
+		return false, fmt.Errorf("the file of unit %s is there already", name) // an earlier try, which a listing shows
 	case err == nil && k.Cluster == m.cfg.ClusterID:
 		return taken("%s has a unit %s on this machine; a unit is on its machine once", k.owner().Key, name)
 	case !errors.Is(err, fs.ErrNotExist):
 		return taken("this machine has a unit %s of its own (%s), which is left alone", name, filepath.Join(m.cfg.Dir, name))
 	}
 	if path, err := m.foreign(ctx, name); err != nil {
-		return err
+		return false, err
 	} else if path != "" {
 		return taken("this machine has a unit %s of its own (%s), which is left alone", name, path)
 	}
 	if known, err := m.cfg.Bus.Knows(ctx, name); err != nil || !known {
-		return err
+		return false, err
 	}
 	p, err := m.cfg.Bus.Properties(ctx, name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	from := p.text("FragmentPath")
 	switch {
 	case p.text("LoadState") == "not-found", from == filepath.Join(m.cfg.Dir, name): // of one that was removed a moment ago
-		return nil
+		return true, nil
 	case from != "":
 		return taken("this machine has a unit %s of its own (%s), which is left alone", name, from)
 	}
@@ -287,12 +315,7 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	if _, err := m.find(id); err != nil {
 		return err
 	}
-	name := nameOf(id)
-	if err := m.ready(ctx, name); err != nil {
-		return err
-	}
-	_ = m.cfg.Bus.ResetFailed(ctx, name) // so that systemd counts anew; where nothing failed it says so
-	result, err := m.cfg.Bus.Start(ctx, name)
+	result, err := m.start(ctx, id, nameOf(id))
 	switch {
 	case err != nil:
 		return err
@@ -304,6 +327,24 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 		return &core.Fault{Message: "somebody on the machine asked systemd for something else meanwhile"}
 	}
 	return &core.Fault{Message: "systemd says of its start: " + result}
+}
+
+// start asks nothing about a file that systemd reads now for the first time; only where it cannot start that, why.
+func (m *Manager) start(ctx context.Context, id, name string) (result string, err error) {
+	m.mu.Lock()
+	fresh := m.fresh[id]
+	delete(m.fresh, id)
+	m.mu.Unlock()
+	if fresh {
+		if result, err = m.cfg.Bus.Start(ctx, name); err == nil || ctx.Err() != nil {
+			return result, err
+		}
+	}
+	if err := m.ready(ctx, name); err != nil {
+		return "", err
+	}
+	_ = m.cfg.Bus.ResetFailed(ctx, name) // so that systemd counts anew; where nothing failed it says so
+	return m.cfg.Bus.Start(ctx, name)
 }
 
 // Stop stops a unit and waits until it is stopped. How long it may take its file says.
@@ -329,10 +370,11 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 	}
 	m.mu.Lock()
 	delete(m.marks, name)
+	delete(m.fresh, id)
 	m.mu.Unlock()
 	_ = m.cfg.Bus.ResetFailed(ctx, name)
-	states, err := m.cfg.Bus.States(ctx, []string{name})
-	if err == nil && states[name] != "" {
+	known, err := m.cfg.Bus.Knows(ctx, name)
+	if known {
 		err = m.reload.ask(ctx)
 	}
 	if err != nil { // the file is gone, which is what counts; the next reading of all files settles the rest
@@ -343,12 +385,14 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 
 // Watch calls changed with the id of each unit to which something happens.
 func (m *Manager) Watch(ctx context.Context, ready func(), changed func(id string)) error {
-	return m.cfg.Bus.Watch(ctx, ready, func(name string) {
+	ours := func(name string) string {
 		m.mu.Lock()
-		k, ours := m.marks[name]
-		m.mu.Unlock()
-		if ours {
-			changed(k.ID)
+		defer m.mu.Unlock()
+		return m.marks[name].ID
+	}
+	return m.cfg.Bus.Watch(ctx, ours, ready, func(name string) {
+		if id := ours(name); id != "" {
+			changed(id)
 		}
 	})
 }

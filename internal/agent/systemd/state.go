@@ -50,6 +50,11 @@ func (p Properties) at(name string) time.Time {
 	return time.UnixMicro(n)
 }
 
+// failed says whether systemd calls it failed, or is about to start it again after it did.
+func (p Properties) failed() bool {
+	return p.text("ActiveState") == "failed" || p.text("SubState") == "auto-restart"
+}
+
 // loadError is systemd's own sentence on why a file cannot be loaded.
 func (p Properties) loadError() string {
 	pair, _ := p["LoadError"].([]any)
@@ -98,7 +103,7 @@ func container(m mark, p Properties, sibling func(name string) string) core.Cont
 			c.FinishedAt = c.StartedAt
 		}
 	}
-	if c.Unit.Active == "failed" || c.Unit.Sub == "auto-restart" {
+	if p.failed() {
 		c.ExitCode, c.Error = exit(p)
 	}
 	if len(c.Error) > most {

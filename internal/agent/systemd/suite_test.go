@@ -12,6 +12,7 @@ import (
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
+	"github.com/google/go-cmp/cmp"
 )
 
 // twin is systemd in memory, as far as a Bus shows it: it reads files from its directory and runs nothing. What ExecStart
@@ -32,6 +33,9 @@ type twinUnit struct {
 	left, entered          time.Time
 	invocations, condition int
 }
+
+// broken says whether systemd does not load it.
+func (u *twinUnit) broken() bool { return strings.Contains(u.text, "not a unit file") }
 
 func newTwin(dir string) *twin {
 	return &twin{dir: dir, units: map[string]*twinUnit{}, foreign: map[string]string{"systemd-journald.service": "/lib/systemd/system/systemd-journald.service"}}
@@ -81,10 +85,14 @@ func (b *twin) Properties(_ context.Context, name string) (Properties, error) {
 	if !u.entered.IsZero() {
 		p["InactiveEnterTimestamp"] = uint64(u.entered.UnixMicro())
 	}
-	if strings.Contains(u.text, "not a unit file") {
+	if u.broken() {
 		p["LoadState"], p["LoadError"] = "bad-setting", []any{"org.freedesktop.systemd1.BadUnitSetting", "Unit has a bad unit file setting."}
 	}
 	return p, nil
+}
+
+func (b *twin) Show(ctx context.Context, name string) (Properties, error) {
+	return b.Properties(ctx, name)
 }
 
 func (b *twin) States(_ context.Context, names []string) (map[string]string, error) {
@@ -102,6 +110,10 @@ func (b *twin) States(_ context.Context, names []string) (map[string]string, err
 func (b *twin) Start(_ context.Context, name string) (string, error) {
 	b.mu.Lock()
 	u := b.load(name)
+	if u == nil || u.broken() {
+		b.mu.Unlock()
+		return "", errors.New("it is not loaded properly")
+	}
 	u.left, u.active = time.Now(), "active"
 	result := "done"
 	switch {
@@ -157,9 +169,13 @@ func (b *twin) Reload(context.Context) error {
 	return nil
 }
 
-func (b *twin) Watch(ctx context.Context, ready func(), changed func(string)) error {
+func (b *twin) Watch(ctx context.Context, ours func(string) string, ready func(), changed func(string)) error {
 	b.mu.Lock()
-	b.changed = changed
+	b.changed = func(name string) {
+		if ours(name) != "" {
+			changed(name)
+		}
+	}
 	b.mu.Unlock()
 	ready()
 	<-ctx.Done()
@@ -390,4 +406,75 @@ func TestJournalEntries(t *testing.T) {
 			t.Errorf("%s: %q", text, got.Text)
 		}
 	}
+}
+
+// asked is a Bus that counts what systemd is asked.
+type asked struct {
+	*twin
+	calls []string
+}
+
+func (b *asked) Knows(ctx context.Context, name string) (bool, error) {
+	b.calls = append(b.calls, "knows")
+	return b.twin.Knows(ctx, name)
+}
+
+func (b *asked) Properties(ctx context.Context, name string) (Properties, error) {
+	b.calls = append(b.calls, "properties")
+	return b.twin.Properties(ctx, name)
+}
+
+func (b *asked) Show(ctx context.Context, name string) (Properties, error) {
+	b.calls = append(b.calls, "show")
+	return b.twin.Properties(ctx, name)
+}
+
+func (b *asked) Start(ctx context.Context, name string) (string, error) {
+	b.calls = append(b.calls, "start")
+	return b.twin.Start(ctx, name)
+}
+
+func (b *asked) ResetFailed(ctx context.Context, name string) error {
+	b.calls = append(b.calls, "reset")
+	return b.twin.ResetFailed(ctx, name)
+}
+
+func (b *asked) Reload(ctx context.Context) error {
+	b.calls = append(b.calls, "reload")
+	return b.twin.Reload(ctx)
+}
+
+// TestANewUnitIsStartedWithoutQuestions: of a name that systemd did not know it has what is in the file. Of any other it is asked.
+func TestANewUnitIsStartedWithoutQuestions(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	b := &asked{twin: newTwin(dir)}
+	m := New(Config{ClusterID: "c", Bus: b, Dir: dir})
+	start := func(when string, want ...string) string {
+		t.Helper()
+		b.calls = nil
+		id, err := m.Create(ctx, Creation{Unit: &argosyv1.Unit{Name: "a.service", Content: "[Service]\nExecStart=/bin/sleep infinity\n"},
+			Assignment: &argosyv1.Assignment{Key: &argosyv1.ReplicaKey{Tenant: "t", App: "a", Stack: "s", Number: 1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Start(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, b.calls); diff != "" {
+			t.Errorf("%s: %s", when, diff)
+		}
+		return id
+	}
+	id := start("a new name", "knows", "start")
+	b.calls = nil
+	if err := errors.Join(m.Stop(ctx, id), m.Start(ctx, id)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"properties", "reset", "start"}, b.calls); diff != "" {
+		t.Errorf("started again: %s", diff)
+	}
+	if err := errors.Join(m.Stop(ctx, id), os.Remove(filepath.Join(dir, "a.service"))); err != nil { // by hand
+		t.Fatal(err)
+	}
+	start("a name whose file was removed by hand", "knows", "properties", "properties", "reload", "properties", "reset", "start")
 }
