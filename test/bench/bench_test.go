@@ -95,12 +95,12 @@ PASS
 }
 
 func TestParseStat(t *testing.T) {
-	got, err := parseStat("425 (a) b (c) S 1 425 425 0 -1 4194560 9000 0 3 0 198 136 7 3 20 0 10 0 12345 1300000000 9800")
-	if err != nil || got != 3440*time.Millisecond {
-		t.Errorf("%v, %v", got, err)
+	own, got, err := parseStat("425 (a) b (c) S 1 425 425 0 -1 4194560 9000 0 3 0 198 136 7 3 20 0 10 0 12345 1300000000 9800")
+	if err != nil || own != 3340*time.Millisecond || got != 3440*time.Millisecond {
+		t.Errorf("%v, %v, %v", own, got, err)
 	}
 	for _, bad := range []string{"", "425", "425 (a) S 1 2", "425 (a) S 1 1 1 0 -1 0 0 0 0 0 x y 0 0 20"} {
-		if _, err := parseStat(bad); err == nil {
+		if _, _, err := parseStat(bad); err == nil {
 			t.Errorf("%q was understood", bad)
 		}
 	}

@@ -178,7 +178,7 @@ func (x *box) spent(ctx context.Context, managers []string) (spent, error) {
 		if err != nil {
 			return spent{}, err
 		}
-		used, err := parseStat(string(raw))
+		_, used, err := parseStat(string(raw))
 		if err != nil {
 			return spent{}, err
 		}

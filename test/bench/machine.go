@@ -256,25 +256,39 @@ func (p process) cpuTime(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	return parseStat(out)
+	_, all, err := parseStat(out)
+	return all, err
 }
 
-// parseStat reads user and system time, a process's own and its children's. The name in parentheses may hold anything, so fields count from its end.
-func parseStat(text string) (time.Duration, error) {
+// ownTime is that without the processes that it started.
+func (p process) ownTime(ctx context.Context) (time.Duration, error) {
+	out, err := p.m.on(ctx, "cat", fmt.Sprintf("/proc/%d/stat", p.pid))
+	if err != nil {
+		return 0, err
+	}
+	own, _, err := parseStat(out)
+	return own, err
+}
+
+// parseStat reads user and system time, a process's own and with its children's. The name in parentheses may hold anything, so fields
+// count from its end.
+func parseStat(text string) (own, all time.Duration, err error) {
 	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	const utime, cstime = 14 - 3, 17 - 3
+	const utime, stime, cstime = 14 - 3, 15 - 3, 17 - 3
 	if len(f) <= cstime {
-		return 0, fmt.Errorf("%q is no process's stat", text)
+		return 0, 0, fmt.Errorf("%q is no process's stat", text)
 	}
-	var total int64
-	for _, field := range f[utime : cstime+1] {
-		n, err := strconv.ParseInt(field, 10, 64)
+	for i := utime; i <= cstime; i++ {
+		n, err := strconv.ParseInt(f[i], 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("stat: %w", err)
+			return 0, 0, fmt.Errorf("stat: %w", err)
 		}
-		total += n
+		all += time.Duration(n) * time.Second / ticksPerSecond
+		if i == stime {
+			own = all
+		}
 	}
-	return time.Duration(total) * time.Second / ticksPerSecond, nil
+	return own, all, nil
 }
 
 // memory is what a process has resident, in MB of a million bytes.

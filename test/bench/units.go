@@ -123,23 +123,32 @@ func (f *fleet) measure(ctx context.Context, n int, want []figure) error {
 	if err != nil {
 		return err
 	}
-	alone, err := f.alone(ctx, n)
+	alone, plain, err := f.alone(ctx, n, processes)
 	if err != nil {
 		return err
 	}
-	f.b.say("  systemctl started %d units in %.1f s", n, alone.Seconds())
+	f.b.say("  systemctl started %d units in %.1f s; %s", n, alone.Seconds(), plain.each(n))
+	before, err := f.spent(ctx, processes)
+	if err != nil {
+		return err
+	}
 	took, half, accepted, err := f.submit(ctx, n)
 	if err != nil {
 		return err
 	}
+	after, err := f.spent(ctx, processes)
+	if err != nil {
+		return err
+	}
+	f.b.say("  Argosy started them in %.1f s; %s", took.Seconds(), after.since(before).each(n))
 	f.b.say("  %d units were accepted within %.1f s and active within %.1f s; %s of calm and %s of watching", n, accepted.Seconds(), took.Seconds(), calm, while)
 	busy, err := f.idle(ctx, processes)
 	if err != nil {
 		return err
 	}
-	note := fmt.Sprintf("%d units, %d requests at once; the last was accepted after %.1f s; load average %s", n, unitsAtOnce, accepted.Seconds(), load())
+	note := fmt.Sprintf("%d units, %d requests at once; the last was accepted after %.1f s; %s; load average %s", n, unitsAtOnce, accepted.Seconds(), after.since(before).each(n), load())
 	want[0].value, want[0].note = took.Seconds(), note
-	want[1].value, want[1].note = alone.Seconds(), "all files written, one daemon-reload, then one systemctl start with all names on each machine"
+	want[1].value, want[1].note = alone.Seconds(), "all files written, one daemon-reload, then one systemctl start with all names on each machine; "+plain.each(n)
 	want[2].value = took.Seconds() / alone.Seconds()
 	want[3].value, want[3].note = half.Seconds(), "fleet needed 35 s"
 	want[4].value, want[5].value = idle*100, busy*100
@@ -150,8 +159,8 @@ func (f *fleet) measure(ctx context.Context, n int, want []figure) error {
 const plainUnit = "[Unit]\nDescription=one of many\n[Service]\nExecStart=/usr/bin/sleep infinity\n"
 
 // alone writes as many units on each machine as are a third of all, starts them by systemctl, and removes them. The time is that of
-// everything but the writing.
-func (f *fleet) alone(ctx context.Context, n int) (time.Duration, error) {
+// everything but the writing and the removing.
+func (f *fleet) alone(ctx context.Context, n int, processes []process) (took time.Duration, used spending, err error) {
 	each := (n + unitsMachines - 1) / unitsMachines
 	everywhere := func(script string) error {
 		var g errgroup.Group
@@ -165,14 +174,22 @@ func (f *fleet) alone(ctx context.Context, n int) (time.Duration, error) {
 	}
 	names := fmt.Sprintf("$(seq -f 'plain-%%.0f.service' %d)", each)
 	if err := everywhere("cd /run/systemd/system; for u in " + names + `; do printf '` + strings.ReplaceAll(plainUnit, "\n", `\n`) + `' > $u; done`); err != nil {
-		return 0, err
+		return 0, used, err
+	}
+	before, err := f.spent(ctx, processes)
+	if err != nil {
+		return 0, used, err
 	}
 	begun := time.Now()
 	if err := everywhere("systemctl daemon-reload; systemctl start " + names); err != nil {
-		return 0, err
+		return 0, used, err
 	}
-	took := time.Since(begun)
-	return took, everywhere("cd /run/systemd/system; systemctl stop " + names + "; rm -f plain-*.service; systemctl daemon-reload; systemctl reset-failed")
+	took = time.Since(begun)
+	after, err := f.spent(ctx, processes)
+	if err != nil {
+		return 0, used, err
+	}
+	return took, after.since(before), everywhere("cd /run/systemd/system; systemctl stop " + names + "; rm -f plain-*.service; systemctl daemon-reload; systemctl reset-failed")
 }
 
 // submit sends all units as fast as they are taken, and waits until systemd calls them active. Half is how long half of them took
