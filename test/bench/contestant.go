@@ -43,7 +43,7 @@ func contestants() []contestant {
 	return []contestant{
 		{
 			Contestant: report.Contestant{Key: "argosy", Title: "Argosy", About: "argosy apply of an app of N replicas, and argosy delete; server and agent on the machine; a bridge network of the cluster's own, with names"},
-			argosy:     true, managers: []string{"argosy"},
+			argosy:     true, managers: []string{"argosyd", "argosy-guard", "argosy-witness"},
 			prepare: func(ctx context.Context, x *box, image string) error {
 				if err := loadImage(ctx, x, image); err != nil {
 					return err

@@ -93,7 +93,7 @@ type Config struct {
 	// Did is told of each step when it is over. May be nil.
 	Did func(s core.Step, begin, end time.Time, err error)
 	Log *slog.Logger
-	// Creates and Pulls bound what is under way at once; 0 means three for each processor, and 3. What ends is bounded more tightly: see ends.
+	// Creates and Pulls bound what is under way at once; 0 means one for each processor and two at the least, and 3. What ends is bounded more tightly: see ends.
 	Creates, Pulls int
 	// Resync is how often everything is listed in case an event was lost; 0 means a minute.
 	Resync time.Duration

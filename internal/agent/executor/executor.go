@@ -61,10 +61,10 @@ type flight struct {
 // containers end in the same instant; starting that many is what it does well.
 const ends = 8
 
-// startsPerCPU bounds creates and starts at once. They are processor time of the Engine and of what it runs; on two cores, 50
-// containers took 37 s when all were started at once and 34 s when six were (docs/bench), and one that hangs gives its place
-// back.
-const startsPerCPU = 3
+// startsPerCPU bounds creates and starts at once. They are processor time of the Engine and of what it runs, and the more of
+// them run beside one another the more each costs: on two cores 50 containers took 74 s of it when six were started at once,
+// and 62 s when two were (docs/bench). One that hangs gives its place back.
+const startsPerCPU = 1
 
 // New makes an Executor that does nothing yet.
 func New(cfg Config) *Executor {
@@ -82,7 +82,7 @@ func New(cfg Config) *Executor {
 	}
 	x := &Executor{
 		cfg: cfg, memory: cfg.Memory,
-		creates: newLane(cfg.Creates, 10*time.Second), stops: newLane(ends, time.Second), removes: newLane(ends, 10*time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second), probes: newLane(4, 10*time.Second),
+		creates: newLane(cfg.Creates, 5*time.Second), stops: newLane(ends, time.Second), removes: newLane(ends, 10*time.Second), pulls: newLane(cfg.Pulls, 30*time.Second), looks: newLane(8, 10*time.Second), probes: newLane(4, 10*time.Second),
 		units: newLane(startsAtOnce, time.Second), wake: make(chan struct{}, 1),
 		engine: &eye{glance: cfg.Engine.Glance, watch: cfg.Engine.Watch, resync: make(chan struct{}, 1),
 			blind: "the Docker Engine of this machine does not answer, so nobody knows what runs on it"},
