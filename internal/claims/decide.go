@@ -46,6 +46,9 @@ type Sights struct {
 	// Mute is why it knows nothing yet, or empty.
 	Mute string
 	Seen map[ID]Seen
+	// Voting: a majority of the witnesses that decide can give leases now, as far as its server has heard. Who gets none then is cut
+	// off from them.
+	Voting bool
 }
 
 // Force is an administrator's wish that a claim be taken from its holder.

@@ -36,7 +36,8 @@ type Config struct {
 	Server string
 	// Leading says whether this server leads.
 	Leading func() bool
-	// Looked is told what the witness sees, or why it does not say, each time that it is asked while this server leads.
+	// Looked is told what the witness sees, or why it does not say, each time that it is asked while this server leads. Whether the
+	// witnesses are voting, this one does not know.
 	Looked func(claims.Sights)
 	Log    *slog.Logger
 	// Now is time.Now, unless a test lives in another time.

@@ -49,6 +49,15 @@ func Next(now *storev1.Leases, generation uint64, revision int64, servers []*sto
 	return record(*c, why), ""
 }
 
+// Voting tells whether a majority of the witnesses that decide can give leases now: they answer their servers, have a vote, and know which
+// set of servers decides.
+func Voting(now *storev1.Leases, seen []claims.Status) bool {
+	c := ConfigOf(now)
+	return c.Majority(func(w claims.Witness) bool {
+		return slices.ContainsFunc(seen, func(s claims.Status) bool { return s.Witness == w && !s.Silent && s.Epoch == c.Epoch })
+	})
+}
+
 func names(list []claims.Witness) []string {
 	var out []string
 	for _, w := range list {

@@ -94,3 +94,28 @@ func TestSightsOf(t *testing.T) {
 		t.Errorf("sees %+v, want %+v", seen, want)
 	}
 }
+
+func TestVoting(t *testing.T) {
+	now := &storev1.Leases{Epoch: &argosyv1.FencingToken{Generation: 1, Revision: 7}, Members: []string{"s1", "s2", "s3"}}
+	votes := func(id claims.Witness) claims.Status {
+		return claims.Status{Witness: id, Epoch: claims.Epoch{Generation: 1, Revision: 7}}
+	}
+	silent, behind := votes("s2"), votes("s2")
+	silent.Silent, behind.Epoch.Revision = true, 6
+	for name, c := range map[string]struct {
+		now  *storev1.Leases
+		seen []claims.Status
+		want bool
+	}{
+		"nobody decides":       {nil, []claims.Status{votes("s1")}, false},
+		"two of three":         {now, []claims.Status{votes("s1"), votes("s3"), silent}, true},
+		"one is silent":        {now, []claims.Status{votes("s1"), silent}, false},
+		"one knows too little": {now, []claims.Status{votes("s1"), behind}, false},
+		"strangers":            {now, []claims.Status{votes("s1"), votes("s4"), votes("s5")}, false},
+		"both sets decide":     {&storev1.Leases{Epoch: now.Epoch, Members: now.Members, Next: []string{"s4"}}, []claims.Status{votes("s1"), votes("s2"), votes("s3")}, false},
+	} {
+		if got := leases.Voting(c.now, c.seen); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -46,7 +46,16 @@ func (c Config) completeWitness() (Config, error) {
 // newWitness makes what speaks with the witness beside this server. It only needs to run.
 func (s *Server) newWitness() *leases.Keeper {
 	return leases.New(leases.Config{Socket: s.cfg.WitnessSocket, Store: s.store, Server: s.id, Log: s.log,
-		Leading: func() bool { return s.leader.Leading() }, Looked: func(sights claims.Sights) { s.leader.Witnessed(sights) }})
+		Leading: func() bool { return s.leader.Leading() }, Looked: func(sights claims.Sights) {
+			sights.Voting = s.voting()
+			s.leader.Witnessed(sights)
+		}})
+}
+
+// voting tells whether a majority of the witnesses that decide can give leases now, as far as this server has heard.
+func (s *Server) voting() (yes bool) {
+	_ = s.leader.Read(func(_ time.Time, v *leader.View) { yes = leases.Voting(v.Leases(), s.witnesses(v.Servers())) })
+	return yes
 }
 
 // leasesEvery is how often it is looked whether the set of servers that decide about leases has to change.

@@ -17,17 +17,18 @@ import (
 // guardProcess is a run of a machine's guard: what package internal/guard does around the step function.
 type guardProcess struct {
 	process
-	m     *Machine
-	id    string
-	state guard.State
-	port  *port.Port
-	fed   guard.Watchdog
-	over  bool // the machine is being reset
-	alarm int  // counts how often the timer was set
-	kept  *leasev1.LeaseServers
-	asked map[claims.ID]string // what was told last of claims that wait for a majority
-	queue map[claims.ID][]guard.Effect
-	now   map[claims.ID]*deed // what is carried out now
+	m      *Machine
+	id     string
+	state  guard.State
+	port   *port.Port
+	fed    guard.Watchdog
+	over   bool // the machine is being reset
+	alarm  int  // counts how often the timer was set
+	kept   *leasev1.LeaseServers
+	asked  map[claims.ID]string // what was told last of claims that wait for a majority
+	parted guard.Parting        // what was told last
+	queue  map[claims.ID][]guard.Effect
+	now    map[claims.ID]*deed // what is carried out now
 }
 
 // kernel is what a machine has as long as it is not booted anew, whoever runs.
@@ -72,7 +73,7 @@ func (m *Machine) startGuard() {
 	for _, c := range g.state.Claims {
 		g.port.Tell(guard.Tell{Claim: c.ID, Token: c.Token, Phase: c.Phase, Why: c.Why})
 	}
-	g.port.State(&leasev1.GuardState{Version: "1", Key: m.guardKey(), Profile: g.state.Profile.Name, Watchdog: "softdog"})
+	g.parting(true)
 	if m.kernel.saved != nil {
 		g.event(guard.Restarted{})
 	}
@@ -122,6 +123,9 @@ func (g *guardProcess) Stopped(id claims.ID, t claims.Token) {
 func (g *guardProcess) Leave(patience time.Duration) { g.event(guard.Leave{Patience: patience}) }
 func (g *guardProcess) Remain()                      { g.event(guard.Remain{}) }
 
+// Leave is what a machine's guard is told before the machine is shut down.
+func (m *Machine) Leave(patience time.Duration) { m.guard.Leave(patience) }
+
 // servers takes in whom to ask for leases.
 func (g *guardProcess) servers(s *leasev1.LeaseServers) error {
 	c := lease.ConfigFrom(s.GetConfig())
@@ -147,6 +151,7 @@ func (g *guardProcess) event(e guard.Event) {
 		}
 	}
 	g.progress()
+	g.parting(false)
 	g.feed()
 	g.setAlarm()
 	g.m.tellAgent()
@@ -188,6 +193,19 @@ func (g *guardProcess) progress() {
 		g.port.Tell(t)
 	}
 	g.asked = told
+}
+
+// parting tells how the guard is, where it is told for the first time, or that it gives everything back has changed.
+func (g *guardProcess) parting(first bool) {
+	p := guard.PartingOf(g.state)
+	if !p.Leaving {
+		p = guard.Parting{}
+	}
+	if first || p != g.parted {
+		g.port.State(&leasev1.GuardState{Version: "1", Key: g.m.guardKey(), Profile: g.state.Profile.Name, Watchdog: "softdog",
+			Leaving: p.Leaving, Exposed: uint32(p.Exposed), Untold: uint32(p.Untold)})
+	}
+	g.parted = p
 }
 
 // feed feeds the watchdog, as long as it may be.

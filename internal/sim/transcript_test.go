@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/manifest"
 	"github.com/argosy-cluster/argosy/internal/sim"
 	"github.com/argosy-cluster/argosy/internal/state"
@@ -100,6 +101,17 @@ func (tr *transcript) command(t *testing.T, d *datadriven.TestData) string {
 		return tr.wait(func(done func(error)) { tr.w.Drain(machine(), deadline, d.HasArg("stop"), d.HasArg("stop-data"), done) })
 	case "activate":
 		return tr.wait(func(done func(error)) { tr.w.Activate(machine(), done) })
+	case "guard":
+		tr.w.Guard(claims.Default())
+	case "cut-guard":
+		dur, err := time.ParseDuration(arg(1))
+		if err != nil || !tr.w.Inject(sim.CutGuard, machine(), dur) {
+			d.Fatalf(t, "it cannot be cut off: %v", err)
+		}
+	case "leave":
+		machine().Leave(time.Minute)
+	case "witnesses":
+		return tr.w.Tables()
 	case "declare-lost":
 		return tr.wait(func(done func(error)) { tr.w.DeclareLost(machine(), done) })
 	case "remove-machine":

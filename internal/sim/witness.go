@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
@@ -149,7 +150,11 @@ func (s *server) ask() {
 	}
 	for _, l := range s.w.reigns {
 		if l.server == s && l.serving() {
-			l.run(func() { l.witnessed(leases.SightsOf(s.name, status)) })
+			l.run(func() {
+				sights := leases.SightsOf(s.name, status)
+				sights.Voting = leases.Voting(l.view().Leases(), s.w.statuses())
+				l.witnessed(sights)
+			})
 		}
 	}
 }
@@ -210,6 +215,22 @@ func (s *server) drop(p *witnessProcess) {
 	s.stepWitness(p, witness.Drop{Claims: list})
 	s.w.tally.Dropped += before - len(p.state.Records)
 	s.w.trace("%s: its witness drops %d of %v", s.name, before-len(p.state.Records), list)
+}
+
+// Tables is what the witnesses have on record, for people.
+func (w *World) Tables() string {
+	text := ""
+	for _, s := range w.servers {
+		text += s.name + ":"
+		if p := s.beside.now; p != nil {
+			for _, r := range p.state.Records {
+				text += fmt.Sprintf(" %s %v by %s, %v;", r.Claim, r.Token, r.Machine, r.State)
+			}
+			text += fmt.Sprintf(" floor %v", p.state.Floor)
+		}
+		text += "\n"
+	}
+	return text
 }
 
 // report is what a witness says to the server beside it.

@@ -34,8 +34,12 @@ func TestShutdown(t *testing.T) {
 		return one.writes()
 	})
 	turns := one.disk.Turns()
-	t.Logf("%s was shut down: its last write was %.1f s later, and the first of %s %.1f s after that", holder, turns[0].To.Sub(begun).Seconds(),
-		turns[1].View, turns[1].From.Sub(turns[0].To).Seconds())
+	started, err := startedAt(t, turns[1].View)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s was shut down: its last write was %.1f s later, the first of %s %.1f s after that, and its container started %.1f s after the shutdown began",
+		holder, turns[0].To.Sub(begun).Seconds(), turns[1].View, turns[1].From.Sub(turns[0].To).Seconds(), started.Sub(begun).Seconds())
 	said := argosy(t, "events", "--tail", "200", "one")
 	if !strings.Contains(said, holder+" is about to be shut down, and gives its volumes back") {
 		t.Errorf("that is not why it moved:\n%s", said)
@@ -73,4 +77,17 @@ func (one *oneWriter) holder(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return list[0].GetMachineName()
+}
+
+// startedAt is when the Engine of a machine started the writer's container, by the clock that all machines here share.
+func startedAt(t *testing.T, machine string) (time.Time, error) {
+	t.Helper()
+	all, err := containers(t.Context(), machine, "one")
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, id := range all {
+		return time.Parse(time.RFC3339Nano, strings.TrimSpace(on(t, machine, "docker", "inspect", "--format", "{{.State.StartedAt}}", id)))
+	}
+	return time.Time{}, errors.New("the writer has no container on " + machine)
 }

@@ -140,7 +140,7 @@ func (c *Core) schedulerLabels(m *argosyv1.Machine) map[string]string {
 		out = map[string]string{}
 	}
 	if storage != nil {
-		out[placement.Guard] = cmp.Or(guardTrouble(storage.GetGuard()), placement.Ready)
+		out[placement.Guard] = cmp.Or(c.leaseTrouble(m.GetId(), storage.GetGuard()), placement.Ready)
 	}
 	for k, v := range m.GetLabels() {
 		if !placement.Own(k) {

@@ -25,7 +25,9 @@ const (
 // Witnessed takes in what the witness beside this server sees of claims. Nothing is done about those that stand as they should.
 func (c *Core) Witnessed(now time.Time, s claims.Sights) {
 	c.sights, c.sightsAt = s, now
-	for _, v := range c.st.SharedVolumes() {
+	list := c.st.SharedVolumes()
+	c.follow(now, list)
+	for _, v := range list {
 		if c.settled(now, v) {
 			continue
 		}
@@ -205,6 +207,8 @@ func (c *Core) decide(now time.Time, w claims.Wish, r *argosyv1.Replica, g *argo
 		d.Action, d.Reason = claims.Keep, "not known who holds it: "+mute
 	case d.Action == claims.Grant && d.Above.Generation > c.generation():
 		d.Action, d.Reason = claims.WaitFor, fmt.Sprintf("the servers know token %v, and the store is of generation %d: was one put back without 'argosy server recover'?", d.Above, c.generation())
+	case d.Action == claims.Grant && c.disp.Storage(string(d.To)).GetGuard().GetLeaving():
+		d.Action, d.Reason = claims.WaitFor, string(d.To)+" is about to be shut down, and takes no volumes"
 	case d.Action == claims.Grant && w.Granted != nil && w.Granted.Machine == d.To && isFor(g, r) && now.Sub(g.GetAt().AsTime()) < anew:
 		d.Action, d.Reason = claims.WaitFor, "is granted anew in a moment: "+d.Reason
 	}
@@ -265,12 +269,15 @@ func (s *stepping) claim(k state.Key, v *argosyv1.Volume) {
 }
 
 // unleased says why a replica cannot have its shared volumes where it is, empty when it can: its machine gives them back, since it is
-// about to be shut down; or it is silent, and the lease is over.
+// about to be shut down; or it asks for the lease in vain; or it is silent, and the lease is over.
 func (c *Core) unleased(now time.Time, r *argosyv1.Replica) string {
 	id := r.GetMachine()
 	cond, name := c.condition(id), c.st.MachineName(id)
 	if c.disp.Storage(id).GetGuard().GetLeaving() && cond != condUnknown {
 		return name + " is about to be shut down, and gives its volumes back"
+	}
+	if why := c.inVain(r); why != "" {
+		return why
 	}
 	if cond != condUnreachable || c.mute(now) != "" {
 		return ""

@@ -27,6 +27,8 @@ type harbour struct {
 	round uint64
 	// has is what each machine's guard has or asks for.
 	has map[string]map[claims.ID]claims.Token
+	// few: no majority of the witnesses has a vote.
+	few bool
 	// off are machines whose guards are silent.
 	off map[string]bool
 	// tokens are the highest that were ever granted of each claim.
@@ -112,7 +114,7 @@ func (h *harbour) look() { h.c.Witnessed(h.now, h.sights()) }
 
 func (h *harbour) sights() claims.Sights {
 	now := h.now.Sub(h.begun)
-	s := claims.Sights{Seen: map[claims.ID]claims.Seen{}}
+	s := claims.Sights{Seen: map[claims.ID]claims.Seen{}, Voting: !h.few}
 	if st := h.w.Status(now); st.Silent {
 		s.Mute = "the leader's witness is new and has no vote yet, for " + claims.Tenths(st.Left)
 	}
@@ -182,6 +184,22 @@ func volumesText(h *harbour) string {
 	return b.String()
 }
 
+func explainText(t *testing.T, h *harbour, name string) string {
+	var number uint32
+	if _, err := fmt.Sscanf(name, "shop/db.%d", &number); err != nil {
+		t.Fatal(err)
+	}
+	e, err := h.view().Explain(state.Key{Tenant: "default", App: "shop", Stack: "db", Number: number}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "decided: " + e.GetDecided().GetSummary() + "\n"
+	for _, m := range e.GetNow() {
+		text += fmt.Sprintf("%s: %s\n", m.GetMachine(), m.GetDetail())
+	}
+	return text
+}
+
 func claimsText(h *harbour, machine string) string {
 	var b strings.Builder
 	for _, k := range h.c.Assigned(machine) {
@@ -212,6 +230,9 @@ func claimsText(h *harbour, machine string) string {
 //	silence NAME       only the guard is
 //	slow, quick NAME   the machine removes nothing, or removes again
 //	released NAME      its guard releases all that it has, and is silent
+//	vain, heard NAME   the machine asks for leases in vain, or gets them again
+//	few, many          no majority of the witnesses has a vote, or has again
+//	explain REPLICA    how each machine would do
 //	leave NAME         the machine says that it is about to be shut down
 //	drain NAME         the machine is to have nothing to run
 //	delete APP         with its volumes
@@ -261,6 +282,13 @@ func TestClaimTranscripts(t *testing.T) {
 				h.receive(h.sessions[arg], &argosyv1.Report{Replicas: h.owed[arg]})
 				delete(h.owed, arg)
 				h.settle()
+			case "vain", "heard":
+				h.vain[arg] = d.Cmd == "vain"
+				h.again(arg)
+			case "few", "many":
+				h.few = d.Cmd == "few"
+			case "explain":
+				return explainText(t, h, arg)
 			case "leave":
 				h.leaving(arg)
 			case "released":
@@ -305,7 +333,7 @@ func TestClaimProperties(t *testing.T) {
 		h.passing(15 * time.Second)
 		for range rapid.IntRange(1, 8).Draw(t, "faults") {
 			id := rapid.SampledFrom(ids).Draw(t, "machine")
-			switch rapid.IntRange(0, 3).Draw(t, "fault") {
+			switch rapid.IntRange(0, 4).Draw(t, "fault") {
 			case 0:
 				if h.sessions[id] != nil {
 					h.c.Close(h.now, h.sessions[id])
@@ -317,6 +345,11 @@ func TestClaimProperties(t *testing.T) {
 				delete(h.off, id)
 				if h.sessions[id] == nil {
 					h.join(h.machines[id])
+				}
+			case 4:
+				h.vain[id] = !h.vain[id]
+				if h.sessions[id] != nil {
+					h.again(id)
 				}
 			case 3:
 				h.slow[id] = !h.slow[id]
@@ -330,12 +363,13 @@ func TestClaimProperties(t *testing.T) {
 		}
 		for _, id := range ids {
 			delete(h.off, id)
-			h.slow[id] = false
+			h.slow[id], h.vain[id] = false, false
 			if h.sessions[id] == nil {
 				h.join(h.machines[id])
 			}
 			h.receive(h.sessions[id], &argosyv1.Report{Replicas: h.owed[id]})
 			delete(h.owed, id)
+			h.again(id)
 		}
 		h.passing(60 * time.Second)
 		for _, v := range h.view().SharedVolumes() {

@@ -91,6 +91,9 @@ type Core struct {
 	sights   claims.Sights
 	sightsAt time.Time
 	claims   state.Set[state.Key]
+	// asking are volumes whose machine asks for the lease in vain, and unable the machines that are known to get none.
+	asking map[state.VolumeKey]asking
+	unable map[string]time.Time
 
 	waits     map[state.StackKey]map[state.Key]wait
 	endpoints state.Set[state.Key]
@@ -141,6 +144,7 @@ func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 		each:   state.Set[state.StackKey]{},
 		placed: map[state.Key][]scheduler.Placed{}, ahead: map[state.Key][]scheduler.Placed{}, held: map[string]state.Set[state.Key]{}, derived: map[state.AppKey]*derived{},
 		seals: map[sealKey]sealed{}, claims: state.Set[state.Key]{},
+		asking: map[state.VolumeKey]asking{}, unable: map[string]time.Time{},
 		given: map[string]scheduler.Machine{}, waits: map[state.StackKey]map[state.Key]wait{},
 		endpoints: state.Set[state.Key]{}, change: NewChange(),
 	}

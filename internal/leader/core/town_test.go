@@ -29,6 +29,8 @@ type town struct {
 	machines map[string]*argosyv1.Machine
 	// slow are machines that do not come to removing anything, and owe it.
 	slow map[string]bool
+	// vain are machines that ask for leases in vain.
+	vain map[string]bool
 	// reports are what machines said of storage last.
 	reports map[string]*argosyv1.StorageReport
 	owed    map[string][]*argosyv1.ReplicaObservation
@@ -41,7 +43,7 @@ type fataler interface {
 
 func newTown(t fataler, machines ...*argosyv1.Machine) *town {
 	w := &town{t: t, now: time.Unix(1_700_000_000, 0), revision: 1, sessions: map[string]*dispatcher.Session{}, machines: map[string]*argosyv1.Machine{},
-		slow: map[string]bool{}, reports: map[string]*argosyv1.StorageReport{}, owed: map[string][]*argosyv1.ReplicaObservation{}}
+		slow: map[string]bool{}, vain: map[string]bool{}, reports: map[string]*argosyv1.StorageReport{}, owed: map[string][]*argosyv1.ReplicaObservation{}}
 	w.c = core.New(w.now, core.Config{Term: 1, Number: 1}, store.Snapshot{Revision: 1})
 	for _, m := range machines {
 		w.join(m)
@@ -155,18 +157,7 @@ func (w *town) show() (any bool) {
 				if a.Goal == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
 					st = argosyv1.ReplicaState_REPLICA_STATE_GONE
 				}
-				var holds []*argosyv1.ClaimObservation
-				for _, cl := range a.Claims {
-					phase := argosyv1.ClaimPhase_CLAIM_PHASE_ARMED
-					if cl.Token == nil {
-						phase, st = argosyv1.ClaimPhase_CLAIM_PHASE_ATTACHING, min(st, argosyv1.ReplicaState_REPLICA_STATE_STARTING)
-					}
-					if a.Goal == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
-						holds = append(holds, &argosyv1.ClaimObservation{Volume: cl.Volume, Token: cl.Token, Phase: phase})
-					}
-				}
-				o := &argosyv1.ReplicaObservation{Claims: holds, Key: a.Key, AppUid: a.AppUid, Incarnation: a.Incarnation,
-					Revision: a.Revision, Restart: a.Restart, State: st}
+				o := w.observe(id, a, st)
 				if st == argosyv1.ReplicaState_REPLICA_STATE_GONE && w.slow[id] {
 					w.owed[id] = append(w.owed[id], o)
 					continue
@@ -180,6 +171,41 @@ func (w *town) show() (any bool) {
 		}
 	}
 	return any
+}
+
+// observe is what a machine shows of an assignment.
+func (w *town) observe(id string, a *argosyv1.Assignment, st argosyv1.ReplicaState) *argosyv1.ReplicaObservation {
+	var holds []*argosyv1.ClaimObservation
+	for _, cl := range a.Claims {
+		o := &argosyv1.ClaimObservation{Volume: cl.Volume, Token: cl.Token, Phase: argosyv1.ClaimPhase_CLAIM_PHASE_ARMED}
+		switch {
+		case cl.Token == nil:
+			o.Phase = argosyv1.ClaimPhase_CLAIM_PHASE_ATTACHING
+		case w.vain[id]:
+			o.Phase, o.Message = argosyv1.ClaimPhase_CLAIM_PHASE_ASKING, "1 of 3 servers agreed"
+		}
+		if o.Phase != argosyv1.ClaimPhase_CLAIM_PHASE_ARMED && st != argosyv1.ReplicaState_REPLICA_STATE_GONE {
+			st = min(st, argosyv1.ReplicaState_REPLICA_STATE_STARTING)
+		}
+		if a.Goal == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
+			holds = append(holds, o)
+		}
+	}
+	return &argosyv1.ReplicaObservation{Claims: holds, Key: a.Key, AppUid: a.AppUid, Incarnation: a.Incarnation,
+		Revision: a.Revision, Restart: a.Restart, State: st}
+}
+
+// again has a machine show anew all that it runs.
+func (w *town) again(id string) {
+	w.t.Helper()
+	rep := &argosyv1.Report{}
+	for _, k := range w.c.Assigned(id) {
+		if a := w.c.Assignment(id, k); a.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
+			rep.Replicas = append(rep.Replicas, w.observe(id, a, argosyv1.ReplicaState_REPLICA_STATE_READY))
+		}
+	}
+	w.receive(w.sessions[id], rep)
+	w.settle()
 }
 
 // lose has machines fall silent until they are lost, while the others beat.
