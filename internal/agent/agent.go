@@ -46,11 +46,13 @@ type agent struct {
 	desk   *work.Desk
 	// storage speaks to the machine's guard.
 	storage *storage.Keeper
-	flows   *http.Client // for works that are streams of bytes
-	disk    func(dir string) (total, used int64, err error)
-	relay   *relay.Relay
-	diary   *journal
-	tracer  *tracing.Tracer
+	// troubles are told to the leader.
+	troubles troubles
+	flows    *http.Client // for works that are streams of bytes
+	disk     func(dir string) (total, used int64, err error)
+	relay    *relay.Relay
+	diary    *journal
+	tracer   *tracing.Tracer
 
 	hello     atomic.Pointer[argosyv1.Hello]
 	bus       *systemd.Connection // nil where there is no systemd
@@ -178,7 +180,7 @@ func (a *agent) prepare() error {
 }
 
 func (a *agent) prepareNetwork() error {
-	a.net = newWire(a.engine, a.cfg.MachineID, a.log, a.db.SetValue)
+	a.net = newWire(a.engine, a.cfg.MachineID, a.log, a.db.SetValue, a.networkTrouble)
 	place0, err := a.db.Value("network")
 	if err != nil {
 		return err
@@ -187,6 +189,7 @@ func (a *agent) prepareNetwork() error {
 	if err != nil {
 		return err
 	}
+	a.x.Connect("containers are not connected yet: this machine's network is being made")
 	a.net.recall(place0, peers)
 	a.net.set(place{Address: a.cfg.Address, Subnet: a.cfg.Subnet, Range: a.cfg.NetworkRange})
 	return nil
@@ -309,8 +312,7 @@ func (a *agent) run(ctx context.Context) error {
 	return nil
 }
 
-// begin lets the executor act: when a leader has said what is wanted, or when none did within the grace; and not before
-// containers can be connected.
+// begin lets the executor act: when a leader has said what is wanted, or when none did within the grace.
 func (a *agent) begin(ctx context.Context) {
 	grace := time.NewTimer(a.cfg.Grace)
 	defer grace.Stop()
@@ -320,13 +322,6 @@ func (a *agent) begin(ctx context.Context) {
 		a.log.Info("no leader answered yet; going on with what was assigned last")
 	case <-ctx.Done():
 		return
-	}
-	if a.net != nil {
-		select {
-		case <-a.net.ready:
-		case <-ctx.Done():
-			return
-		}
 	}
 	a.x.Act()
 }
@@ -343,12 +338,6 @@ func (a *agent) changed(before, after *argosyv1.ReplicaObservation) {
 		o = before
 	}
 	a.net.names.seen(idOf(o), after, a.x.Assignment(core.KeyOf(o.GetKey())))
-}
-
-// engineTrouble passes on that the Engine does not answer, or does again.
-func (a *agent) engineTrouble(trouble string) {
-	a.diary.engine(trouble)
-	a.sess.Engine(trouble)
 }
 
 func (a *agent) unseal(tenant string, s *argosyv1.SealedSecret) ([]byte, error) {

@@ -91,6 +91,19 @@ func (j *journal) engine(trouble string) {
 	j.poke()
 }
 
+// network takes in that containers cannot be connected or do not reach others, or with an empty text that they can and do.
+func (j *journal) network(trouble string) {
+	t := &argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_MACHINE, At: timestamppb.Now(),
+		From: "network broken", To: "network whole", Cause: "its containers can be connected"}
+	if trouble != "" {
+		t.From, t.To, t.Cause = "network whole", "network broken", trouble
+	}
+	j.mu.Lock()
+	j.add([]*argosyv1.Transition{t})
+	j.mu.Unlock()
+	j.poke()
+}
+
 func (j *journal) add(list []*argosyv1.Transition) {
 	for _, t := range list {
 		t.Machine = j.machine

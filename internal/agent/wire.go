@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,9 +26,14 @@ type wire struct {
 	names   *names
 	save    func(name, value string) error
 	wake    chan struct{}
-	ready   chan struct{} // closed when containers can be connected
+	// trouble is told, whenever that changes, why containers cannot be connected, or do not reach those of other machines, and whether
+	// none can be connected; with an empty text that they can and do.
+	trouble func(text string, unconnected bool)
 
 	mu      sync.Mutex
+	tried   bool   // whether containers can be connected is known
+	unmade  string // why they cannot be
+	unkept  string // why they do not reach those of other machines
 	place   place
 	changed bool // place is not applied yet
 	peers   map[string]network.Peer
@@ -38,13 +44,14 @@ type place struct {
 	Address, Subnet, Range string
 }
 
-func newWire(engine *docker.Engine, machine string, log *slog.Logger, save func(name, value string) error) *wire {
-	return &wire{
-		engine: engine, machine: machine, log: log, save: save, names: newNames(log),
+func newWire(engine *docker.Engine, machine string, log *slog.Logger, save func(name, value string) error, trouble func(text string, unconnected bool)) *wire {
+	w := &wire{
+		engine: engine, machine: machine, log: log, save: save, trouble: trouble, names: newNames(log),
 		keeper: network.NewKeeper(&network.VXLAN{Log: log}, log, 0),
-		wake:   make(chan struct{}, 1), ready: make(chan struct{}),
-		peers: map[string]network.Peer{},
+		wake:   make(chan struct{}, 1), peers: map[string]network.Peer{},
 	}
+	w.keeper.Changed = w.reaches
+	return w
 }
 
 // set says where the machine is. What is empty stays as it was.
@@ -128,6 +135,12 @@ func (w *wire) run(ctx context.Context) {
 			continue
 		}
 		cfg, err := w.apply(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case !docker.Silent(err) && !errors.Is(err, errNoSubnet): // else it is not known
+			w.connects(err)
+		}
 		if err != nil {
 			if failing != err.Error() {
 				w.log.Error("containers cannot be connected yet; trying again", "error", err)
@@ -145,11 +158,31 @@ func (w *wire) run(ctx context.Context) {
 			defer under.Done()
 			w.answer(own, cfg)
 		}()
-		select {
-		case <-w.ready:
-		default:
-			close(w.ready)
-		}
+	}
+}
+
+// connects notes whether containers can be connected.
+func (w *wire) connects(err error) {
+	w.mu.Lock()
+	w.tried, w.unmade = true, unmadeText(err)
+	w.mu.Unlock()
+	w.tell()
+}
+
+// reaches notes whether the machine's containers and those of others reach each other.
+func (w *wire) reaches(err error) {
+	w.mu.Lock()
+	w.unkept = unkeptText(err)
+	w.mu.Unlock()
+	w.tell()
+}
+
+// tell says how the network is.
+func (w *wire) tell() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tried {
+		w.trouble(cmp.Or(w.unmade, w.unkept), w.unmade != "")
 	}
 }
 
@@ -164,8 +197,13 @@ func (w *wire) recheck(ctx context.Context) {
 	}
 	if err != nil && ctx.Err() == nil {
 		w.log.Warn("the Docker network is not as it should be", "error", err)
+		w.mu.Lock()
+		w.changed = true // it is tried again until it is
+		w.mu.Unlock()
 	}
 }
+
+var errNoSubnet = errors.New("no server has told this machine its subnet yet")
 
 // config puts together what the network room needs.
 func (w *wire) config() (network.Config, error) {
@@ -173,7 +211,7 @@ func (w *wire) config() (network.Config, error) {
 	p := w.place
 	w.mu.Unlock()
 	if p.Subnet == "" {
-		return network.Config{}, errors.New("no server has told this machine its subnet yet")
+		return network.Config{}, errNoSubnet
 	}
 	var cfg network.Config
 	var err1, err2, err3 error

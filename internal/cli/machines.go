@@ -43,20 +43,20 @@ func (a *app) listMachines(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	t := &table{header: []string{"MACHINE", "CONDITION", "AGE", "REPLICAS", "CPU", "MEMORY", "ADDRESS", "SUBNET", "LABELS"},
-		wide: []string{"ID", "IN USE", "AGENT", "ENGINE", "JOINED", "MESSAGE"}}
+	t := &table{header: []string{"MACHINE", "CONDITION", "AGE", "REPLICAS", "CPU", "MEMORY", "ADDRESS", "SUBNET", "LABELS", "MESSAGE"},
+		wide: []string{"ID", "IN USE", "AGENT", "ENGINE", "JOINED"}}
 	var names []string
 	for _, m := range res.Msg.Machines {
 		names = append(names, m.Machine.Name)
 		t.add(text(m.Machine.Name), standing(m), text(age(m.Age)), text(fmt.Sprint(m.Replicas)),
 			text(cpus(m.ReservedCpuMilli)+"/"+cpus(usableCPU(m.Machine))), text(size(m.ReservedMemory)+"/"+size(usableMemory(m.Machine))),
-			text(m.Machine.Address), text(m.Machine.Subnet), text(labelList(m.Machine.Labels)))
+			text(m.Machine.Address), text(m.Machine.Subnet), text(labelList(m.Machine.Labels)), text(oneLine(m.Message)))
 		use := "-"
 		if u := m.Usage; u != nil {
 			use = cpus(u.CpuMilli) + ", " + size(u.Memory)
 		}
 		t.also(text(shortID(m.Machine.Id)), text(use), text(orDash(m.Machine.AgentVersion)), text(orDash(m.Machine.EngineVersion)),
-			text(since(m.Machine.JoinedAt, time.Now())+" ago"), text(oneLine(m.Message)))
+			text(since(m.Machine.JoinedAt, time.Now())+" ago"))
 	}
 	if len(names) == 0 && a.output == "table" {
 		a.note("No machines yet. Make a token with 'argosy token create' and run 'argosy join TOKEN' on a machine.")

@@ -96,6 +96,10 @@ type machine struct {
 	usageAt  time.Time // when both came
 	// trouble is what the machine's engine has, empty while it answers.
 	trouble string
+	// network is why its containers cannot be connected or do not reach others, empty when they can and do; unconnected, that none
+	// starts for it.
+	network     string
+	unconnected bool
 	// strays are volumes there that belong to nothing assigned, as last reported.
 	strays []*argosyv1.StrayVolume
 	// storage is which shared storage it last said that it reaches, and who guards it; nil when it never did.
@@ -213,7 +217,7 @@ func (c *Core) Open(now time.Time, id string, hello *argosyv1.Hello, live time.D
 	c.serial++
 	s := &Session{machine: m, serial: c.serial, hello: hello, welcome: true, full: true, netFull: true, foreseen: len(c.source.Foreseen(id)) > 0, dirty: state.Set[state.Key]{}, marks: newMarks(now, hello)}
 	m.session, m.reported, m.last = s, false, now
-	m.trouble = ""
+	m.trouble, m.network, m.unconnected = "", "", false
 	m.outbox, m.suspect = nil, ""
 	c.news.Machines.Add(id)
 	c.news.Hellos[id] = hello
@@ -286,6 +290,15 @@ func (c *Core) Trouble(id string) string {
 		return m.trouble
 	}
 	return ""
+}
+
+// Network is why a machine's containers cannot be connected, or do not reach those of others; empty when they can and do. It says, too,
+// whether none starts for it.
+func (c *Core) Network(id string) (trouble string, unconnected bool) {
+	if m := c.machines[id]; m != nil {
+		return m.network, m.unconnected
+	}
+	return "", false
 }
 
 // Strays are volumes on a machine that belong to nothing assigned to it, as it last said.

@@ -46,7 +46,8 @@ func (c *Core) Receive(now time.Time, s *Session, msg *argosyv1.SessionRequest) 
 	case *argosyv1.SessionRequest_Usage:
 		c.usage(now, m, what.Usage)
 	case *argosyv1.SessionRequest_Engine:
-		m.trouble = cut(what.Engine.GetTrouble(), transitionText)
+		m.trouble, m.network = cut(what.Engine.GetTrouble(), transitionText), cut(what.Engine.GetNetwork(), transitionText)
+		m.unconnected = what.Engine.GetUnconnected()
 		c.news.Machines.Add(m.id)
 	case *argosyv1.SessionRequest_Strays:
 		c.strays(m, what.Strays)

@@ -21,6 +21,10 @@ const retryFirst = 500 * time.Millisecond
 // what is new, looks again when nudged and every recheck interval, and retries
 // what failed.
 type Keeper struct {
+	// Changed is called when the network is not as wanted, or for another reason than before, and with nil when it is again. Set it
+	// before Run; it may be nil.
+	Changed func(error)
+
 	driver  Driver
 	log     *slog.Logger
 	recheck time.Duration
@@ -137,8 +141,16 @@ func (k *Keeper) apply(ctx context.Context) error {
 	switch {
 	case err != nil && (before == nil || before.Error() != err.Error()):
 		k.log.Warn("network is not as wanted", "error", err)
+		k.tell(err)
 	case err == nil && before != nil && !errors.Is(before, context.Canceled):
 		k.log.Info("network is as wanted again")
+		k.tell(nil)
 	}
 	return err
+}
+
+func (k *Keeper) tell(err error) {
+	if k.Changed != nil {
+		k.Changed(err)
+	}
 }

@@ -270,6 +270,8 @@ func (m *machine) standing(require []placement.Expr) (Cause, uint8) {
 		return CauseUnreachable, 0
 	case m.spec.Condition == Hung:
 		return CauseHung, 0
+	case m.spec.Condition == Unconnected:
+		return CauseUnconnected, 0
 	case m.spec.Condition != Ready:
 		return CauseLost, 0
 	}

@@ -76,6 +76,8 @@ func (n *naive) cause(m Machine, r Request) Cause {
 	switch m.Condition {
 	case Hung:
 		return CauseHung
+	case Unconnected:
+		return CauseUnconnected
 	case Draining:
 		return CauseDraining
 	case Unreachable:

@@ -15,7 +15,7 @@ type near struct {
 // then what only a change of the machine or of the manifest can.
 var closeness = [causes]uint8{
 	CauseCPU: 0, CauseMemory: 0, CausePort: 1, CauseUnit: 2, CauseApart: 3, CauseTogether: 4,
-	CauseRequire: 5, CauseDraining: 6, CauseHung: 7, CauseUnreachable: 8, CauseLost: 9, CausePin: 10, CauseUnknown: 11,
+	CauseRequire: 5, CauseDraining: 6, CauseUnconnected: 7, CauseHung: 8, CauseUnreachable: 9, CauseLost: 10, CausePin: 11, CauseUnknown: 12,
 }
 
 // nearest keeps the MaxNear nearest of what it is offered, in order.

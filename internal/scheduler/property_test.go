@@ -34,7 +34,7 @@ var (
 		m := Machine{ID: fmt.Sprintf("machine-%d", i), Name: fmt.Sprintf("m%d", i), Labels: map[string]string{}}
 		m.Capacity = Resources{CPU: rapid.SampledFrom([]int64{0, 1000, 2000, 4000}).Draw(t, "cpu"), Memory: rapid.SampledFrom([]int64{1 << 30, 2<<30 + 5, 8 << 30}).Draw(t, "mem")}
 		m.Reserve = Resources{CPU: rapid.SampledFrom([]int64{0, 100}).Draw(t, "rcpu"), Memory: rapid.SampledFrom([]int64{0, 100 << 20}).Draw(t, "rmem")}
-		m.Condition = rapid.SampledFrom([]Condition{Ready, Ready, Ready, Ready, Ready, Draining, Unreachable, Lost, Hung}).Draw(t, "condition")
+		m.Condition = rapid.SampledFrom([]Condition{Ready, Ready, Ready, Ready, Ready, Draining, Unreachable, Lost, Hung, Unconnected}).Draw(t, "condition")
 		for _, k := range []string{"zone", "rack"} {
 			if v := rapid.SampledFrom(map[string][]string{"zone": {"", "a", "b", "c"}, "rack": {"", "r1", "r2", "r3"}}[k]).Draw(t, k); v != "" {
 				m.Labels[k] = v

@@ -17,6 +17,7 @@ const (
 	CauseLost
 	CauseUnreachable
 	CauseHung
+	CauseUnconnected
 	CauseDraining
 	CausePin // pinned to another machine; only in verdicts
 	CauseRequire
@@ -29,7 +30,7 @@ const (
 	causes
 )
 
-var causeNames = [causes]string{"fits", "unknown", "lost", "unreachable", "engine", "draining", "pin", "require", "together", "apart", "port", "unit", "cpu", "memory"}
+var causeNames = [causes]string{"fits", "unknown", "lost", "unreachable", "engine", "network", "draining", "pin", "require", "together", "apart", "port", "unit", "cpu", "memory"}
 
 // String is a word for programs: "require", "memory".
 func (c Cause) String() string {
@@ -41,7 +42,8 @@ func (c Cause) String() string {
 
 // summary finishes "12 …" for a number of machines.
 var summary = [causes]string{
-	CauseUnknown: "no such machine", CauseLost: "lost", CauseUnreachable: "unreachable", CauseHung: "with a silent Docker Engine", CauseDraining: "draining",
+	CauseUnknown: "no such machine", CauseLost: "lost", CauseUnreachable: "unreachable", CauseHung: "with a silent Docker Engine",
+	CauseUnconnected: "without a network for containers", CauseDraining: "draining",
 	CausePin:     "not where it is pinned to",
 	CauseRequire: "not meeting a requirement", CauseTogether: "without a stack it goes together with",
 	CauseApart: "with a stack it stays apart from", CausePort: "with a port taken",

@@ -16,7 +16,8 @@ const (
 	Draining
 	Unreachable
 	Lost
-	Hung // it answers, and its container engine does not
+	Hung        // it answers, and its container engine does not
+	Unconnected // it cannot connect containers
 )
 
 func (c Condition) String() string {
@@ -31,6 +32,8 @@ func (c Condition) String() string {
 		return "lost"
 	case Hung:
 		return "hung"
+	case Unconnected:
+		return "unconnected"
 	}
 	return fmt.Sprintf("condition %d", uint8(c))
 }

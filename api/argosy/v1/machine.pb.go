@@ -908,13 +908,18 @@ func (x *StrayReport) GetVolumes() []*StrayVolume {
 	return nil
 }
 
-// EngineReport says whether the machine's container engine answers. It follows a full report when it does not, and
-// comes when that changes.
+// EngineReport says whether the machine's container engine answers, and whether containers can be connected. It follows a full report
+// when something is amiss, and comes when that changes.
 type EngineReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A plain sentence; empty when the engine answers.
-	Trouble       string                 `protobuf:"bytes,1,opt,name=trouble" json:"trouble,omitempty"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since" json:"since,omitempty"`
+	Trouble string                 `protobuf:"bytes,1,opt,name=trouble" json:"trouble,omitempty"`
+	Since   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since" json:"since,omitempty"`
+	// Why the machine's containers cannot be connected, or do not reach those of other machines; a plain sentence, and what to do. Empty
+	// when they can and do.
+	Network string `protobuf:"bytes,3,opt,name=network" json:"network,omitempty"`
+	// No container can be connected, so none starts.
+	Unconnected   bool `protobuf:"varint,4,opt,name=unconnected" json:"unconnected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -961,6 +966,20 @@ func (x *EngineReport) GetSince() *timestamppb.Timestamp {
 		return x.Since
 	}
 	return nil
+}
+
+func (x *EngineReport) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *EngineReport) GetUnconnected() bool {
+	if x != nil {
+		return x.Unconnected
+	}
+	return false
 }
 
 // StorageReport says which shared storage the machine reaches, and who guards it. It follows the first report of a session, and
@@ -3494,10 +3513,12 @@ const file_argosy_v1_machine_proto_rawDesc = "" +
 	"\x04mark\x18\a \x01(\x04R\x04markB\t\n" +
 	"\amessage\"?\n" +
 	"\vStrayReport\x120\n" +
-	"\avolumes\x18\x01 \x03(\v2\x16.argosy.v1.StrayVolumeR\avolumes\"Z\n" +
+	"\avolumes\x18\x01 \x03(\v2\x16.argosy.v1.StrayVolumeR\avolumes\"\x96\x01\n" +
 	"\fEngineReport\x12\x18\n" +
 	"\atrouble\x18\x01 \x01(\tR\atrouble\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"r\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\anetwork\x18\x03 \x01(\tR\anetwork\x12 \n" +
+	"\vunconnected\x18\x04 \x01(\bR\vunconnected\"r\n" +
 	"\rStorageReport\x12&\n" +
 	"\x05guard\x18\x01 \x01(\v2\x10.argosy.v1.GuardR\x05guard\x12\x18\n" +
 	"\adevices\x18\x02 \x03(\x06R\adevices\x12\x1f\n" +

@@ -124,9 +124,10 @@ func Claims(wanted []*argosyv1.Assignment, seen Seen, mem Memory) []ClaimStep {
 	return steps
 }
 
-// wantClaims asks for what the leader granted, once the images are here: a lease is not held while one is pulled.
+// wantClaims asks for what the leader granted, once the images are here and containers can be connected: a lease is not held while one
+// is pulled.
 func (r *replica) wantClaims() []ClaimStep {
-	if r.a == nil || r.a.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
+	if r.a == nil || r.group.unconnected != "" || r.a.GetGoal() == argosyv1.ReplicaGoal_REPLICA_GOAL_REMOVE {
 		return nil
 	}
 	var steps []ClaimStep
@@ -269,7 +270,10 @@ func (r *replica) unarmed(volume string) string {
 		return fmt.Sprintf("volume %s is not mounted without this machine's guard: %s", volume, r.group.unguarded)
 	}
 	c := r.group.claim(volume, t)
-	if c == nil {
+	switch {
+	case c == nil && r.group.unconnected != "":
+		return r.group.unconnected
+	case c == nil:
 		return fmt.Sprintf("waits for the lease of volume %s: it is asked for when the images are here", volume)
 	}
 	because := ""

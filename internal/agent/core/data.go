@@ -158,6 +158,8 @@ type Seen struct {
 	// UnitsTrouble says why. A machine without systemd has none, which is known.
 	UnitsUnknown bool
 	UnitsTrouble string
+	// Unconnected says why containers cannot be connected on this machine, so that none is to start; empty when they can be.
+	Unconnected string
 	// Claims are what the machine's guard knows of shared volumes, or is about to be asked for. Unguarded says why no guard
 	// answers, and is empty when one does.
 	Claims    []Claim

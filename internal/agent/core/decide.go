@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -160,7 +161,7 @@ func (m *member) make(s Step, why string) Step {
 	if m.mem.Image != imageKey(m.spec) {
 		return s.do(Pull, "needs its image")
 	}
-	if w := m.unarmed(); w != "" {
+	if w := cmp.Or(m.notConnected(), m.unarmed()); w != "" {
 		return s.wait(time.Time{}, w)
 	}
 	if m.mem.Prepared != preparation(m.r.a, m.spec) {

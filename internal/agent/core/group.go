@@ -19,6 +19,8 @@ type group struct {
 	// claims are by volume and token; unguarded is why none is to be had.
 	claims    []Claim
 	unguarded string
+	// unconnected is why no container may start; empty when they may.
+	unconnected string
 }
 
 // replica is one incarnation within its group.
@@ -97,7 +99,7 @@ func gather(wanted []*argosyv1.Assignment, seen Seen, mem *Memory) []*group {
 }
 
 func newGroup(k Key, seen Seen, mem *Memory) *group {
-	g := &group{key: k, mem: mem, unguarded: seen.Unguarded}
+	g := &group{key: k, mem: mem, unguarded: seen.Unguarded, unconnected: seen.Unconnected}
 	for _, c := range seen.Claims {
 		if c.Key == k {
 			g.claims = append(g.claims, c)

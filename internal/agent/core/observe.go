@@ -188,7 +188,7 @@ func (m *member) observeNothing() (argosyv1.MemberState, time.Time, string) {
 		}
 		return argosyv1.MemberState_MEMBER_STATE_WAITING, m.mem.Since, "its container is being created"
 	}
-	return argosyv1.MemberState_MEMBER_STATE_WAITING, time.Time{}, cmp.Or(m.missingSecrets(), m.unarmed())
+	return argosyv1.MemberState_MEMBER_STATE_WAITING, time.Time{}, cmp.Or(m.missingSecrets(), m.notConnected(), m.unarmed())
 }
 
 func (m *member) observeContainer() (argosyv1.MemberState, time.Time, string) {

@@ -39,6 +39,7 @@ import (
 //	hangs stack.N/member    its start is under way and does not end; breaks: it is broken off, if nobody wants it;
 //	                        ends: it does what it should
 //	fail KIND MEMBER MESSAGE  steps of a kind fail for a member from now on (kind none: no more)
+//	network lost MESSAGE; network back   containers cannot be connected, and can be again
 //	engine lost|back; systemd lost|back; complete yes|no; agent restarts
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
@@ -106,6 +107,8 @@ func (p *player) play(d *datadriven.TestData) (string, error) {
 		}
 	case "engine":
 		p.seen.Known = args[0] == "back"
+	case "network":
+		p.seen.Unconnected = strings.Join(args[1:], " ")
 	case "systemd":
 		p.seen.UnitsUnknown = args[0] != "back"
 	case "hangs":

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +27,14 @@ func (m *member) missingSecrets() string {
 	return fmt.Sprintf("secrets %s do not exist; set each with: argosy secret set NAME", strings.Join(names, ", "))
 }
 
+// notConnected says why a container of the member cannot be connected; empty when it can, and for a unit.
+func (m *member) notConnected() string {
+	if m.spec == nil {
+		return ""
+	}
+	return m.r.group.unconnected
+}
+
 // obstacle says what must happen before m may start; empty when nothing.
 func (m *member) obstacle() string {
 	if missing := m.missingSecrets(); missing != "" {
@@ -45,7 +54,7 @@ func (m *member) obstacle() string {
 	if m.unit != nil {
 		return m.unitObstacle()
 	}
-	if w := m.unarmed(); w != "" {
+	if w := cmp.Or(m.notConnected(), m.unarmed()); w != "" {
 		return w
 	}
 	for _, d := range m.spec.GetDependsOn() {

@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,6 +11,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/pattern"
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
 )
 
 const maxSentence = 400
@@ -47,6 +49,11 @@ var (
 	notThere    = pattern.New(`(?i)executable file not found|no such file or directory: unknown|permission denied: unknown`)
 	missingBind = pattern.New(`(?i)bind source path does not exist: (\S+)`)
 )
+
+// Silent says whether an error means that the Engine did not answer, so that nothing is known of what it was asked.
+func Silent(err error) bool {
+	return client.IsErrConnectionFailed(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
 
 // fault turns an error of the Engine into one for people. what is the sentence's beginning: "start".
 func fault(what string, err error) error {

@@ -29,7 +29,8 @@ type Executor struct {
 	wake chan struct{} // 1: something is dirty
 
 	mu         sync.Mutex
-	acting     bool // steps may be taken
+	acting     bool   // steps may be taken
+	apart      string // why containers cannot be connected; empty when they can
 	engine     *eye
 	systemd    *eye // known from the first where there is none
 	wanted     map[core.Key]*argosyv1.Assignment
@@ -146,6 +147,17 @@ func (x *Executor) Act() {
 		return
 	}
 	x.acting = true
+	x.everything()
+}
+
+// Connect says why containers cannot be connected, so that none is started, or with an empty text that they can be.
+func (x *Executor) Connect(trouble string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.apart == trouble {
+		return
+	}
+	x.apart = trouble
 	x.everything()
 }
 
@@ -298,6 +310,7 @@ func (x *Executor) group(k core.Key) ([]*argosyv1.Assignment, core.Seen) {
 		wanted = append(wanted, a)
 	}
 	seen := core.Seen{Known: x.engine.known, Trouble: x.engine.trouble, UnitsUnknown: !x.systemd.known, UnitsTrouble: x.systemd.trouble}
+	seen.Unconnected = x.apart
 	seen.Unguarded = "this agent was started without one"
 	if x.cfg.Storage != nil {
 		seen.Claims, seen.Unguarded = x.cfg.Storage.Claims(k)

@@ -16,7 +16,6 @@ import (
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
 	"github.com/argosy-cluster/argosy/internal/agent/core"
 	"github.com/argosy-cluster/argosy/internal/protocol"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Outbox holds transitions until a leader has them; database.DB is one.
@@ -156,11 +155,11 @@ func (c *Client) Usage(u *argosyv1.UsageReport) {
 	}
 }
 
-// Engine notes that the machine's container engine does not answer, or with an empty text that it does.
-func (c *Client) Engine(trouble string) {
+// Engine notes whether the machine's container engine answers, and whether containers can be connected.
+func (c *Client) Engine(r *argosyv1.EngineReport) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.engine = &argosyv1.EngineReport{Trouble: trouble, Since: timestamppb.Now()}
+	c.engine = r
 	for s := range c.live {
 		s.engine = true
 		s.kick()

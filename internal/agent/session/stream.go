@@ -221,7 +221,7 @@ func (s *stream) due() (*argosyv1.SessionRequest, error) {
 		s.sent = 0 // what it had as an earlier leader may be lost
 		clear(s.dirty)
 		s.usage = s.c.usage != nil
-		s.engine = s.c.engine.GetTrouble() != ""
+		s.engine = s.c.engine.GetTrouble() != "" || s.c.engine.GetNetwork() != ""
 		s.storage = s.c.storage != nil
 		s.strays = len(s.c.strays.GetVolumes()) > 0
 		r := &argosyv1.Report{Full: true}

@@ -117,8 +117,13 @@ func (c *Core) tellScheduler(id string) {
 		Reserve:   scheduler.Resources{CPU: m.GetCapacity().GetReserveCpuMilli(), Memory: m.GetCapacity().GetReserveMemory()},
 		Condition: schedulerCondition(c.condition(id)),
 	}
-	if next.Condition == scheduler.Ready && c.disp.Trouble(id) != "" {
+	_, unconnected := c.disp.Network(id)
+	switch {
+	case next.Condition != scheduler.Ready:
+	case c.disp.Trouble(id) != "":
 		next.Condition = scheduler.Hung
+	case unconnected:
+		next.Condition = scheduler.Unconnected
 	}
 	old, ok := c.given[id]
 	if ok && sameMachine(old, next) {

@@ -20,7 +20,7 @@ func (s *shortfall) changeMachines() {
 	s.vacate()
 	verdicts := t.Explain(*s.lines[0].refused.Request)
 	t.Back(mark)
-	s.machineBack(only(verdicts, scheduler.CauseLost, scheduler.CauseUnreachable, scheduler.CauseHung, scheduler.CauseDraining))
+	s.machineBack(only(verdicts, scheduler.CauseLost, scheduler.CauseUnreachable, scheduler.CauseHung, scheduler.CauseUnconnected, scheduler.CauseDraining))
 	s.relabel(only(verdicts, scheduler.CauseRequire))
 	s.freePort(only(verdicts, scheduler.CausePort))
 	s.freeOn(only(verdicts, scheduler.CauseCPU, scheduler.CauseMemory))

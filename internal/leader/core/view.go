@@ -226,6 +226,9 @@ func (v *View) MachineStatus(m *argosyv1.Machine) *argosyv1.MachineStatus {
 	if t := v.core.disp.Trouble(id); t != "" {
 		out.Message = join(t, out.Message)
 	}
+	if t, _ := v.core.disp.Network(id); t != "" {
+		out.Message = join(t, out.Message)
+	}
 	if out.Strays = v.strays(id); len(out.Strays) > 0 {
 		out.Message = join(out.Message, strayText(len(out.Strays)))
 	}
