@@ -168,15 +168,15 @@ func (b *Connection) States(ctx context.Context, names []string) (map[string]str
 }
 
 // job starts a job and waits for its end.
-func (b *Connection) job(ctx context.Context, what, method, name string) (string, error) {
-	result, err := b.await(ctx, method, name)
+func (b *Connection) job(ctx context.Context, what, method, name string, taken func()) (string, error) {
+	result, err := b.await(ctx, method, name, taken)
 	if err != nil {
 		return "", fmt.Errorf("%s unit %s: %w", what, name, err)
 	}
 	return result, nil
 }
 
-func (b *Connection) await(ctx context.Context, method, name string) (string, error) {
+func (b *Connection) await(ctx context.Context, method, name string, taken func()) (string, error) {
 	l, err := b.get(ctx)
 	if err != nil {
 		return "", err
@@ -187,6 +187,7 @@ func (b *Connection) await(ctx context.Context, method, name string) (string, er
 	if _, err := l.call(ctx, root, manager+"."+method, []any{name, "replace"}, &path); err != nil {
 		return "", err
 	}
+	taken()
 	l.jobs.named(end, string(path))
 	select {
 	case result := <-end.done:
@@ -202,13 +203,13 @@ func (b *Connection) await(ctx context.Context, method, name string) (string, er
 var errLost = errors.New("systemd was lost from sight")
 
 // Start implements Bus.
-func (b *Connection) Start(ctx context.Context, name string) (string, error) {
-	return b.job(ctx, "start", "StartUnit", name)
+func (b *Connection) Start(ctx context.Context, name string, taken func()) (string, error) {
+	return b.job(ctx, "start", "StartUnit", name, taken)
 }
 
 // Stop implements Bus.
 func (b *Connection) Stop(ctx context.Context, name string) (string, error) {
-	result, err := b.job(ctx, "stop", "StopUnit", name)
+	result, err := b.job(ctx, "stop", "StopUnit", name, func() {})
 	if isNoUnit(err) {
 		return "done", nil
 	}

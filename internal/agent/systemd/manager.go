@@ -33,8 +33,9 @@ type Bus interface {
 	// States shows the active states of units by name; those that are not loaded may be missing. Whatever was told before is asked
 	// again when it is looked at next.
 	States(ctx context.Context, names []string) (map[string]string, error)
-	// Start and Stop wait for their job and return systemd's word on how it ended: done, failed, dependency, …
-	Start(ctx context.Context, name string) (string, error)
+	// Start and Stop wait for their job and return systemd's word on how it ended: done, failed, dependency, … Start calls taken as soon
+	// as systemd has the job, and so has loaded the unit.
+	Start(ctx context.Context, name string, taken func()) (string, error)
 	Stop(ctx context.Context, name string) (string, error)
 	ResetFailed(ctx context.Context, name string) error
 	Reload(ctx context.Context) error
@@ -58,6 +59,7 @@ type Config struct {
 type Manager struct {
 	cfg    Config
 	reload batch
+	shifts shifts
 
 	mu    sync.Mutex
 	marks map[string]mark // by name: files of this cluster
@@ -208,7 +210,10 @@ func (m *Manager) Create(ctx context.Context, c Creation) (id string, err error)
 	if err != nil {
 		return "", err
 	}
-	if err := write(m.cfg.Dir, name, text); err != nil {
+	leave := m.shifts.enter(ctx, writing)
+	err = write(m.cfg.Dir, name, text)
+	leave()
+	if err != nil {
 		return "", err
 	}
 	m.mu.Lock()
@@ -336,7 +341,7 @@ func (m *Manager) start(ctx context.Context, id, name string) (result string, er
 	delete(m.fresh, id)
 	m.mu.Unlock()
 	if fresh {
-		if result, err = m.cfg.Bus.Start(ctx, name); err == nil || ctx.Err() != nil {
+		if result, err = m.begin(ctx, name); err == nil || ctx.Err() != nil {
 			return result, err
 		}
 	}
@@ -344,7 +349,14 @@ func (m *Manager) start(ctx context.Context, id, name string) (result string, er
 		return "", err
 	}
 	_ = m.cfg.Bus.ResetFailed(ctx, name) // so that systemd counts anew; where nothing failed it says so
-	return m.cfg.Bus.Start(ctx, name)
+	return m.begin(ctx, name)
+}
+
+// begin has systemd start a unit when nobody writes a file.
+func (m *Manager) begin(ctx context.Context, name string) (result string, err error) {
+	leave := m.shifts.enter(ctx, beginning)
+	defer leave()
+	return m.cfg.Bus.Start(ctx, name, leave)
 }
 
 // Stop stops a unit and waits until it is stopped. How long it may take its file says.

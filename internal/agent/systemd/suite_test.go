@@ -107,7 +107,8 @@ func (b *twin) States(_ context.Context, names []string) (map[string]string, err
 	return out, nil
 }
 
-func (b *twin) Start(_ context.Context, name string) (string, error) {
+func (b *twin) Start(_ context.Context, name string, taken func()) (string, error) {
+	taken()
 	b.mu.Lock()
 	u := b.load(name)
 	if u == nil || u.broken() {
@@ -429,9 +430,9 @@ func (b *asked) Show(ctx context.Context, name string) (Properties, error) {
 	return b.twin.Properties(ctx, name)
 }
 
-func (b *asked) Start(ctx context.Context, name string) (string, error) {
+func (b *asked) Start(ctx context.Context, name string, taken func()) (string, error) {
 	b.calls = append(b.calls, "start")
-	return b.twin.Start(ctx, name)
+	return b.twin.Start(ctx, name, taken)
 }
 
 func (b *asked) ResetFailed(ctx context.Context, name string) error {
