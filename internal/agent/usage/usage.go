@@ -76,6 +76,10 @@ func (s *Sampler) Sample(now time.Time, containers []core.Container, disk string
 			}
 			was, known = reading{paths: p}, false
 		}
+		if was.paths.cpu == "" { // of what is not accounted for it there is nothing to read, now or later
+			next[c.ContainerID] = was
+			continue
+		}
 		u, cpu, err := s.member(was.paths)
 		if err != nil {
 			continue

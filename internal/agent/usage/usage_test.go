@@ -138,3 +138,24 @@ func TestMachineTraffic(t *testing.T) {
 		t.Errorf("the rate is %v", r)
 	}
 }
+
+// TestUnitsThatAreNotAccounted: a unit in a cgroup that it shares has no usage of its own, and is asked for its cgroup once in its life.
+func TestUnitsThatAreNotAccounted(t *testing.T) {
+	shared, own := "2:cpuacct:/\n1:memory:/system.slice/a.service\n", "2:cpuacct:/system.slice/a.service\n"
+	root := tree(t, map[string]string{"proc/42/cgroup": shared, "proc/43/cgroup": own, "sys/fs/cgroup/cpuacct/system.slice/a.service/cpuacct.usage": "1\n"})
+	s := New(root)
+	unit := core.Container{ContainerID: "c", Member: "a.service", State: core.Running, PID: pid, Unit: &core.Unit{Name: "a.service"}}
+	sampled := func() int { return len(s.Sample(time.Unix(1000, 0), []core.Container{unit}, root).Members) }
+	if n := sampled(); n != 0 {
+		t.Errorf("what others use is told as its own: %d", n)
+	}
+	if err := os.WriteFile(filepath.Join(root, "proc/42/cgroup"), []byte(own), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if n := sampled(); n != 0 {
+		t.Errorf("it is asked again: %d", n)
+	}
+	if unit.PID = 43; sampled() != 1 {
+		t.Error("a process that has a cgroup of its own is not told of")
+	}
+}
