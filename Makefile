@@ -96,6 +96,14 @@ faults: build ## break the machine of a single writer for MINUTES (60), and judg
 	@go test -tags e2e -count=1 -timeout 0 -v -run TestOneWriter ./test/e2e \
 		-onewriter $(or $(MINUTES),60)m $(if $(SEED),-seed $(SEED)) $(if $(CLUSTER),-cluster $(CLUSTER)) -report '$(CURDIR)/.cache/faults.txt'
 
+.PHONY: moves
+moves: build ## move a replica with a shared volume ROUNDS (100) times by drains, and tell what that takes (root); CLUSTER=name
+	@go test -tags e2e -count=1 -timeout 0 -v -run 'TestMoves$$' ./test/e2e -moves $(or $(ROUNDS),100) $(if $(CLUSTER),-cluster $(CLUSTER))
+
+.PHONY: restarts
+restarts: build ## start agent, guard, server and witness of a machine that writes a shared volume anew ROUNDS (100) times: nothing is touched (root); CLUSTER=name
+	@go test -tags e2e -count=1 -timeout 0 -v -run 'TestRestarts$$' ./test/e2e -restarts $(or $(ROUNDS),100) $(if $(CLUSTER),-cluster $(CLUSTER))
+
 .PHONY: sim
 sim: ## play lives of clusters with faults in virtual time: MINUTES=n or SEEDS=n; FROM=seed, RESUME=1 goes on
 	@go run -trimpath ./test/sim -out '$(CURDIR)/.cache/sim' $(if $(SEEDS),-seeds $(SEEDS)) \
