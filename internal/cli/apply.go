@@ -139,7 +139,7 @@ Exit code 0: nothing to do. Exit code 2: applying would change something.`,
 				return err
 			}
 			req.Tenant, req.Spec = a.tenant, spec
-			res, err := c.apps.Plan(cmd.Context(), connect.NewRequest(req))
+			res, err := c.apps().Plan(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
@@ -279,7 +279,7 @@ func traced[T any](a *app, m *T) *connect.Request[T] {
 }
 
 func (a *app) apply(ctx context.Context, c *connection, spec *argosyv1.AppSpec, revision uint64, w waitFlags) error {
-	res, err := c.apps.Apply(ctx, traced(a, &argosyv1.ApplyRequest{
+	res, err := c.apps().Apply(ctx, traced(a, &argosyv1.ApplyRequest{
 		Tenant: a.tenant, Spec: spec, ExpectedRevision: revision, IdempotencyKey: requestKey()}))
 	if err != nil {
 		return err

@@ -99,7 +99,7 @@ func newCluster(t *testing.T, born time.Time) *auth.Cluster {
 }
 
 func getCluster(hc *http.Client, base string) error {
-	_, err := newConnection(hc, base, "").cluster.GetCluster(context.Background(), connect.NewRequest(&argosyv1.GetClusterRequest{}))
+	_, err := newConnection(hc, base, "").cluster().GetCluster(context.Background(), connect.NewRequest(&argosyv1.GetClusterRequest{}))
 	return err
 }
 
@@ -300,15 +300,15 @@ func TestExplainAnswers(t *testing.T) {
 			return err
 		}, "no server leads the cluster now", "argosy servers"},
 		{"a method that the server does not have", func() error {
-			_, err := c.cluster.CreateToken(t.Context(), connect.NewRequest(&argosyv1.CreateTokenRequest{}))
+			_, err := c.cluster().CreateToken(t.Context(), connect.NewRequest(&argosyv1.CreateTokenRequest{}))
 			return err
 		}, "older than this argosy", "argosy version"},
 		{"a service that the server does not have", func() error {
-			_, err := c.apps.GetApp(t.Context(), connect.NewRequest(&argosyv1.GetAppRequest{}))
+			_, err := c.apps().GetApp(t.Context(), connect.NewRequest(&argosyv1.GetAppRequest{}))
 			return err
 		}, "older than this argosy", "argosy version"},
 		{"a stream that breaks", func() error {
-			stream, err := c.cluster.ListEvents(t.Context(), connect.NewRequest(&argosyv1.ListEventsRequest{}))
+			stream, err := c.cluster().ListEvents(t.Context(), connect.NewRequest(&argosyv1.ListEventsRequest{}))
 			if err != nil {
 				return err
 			}

@@ -272,7 +272,7 @@ func (a *app) writeBackup(ctx context.Context, c *connection, req *argosyv1.Crea
 func (a *app) receiveBackup(ctx context.Context, c *connection, req *argosyv1.CreateBackupRequest, out io.Writer) (*argosyv1.BackupInfo, error) {
 	show, end := a.progress("backup")
 	defer end()
-	stream, err := c.backups.CreateBackup(ctx, connect.NewRequest(req))
+	stream, err := c.backups().CreateBackup(ctx, connect.NewRequest(req))
 	if err != nil {
 		return nil, err
 	}

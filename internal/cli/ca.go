@@ -38,7 +38,7 @@ func (a *app) showCA(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	res, err := c.cluster.GetAuthority(cmd.Context(), connect.NewRequest(&argosyv1.GetAuthorityRequest{}))
+	res, err := c.cluster().GetAuthority(cmd.Context(), connect.NewRequest(&argosyv1.GetAuthorityRequest{}))
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ log in, again. The deadline only says from when on that is called overdue. Token
 			if deadline > 0 {
 				req.Deadline = durationpb.New(deadline)
 			}
-			res, err := c.cluster.RotateAuthority(cmd.Context(), connect.NewRequest(req))
+			res, err := c.cluster().RotateAuthority(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
@@ -161,7 +161,7 @@ func (a *app) awaitAuthority(ctx context.Context, c *connection, st *argosyv1.Au
 			return nil, &exitError{code: exitTimeout, msg: "the change to another authority goes on, and is not over yet; see 'argosy ca'"}
 		case <-time.After(authorityLook):
 		}
-		res, err := c.cluster.GetAuthority(ctx, connect.NewRequest(&argosyv1.GetAuthorityRequest{}))
+		res, err := c.cluster().GetAuthority(ctx, connect.NewRequest(&argosyv1.GetAuthorityRequest{}))
 		switch {
 		case err == nil:
 			st = res.Msg
@@ -202,7 +202,7 @@ Servers are never left behind: start those that are away, or remove them.`,
 			if err != nil {
 				return err
 			}
-			res, err := c.cluster.FinishRotation(cmd.Context(), connect.NewRequest(&argosyv1.FinishRotationRequest{Force: force, IdempotencyKey: requestKey()}))
+			res, err := c.cluster().FinishRotation(cmd.Context(), connect.NewRequest(&argosyv1.FinishRotationRequest{Force: force, IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"connectrpc.com/connect"
 
@@ -23,17 +24,18 @@ const defaultSocket = "unix:///run/argosy/server.sock"
 // askingGC lets what commands hold grow to five times what they need, which is little.
 const askingGC = 400
 
-// connection is a cluster's services, as reached from here.
+// connection is a cluster's services, as reached from here. Each is made when it is asked for first: a client of one takes
+// the description of all its messages apart, and a command needs one or two of the nine.
 type connection struct {
-	apps     argosyv1connect.AppServiceClient
-	machines argosyv1connect.MachineServiceClient
-	secrets  argosyv1connect.SecretServiceClient
-	cluster  argosyv1connect.ClusterServiceClient
-	streams  argosyv1connect.StreamServiceClient
-	servers  argosyv1connect.ServerServiceClient
-	backups  argosyv1connect.BackupServiceClient
-	units    argosyv1connect.UnitServiceClient
-	volumes  argosyv1connect.VolumeServiceClient
+	apps     func() argosyv1connect.AppServiceClient
+	machines func() argosyv1connect.MachineServiceClient
+	secrets  func() argosyv1connect.SecretServiceClient
+	cluster  func() argosyv1connect.ClusterServiceClient
+	streams  func() argosyv1connect.StreamServiceClient
+	servers  func() argosyv1connect.ServerServiceClient
+	backups  func() argosyv1connect.BackupServiceClient
+	units    func() argosyv1connect.UnitServiceClient
+	volumes  func() argosyv1connect.VolumeServiceClient
 	http     *http.Client
 	base     string
 	// where is what a person would call the server: a socket's path or an address.
@@ -43,19 +45,24 @@ type connection struct {
 func newConnection(hc *http.Client, base, where string, options ...connect.ClientOption) *connection {
 	again := connect.WithClientOptions(append(options, protocol.Client(version.Version), connect.WithInterceptors(retrying(), midway{}))...)
 	return &connection{
-		apps:     argosyv1connect.NewAppServiceClient(hc, base, again),
-		machines: argosyv1connect.NewMachineServiceClient(hc, base, again),
-		secrets:  argosyv1connect.NewSecretServiceClient(hc, base, again),
-		cluster:  argosyv1connect.NewClusterServiceClient(hc, base, again),
-		streams:  argosyv1connect.NewStreamServiceClient(hc, base, again),
-		servers:  argosyv1connect.NewServerServiceClient(hc, base, again),
-		backups:  argosyv1connect.NewBackupServiceClient(hc, base, again),
-		units:    argosyv1connect.NewUnitServiceClient(hc, base, again),
-		volumes:  argosyv1connect.NewVolumeServiceClient(hc, base, again),
+		apps:     lazily(argosyv1connect.NewAppServiceClient, hc, base, again),
+		machines: lazily(argosyv1connect.NewMachineServiceClient, hc, base, again),
+		secrets:  lazily(argosyv1connect.NewSecretServiceClient, hc, base, again),
+		cluster:  lazily(argosyv1connect.NewClusterServiceClient, hc, base, again),
+		streams:  lazily(argosyv1connect.NewStreamServiceClient, hc, base, again),
+		servers:  lazily(argosyv1connect.NewServerServiceClient, hc, base, again),
+		backups:  lazily(argosyv1connect.NewBackupServiceClient, hc, base, again),
+		units:    lazily(argosyv1connect.NewUnitServiceClient, hc, base, again),
+		volumes:  lazily(argosyv1connect.NewVolumeServiceClient, hc, base, again),
 		http:     hc,
 		base:     base,
 		where:    where,
 	}
+}
+
+// lazily makes a client when it is wanted, once.
+func lazily[C any](make func(connect.HTTPClient, string, ...connect.ClientOption) C, hc *http.Client, base string, o connect.ClientOption) func() C {
+	return sync.OnceValue(func() C { return make(hc, base, o) })
 }
 
 // connect prepares to ask the server that flags and environment name, and notes which that is. It sends nothing yet, unless

@@ -81,7 +81,7 @@ func (a *app) targets(depth int) func(context.Context, *connection) ([]string, e
 				found = append(found, s)
 			}
 		}
-		apps, err := c.apps.ListApps(ctx, connect.NewRequest(&argosyv1.ListAppsRequest{Tenant: a.tenant}))
+		apps, err := c.apps().ListApps(ctx, connect.NewRequest(&argosyv1.ListAppsRequest{Tenant: a.tenant}))
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +94,7 @@ func (a *app) targets(depth int) func(context.Context, *connection) ([]string, e
 		if depth < ofReplica {
 			return found, nil
 		}
-		res, err := c.apps.ListReplicas(ctx, connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant, Brief: true}))
+		res, err := c.apps().ListReplicas(ctx, connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant, Brief: true}))
 		if err != nil {
 			return nil, err
 		}
@@ -176,7 +176,7 @@ func (a *app) completeCopy(cmd *cobra.Command, args []string, word string) ([]st
 }
 
 func (a *app) machinesKnown(ctx context.Context, c *connection) (found []string, err error) {
-	res, err := c.machines.ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{}))
+	res, err := c.machines().ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{}))
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ func (a *app) completeLabels(cmd *cobra.Command, args []string, word string) ([]
 		return a.completeMachines(cmd, args, word)
 	}
 	found, directive := a.names(cmd.Context(), func(ctx context.Context, c *connection) (out []string, err error) {
-		res, err := c.machines.ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{Machine: args[0]}))
+		res, err := c.machines().ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{Machine: args[0]}))
 		if err != nil {
 			return nil, err
 		}
@@ -223,7 +223,7 @@ func (a *app) completeSecrets(cmd *cobra.Command, args []string, word string) ([
 }
 
 func (a *app) secretNames(ctx context.Context, c *connection) (names []string, err error) {
-	res, err := c.secrets.ListSecrets(ctx, connect.NewRequest(&argosyv1.ListSecretsRequest{Tenant: a.tenant}))
+	res, err := c.secrets().ListSecrets(ctx, connect.NewRequest(&argosyv1.ListSecretsRequest{Tenant: a.tenant}))
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +236,7 @@ func (a *app) secretNames(ctx context.Context, c *connection) (names []string, e
 // completeRegistries offers the registries that there are credentials for.
 func (a *app) completeRegistries(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	return a.first(func(ctx context.Context, c *connection) (found []string, err error) {
-		res, err := c.secrets.ListRegistryCredentials(ctx, connect.NewRequest(&argosyv1.ListRegistryCredentialsRequest{Tenant: a.tenant}))
+		res, err := c.secrets().ListRegistryCredentials(ctx, connect.NewRequest(&argosyv1.ListRegistryCredentialsRequest{Tenant: a.tenant}))
 		if err != nil {
 			return nil, err
 		}
@@ -250,7 +250,7 @@ func (a *app) completeRegistries(cmd *cobra.Command, args []string, word string)
 // completeTokens offers the ids of tokens.
 func (a *app) completeTokens(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	return a.first(func(ctx context.Context, c *connection) (found []string, err error) {
-		res, err := c.cluster.ListTokens(ctx, connect.NewRequest(&argosyv1.ListTokensRequest{}))
+		res, err := c.cluster().ListTokens(ctx, connect.NewRequest(&argosyv1.ListTokensRequest{}))
 		if err != nil {
 			return nil, err
 		}
@@ -289,7 +289,7 @@ func (a *app) completeRevisions(cmd *cobra.Command, args []string, _ string) ([]
 		}
 	}
 	found, directive := a.names(cmd.Context(), func(ctx context.Context, c *connection) (out []string, err error) {
-		res, err := c.apps.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: app, AllRevisions: true}))
+		res, err := c.apps().GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: app, AllRevisions: true}))
 		if err != nil {
 			return nil, err
 		}

@@ -135,7 +135,7 @@ type copying struct {
 // open begins a copy; the caller calls cancel.
 func (cp *copier) open(ctx context.Context, at copyPath, kind argosyv1.CopyKind) *copying {
 	ctx, cancel := context.WithCancel(ctx)
-	stream := cp.c.streams.Copy(ctx)
+	stream := cp.c.streams().Copy(ctx)
 	// net/http looks at the context only when the request's body has ended.
 	context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })
 	x := &copying{stat: make(chan *argosyv1.FileStat, 1), ended: make(chan struct{}), cancel: cancel}

@@ -68,7 +68,7 @@ choose otherwise.` + waitExit,
 			if err != nil {
 				return err
 			}
-			res, err := c.machines.DrainMachine(cmd.Context(), connect.NewRequest(&argosyv1.DrainMachineRequest{
+			res, err := c.machines().DrainMachine(cmd.Context(), connect.NewRequest(&argosyv1.DrainMachineRequest{
 				Machine: args[0], Reason: d.reason, Deadline: deadline, StopAtDeadline: d.stop, StopData: d.stopData, IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err
@@ -139,7 +139,7 @@ What has moved stays where it is. What waits for the machine's data goes on ther
 			if err != nil {
 				return err
 			}
-			res, err := c.machines.ActivateMachine(cmd.Context(), connect.NewRequest(&argosyv1.ActivateMachineRequest{
+			res, err := c.machines().ActivateMachine(cmd.Context(), connect.NewRequest(&argosyv1.ActivateMachineRequest{
 				Machine: args[0], IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err
@@ -175,7 +175,7 @@ A machine that returns nevertheless stops what was moved before anything else.`,
 			if err != nil {
 				return err
 			}
-			res, err := c.machines.DeclareLost(cmd.Context(), connect.NewRequest(&argosyv1.DeclareLostRequest{
+			res, err := c.machines().DeclareLost(cmd.Context(), connect.NewRequest(&argosyv1.DeclareLostRequest{
 				Machines: args, Reason: reason, IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err

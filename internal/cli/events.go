@@ -49,7 +49,7 @@ func (a *app) eventsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			stream, err := c.cluster.ListEvents(cmd.Context(), connect.NewRequest(req))
+			stream, err := c.cluster().ListEvents(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
@@ -95,7 +95,7 @@ func (a *app) machineNames(ctx context.Context, c *connection) map[string]string
 		return nil
 	}
 	names := map[string]string{}
-	res, err := c.machines.ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{}))
+	res, err := c.machines().ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{}))
 	if err != nil {
 		return names
 	}

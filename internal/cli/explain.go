@@ -49,7 +49,7 @@ as if a manifest were applied, with --at as it was decided at that time.`,
 			if err != nil {
 				return err
 			}
-			res, err := c.apps.Explain(cmd.Context(), connect.NewRequest(req))
+			res, err := c.apps().Explain(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}

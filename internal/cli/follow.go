@@ -195,7 +195,7 @@ func (a *app) watchUntil(ctx context.Context, c *connection, p *progress, show s
 func (a *app) watchOnce(ctx context.Context, c *connection, p *progress, show showChange, done goal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	app, err := c.apps.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: p.app}))
+	app, err := c.apps().GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: p.app}))
 	switch {
 	case connect.CodeOf(err) == connect.CodeNotFound:
 		p.wanted = 0
@@ -204,7 +204,7 @@ func (a *app) watchOnce(ctx context.Context, c *connection, p *progress, show sh
 	default:
 		p.wanted = p.wantedOf(app.Msg.GetStatus())
 	}
-	stream, err := c.apps.WatchReplicas(ctx, connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant, App: p.app, Stack: p.of.stack, Number: p.of.number}))
+	stream, err := c.apps().WatchReplicas(ctx, connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant, App: p.app, Stack: p.of.stack, Number: p.of.number}))
 	if err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ const settleTime = time.Second
 func (a *app) take(ctx context.Context, c *connection, p *progress, m *argosyv1.WatchReplicasResponse, show showChange) {
 	changed, removed := p.apply(m)
 	if len(p.replicas) != int(p.wanted) { // somebody else may have scaled, or a machine come for what runs on each
-		if app, err := c.apps.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: p.app})); err == nil {
+		if app, err := c.apps().GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: p.app})); err == nil {
 			p.wanted = p.wantedOf(app.Msg.GetStatus())
 		}
 	}

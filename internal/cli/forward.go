@@ -181,7 +181,7 @@ func (f *forwarder) start(port uint16, check bool) *argosyv1.PortForwardRequest 
 func (f *forwarder) check(ctx context.Context, port uint16) (*argosyv1.PortForwardOpened, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := f.c.streams.PortForward(ctx)
+	stream := f.c.streams().PortForward(ctx)
 	// An error of sending is told better by receiving.
 	if err := stream.Send(f.start(port, true)); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
@@ -252,7 +252,7 @@ func (f *forwarder) complain(format string, args ...any) {
 // serve carries one connection over a stream of its own.
 func (f *forwarder) serve(ctx context.Context, conn *net.TCPConn, port uint16) error {
 	ctx, cancel := context.WithCancel(ctx)
-	stream := f.c.streams.PortForward(ctx)
+	stream := f.c.streams().PortForward(ctx)
 	// net/http looks at the context only when the request's body has ended.
 	stop := context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })
 	defer func() {

@@ -39,7 +39,7 @@ func (a *app) listMachines(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	res, err := c.machines.ListMachines(cmd.Context(), connect.NewRequest(&argosyv1.ListMachinesRequest{}))
+	res, err := c.machines().ListMachines(cmd.Context(), connect.NewRequest(&argosyv1.ListMachinesRequest{}))
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (a *app) machineShowCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.machines.ListMachines(cmd.Context(), connect.NewRequest(&argosyv1.ListMachinesRequest{Machine: args[0]}))
+			res, err := c.machines().ListMachines(cmd.Context(), connect.NewRequest(&argosyv1.ListMachinesRequest{Machine: args[0]}))
 			if err != nil {
 				return err
 			}
@@ -120,7 +120,7 @@ func (a *app) machineShowCmd() *cobra.Command {
 				return a.show(m, nil, []string{m.Machine.Name})
 			}
 			a.describeMachine(m)
-			replicas, err := c.apps.ListReplicas(cmd.Context(), connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant, AllTenants: a.tenant == "", Machine: args[0]}))
+			replicas, err := c.apps().ListReplicas(cmd.Context(), connect.NewRequest(&argosyv1.ListReplicasRequest{Tenant: a.tenant, AllTenants: a.tenant == "", Machine: args[0]}))
 			if err != nil {
 				return err
 			}
@@ -233,7 +233,7 @@ func (a *app) machineLabelCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.machines.LabelMachine(cmd.Context(), connect.NewRequest(req))
+			res, err := c.machines().LabelMachine(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
@@ -265,7 +265,7 @@ elsewhere. On the machine's disk it stays, in Docker volumes that Argosy no long
 			if err != nil {
 				return err
 			}
-			res, err := c.machines.RemoveMachine(cmd.Context(), connect.NewRequest(&argosyv1.RemoveMachineRequest{
+			res, err := c.machines().RemoveMachine(cmd.Context(), connect.NewRequest(&argosyv1.RemoveMachineRequest{
 				Machine: args[0], Force: force, IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err

@@ -52,7 +52,7 @@ takes them again.` + waitExit,
 			if err != nil {
 				return err
 			}
-			res, err := c.apps.Scale(cmd.Context(), traced(a, req))
+			res, err := c.apps().Scale(cmd.Context(), traced(a, req))
 			if err != nil {
 				return err
 			}
@@ -114,7 +114,7 @@ func (a *app) restartCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.apps.Restart(cmd.Context(), connect.NewRequest(&argosyv1.RestartRequest{
+			res, err := c.apps().Restart(cmd.Context(), connect.NewRequest(&argosyv1.RestartRequest{
 				Tenant: a.tenant, App: t.app, Stack: t.stack, Number: t.number, IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err
@@ -156,7 +156,7 @@ Volumes stay and are taken again when the app is applied anew, unless --volumes 
 			if err != nil {
 				return err
 			}
-			res, err := c.apps.DeleteApp(cmd.Context(), connect.NewRequest(&argosyv1.DeleteAppRequest{
+			res, err := c.apps().DeleteApp(cmd.Context(), connect.NewRequest(&argosyv1.DeleteAppRequest{
 				Tenant: a.tenant, App: t.app, Volumes: volumes, IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err

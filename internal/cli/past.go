@@ -17,7 +17,7 @@ func (a *app) psAt(ctx context.Context, c *connection, r *argosyv1.ListReplicasR
 	if err != nil {
 		return err
 	}
-	res, err := c.apps.ListReplicasAt(ctx, connect.NewRequest(&argosyv1.ListReplicasAtRequest{Tenant: r.Tenant, AllTenants: r.AllTenants,
+	res, err := c.apps().ListReplicasAt(ctx, connect.NewRequest(&argosyv1.ListReplicasAtRequest{Tenant: r.Tenant, AllTenants: r.AllTenants,
 		App: r.App, Stack: r.Stack, Number: r.Number, Machine: r.Machine, At: timestamppb.New(at)}))
 	if err != nil {
 		return err

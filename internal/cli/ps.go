@@ -68,7 +68,7 @@ With --at it says from history what ran where at some time, and since when; 'arg
 					return err
 				}
 			}
-			res, err := c.apps.ListReplicas(cmd.Context(), connect.NewRequest(req))
+			res, err := c.apps().ListReplicas(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ func (a *app) showReplicas(res *argosyv1.ListReplicasResponse, members, all bool
 // showRows shows what a table or a list of names needs, as the parts of the list come in. It says that nothing is done when the
 // server cannot list in parts, or went away between two: whoever asks for the whole in one piece asks again by itself.
 func (a *app) showRows(ctx context.Context, c *connection, req *argosyv1.ListReplicasRequest, all bool) (done bool, err error) {
-	stream, err := c.apps.ListReplicaRows(ctx, connect.NewRequest(req))
+	stream, err := c.apps().ListReplicaRows(ctx, connect.NewRequest(req))
 	if err != nil {
 		return false, err
 	}
@@ -231,7 +231,7 @@ func (a *app) appsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.apps.ListApps(cmd.Context(), connect.NewRequest(&argosyv1.ListAppsRequest{Tenant: a.tenant}))
+			res, err := c.apps().ListApps(cmd.Context(), connect.NewRequest(&argosyv1.ListAppsRequest{Tenant: a.tenant}))
 			if err != nil {
 				return err
 			}

@@ -33,7 +33,7 @@ The last 50 are kept, and those that replicas still run. With -o json each has t
 			if err != nil {
 				return err
 			}
-			res, err := c.apps.GetApp(cmd.Context(), connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: t.app, AllRevisions: true}))
+			res, err := c.apps().GetApp(cmd.Context(), connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: t.app, AllRevisions: true}))
 			if err != nil {
 				return err
 			}
@@ -80,7 +80,7 @@ as it is. 'argosy revisions' lists what there is, 'argosy diff APP' how the curr
 			if err != nil {
 				return err
 			}
-			res, err := c.apps.Rollback(cmd.Context(), traced(a, &argosyv1.RollbackRequest{Tenant: a.tenant, App: t.app, Revision: to,
+			res, err := c.apps().Rollback(cmd.Context(), traced(a, &argosyv1.RollbackRequest{Tenant: a.tenant, App: t.app, Revision: to,
 				ExpectedRevision: revision, IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err

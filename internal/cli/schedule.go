@@ -61,7 +61,7 @@ of other files none is touched. Setting a schedule makes a backup at once.`,
 			if err != nil {
 				return err
 			}
-			res, err := c.backups.SetSchedule(cmd.Context(), connect.NewRequest(req))
+			res, err := c.backups().SetSchedule(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
@@ -99,7 +99,7 @@ func (a *app) showSchedule(cmd *cobra.Command, files bool) error {
 	if err != nil {
 		return err
 	}
-	res, err := c.backups.GetSchedule(cmd.Context(), connect.NewRequest(&argosyv1.GetScheduleRequest{Files: files}))
+	res, err := c.backups().GetSchedule(cmd.Context(), connect.NewRequest(&argosyv1.GetScheduleRequest{Files: files}))
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func (a *app) secretSetCmd() *cobra.Command {
 				return err
 			}
 			if ifMissing {
-				res, err := c.secrets.ListSecrets(cmd.Context(), connect.NewRequest(&argosyv1.ListSecretsRequest{Tenant: a.tenant}))
+				res, err := c.secrets().ListSecrets(cmd.Context(), connect.NewRequest(&argosyv1.ListSecretsRequest{Tenant: a.tenant}))
 				if err != nil {
 					return err
 				}
@@ -75,7 +75,7 @@ func (a *app) secretSetCmd() *cobra.Command {
 					return err
 				}
 			}
-			res, err := c.secrets.SetSecret(cmd.Context(), connect.NewRequest(&argosyv1.SetSecretRequest{
+			res, err := c.secrets().SetSecret(cmd.Context(), connect.NewRequest(&argosyv1.SetSecretRequest{
 				Tenant: a.tenant, Name: args[0], Value: value, IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err
@@ -140,7 +140,7 @@ func (a *app) secretListCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.secrets.ListSecrets(cmd.Context(), connect.NewRequest(&argosyv1.ListSecretsRequest{Tenant: a.tenant}))
+			res, err := c.secrets().ListSecrets(cmd.Context(), connect.NewRequest(&argosyv1.ListSecretsRequest{Tenant: a.tenant}))
 			if err != nil {
 				return err
 			}
@@ -165,7 +165,7 @@ func (a *app) secretDeleteCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.secrets.DeleteSecret(cmd.Context(), connect.NewRequest(&argosyv1.DeleteSecretRequest{
+			res, err := c.secrets().DeleteSecret(cmd.Context(), connect.NewRequest(&argosyv1.DeleteSecretRequest{
 				Tenant: a.tenant, Name: args[0], IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err
@@ -198,7 +198,7 @@ func (a *app) registryCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.secrets.SetRegistryCredential(cmd.Context(), connect.NewRequest(&argosyv1.SetRegistryCredentialRequest{
+			res, err := c.secrets().SetRegistryCredential(cmd.Context(), connect.NewRequest(&argosyv1.SetRegistryCredentialRequest{
 				Tenant: a.tenant, Registry: args[0], Username: user, Password: string(password), IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err
@@ -217,7 +217,7 @@ func (a *app) registryCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.secrets.ListRegistryCredentials(cmd.Context(), connect.NewRequest(&argosyv1.ListRegistryCredentialsRequest{Tenant: a.tenant}))
+			res, err := c.secrets().ListRegistryCredentials(cmd.Context(), connect.NewRequest(&argosyv1.ListRegistryCredentialsRequest{Tenant: a.tenant}))
 			if err != nil {
 				return err
 			}
@@ -238,7 +238,7 @@ func (a *app) registryCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.secrets.DeleteRegistryCredential(cmd.Context(), connect.NewRequest(&argosyv1.DeleteRegistryCredentialRequest{
+			res, err := c.secrets().DeleteRegistryCredential(cmd.Context(), connect.NewRequest(&argosyv1.DeleteRegistryCredentialRequest{
 				Tenant: a.tenant, Registry: args[0], IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err

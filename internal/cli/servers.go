@@ -45,7 +45,7 @@ func (a *app) listServers(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	res, err := c.servers.ListServers(cmd.Context(), connect.NewRequest(&argosyv1.ListServersRequest{}))
+	res, err := c.servers().ListServers(cmd.Context(), connect.NewRequest(&argosyv1.ListServersRequest{}))
 	if err != nil {
 		return err
 	}
@@ -248,7 +248,7 @@ on the new host does both. Where so many are gone that the others are no majorit
 			if err != nil {
 				return err
 			}
-			res, err := c.servers.RemoveServer(cmd.Context(), connect.NewRequest(&argosyv1.RemoveServerRequest{
+			res, err := c.servers().RemoveServer(cmd.Context(), connect.NewRequest(&argosyv1.RemoveServerRequest{
 				Server: args[0], Force: force, IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err
@@ -364,7 +364,7 @@ func orNone(names []string) string {
 // completeServers offers the names of servers.
 func (a *app) completeServers(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	return a.live(cobra.ShellCompDirectiveNoFileComp, func(ctx context.Context, c *connection) (names []string, err error) {
-		res, err := c.servers.ListServers(ctx, connect.NewRequest(&argosyv1.ListServersRequest{}))
+		res, err := c.servers().ListServers(ctx, connect.NewRequest(&argosyv1.ListServersRequest{}))
 		if err != nil {
 			return nil, err
 		}

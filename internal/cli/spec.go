@@ -103,7 +103,7 @@ func (a *app) revision(ctx context.Context, app string, number uint64) (*argosyv
 	if err != nil {
 		return nil, err
 	}
-	res, err := c.apps.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: app, Revision: number}))
+	res, err := c.apps().GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: app, Revision: number}))
 	if err != nil {
 		return nil, err
 	}

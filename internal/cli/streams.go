@@ -52,7 +52,7 @@ func (a *app) logsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			stream, err := c.streams.Logs(cmd.Context(), connect.NewRequest(req))
+			stream, err := c.streams().Logs(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
@@ -198,7 +198,7 @@ Exit code: that of the command, once it has begun.`,
 func (a *app) exec(ctx context.Context, c *connection, work *argosyv1.ExecWork) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := c.streams.Exec(ctx)
+	stream := c.streams().Exec(ctx)
 	// net/http looks at the context only when the request's body has ended.
 	defer context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })()
 	var mu sync.Mutex

@@ -55,7 +55,7 @@ certificate authority, and is kept by the cluster only as a hash: it is shown no
 			if err != nil {
 				return err
 			}
-			res, err := c.cluster.CreateToken(cmd.Context(), connect.NewRequest(req))
+			res, err := c.cluster().CreateToken(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
@@ -97,7 +97,7 @@ func (a *app) tokenListCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.cluster.ListTokens(cmd.Context(), connect.NewRequest(&argosyv1.ListTokensRequest{}))
+			res, err := c.cluster().ListTokens(cmd.Context(), connect.NewRequest(&argosyv1.ListTokensRequest{}))
 			if err != nil {
 				return err
 			}
@@ -133,7 +133,7 @@ func (a *app) tokenRevokeCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.cluster.RevokeToken(cmd.Context(), connect.NewRequest(&argosyv1.RevokeTokenRequest{Id: args[0], IdempotencyKey: requestKey()}))
+			res, err := c.cluster().RevokeToken(cmd.Context(), connect.NewRequest(&argosyv1.RevokeTokenRequest{Id: args[0], IdempotencyKey: requestKey()}))
 			if err != nil {
 				return err
 			}
@@ -153,7 +153,7 @@ A server that has no leader to ask says so and what it knows itself; the exit co
 			if err != nil {
 				return err
 			}
-			res, err := c.cluster.GetCluster(cmd.Context(), connect.NewRequest(&argosyv1.GetClusterRequest{}))
+			res, err := c.cluster().GetCluster(cmd.Context(), connect.NewRequest(&argosyv1.GetClusterRequest{}))
 			if err != nil {
 				return err
 			}

@@ -111,12 +111,12 @@ type liveSource struct {
 }
 
 func (s *liveSource) Replicas(ctx context.Context, tell func(*argosyv1.WatchReplicasResponse)) error {
-	stream, err := s.c.apps.WatchReplicas(ctx, connect.NewRequest(s.req))
+	stream, err := s.c.apps().WatchReplicas(ctx, connect.NewRequest(s.req))
 	return receive(stream, err, tell)
 }
 
 func (s *liveSource) Usage(ctx context.Context, of *argosyv1.ReplicaKey, tell func(*argosyv1.WatchUsageResponse)) error {
-	stream, err := s.c.cluster.WatchUsage(ctx, connect.NewRequest(s.usageRequest(of)))
+	stream, err := s.c.cluster().WatchUsage(ctx, connect.NewRequest(s.usageRequest(of)))
 	return receive(stream, err, tell)
 }
 
@@ -142,7 +142,7 @@ func receive[M any](stream *connect.ServerStreamForClient[M], err error, tell fu
 }
 
 func (s *liveSource) Machines(ctx context.Context) ([]*argosyv1.MachineStatus, error) {
-	res, err := s.c.machines.ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{}))
+	res, err := s.c.machines().ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{}))
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (s *liveSource) Machines(ctx context.Context) ([]*argosyv1.MachineStatus, e
 }
 
 func (s *liveSource) Explain(ctx context.Context, key *argosyv1.ReplicaKey) (string, error) {
-	res, err := s.c.apps.Explain(ctx, connect.NewRequest(&argosyv1.ExplainRequest{Key: key}))
+	res, err := s.c.apps().Explain(ctx, connect.NewRequest(&argosyv1.ExplainRequest{Key: key}))
 	if err != nil {
 		return "", err
 	}
@@ -209,7 +209,7 @@ func (a *app) topOnce(ctx context.Context, c *connection, req *argosyv1.ListRepl
 	ctx, cancel := context.WithTimeout(ctx, onceWithin)
 	defer cancel()
 	s := &liveSource{a: a, c: c, req: req}
-	stream, err := c.cluster.WatchUsage(ctx, connect.NewRequest(s.usageRequest(nil)))
+	stream, err := c.cluster().WatchUsage(ctx, connect.NewRequest(s.usageRequest(nil)))
 	if err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ func (a *app) topOnce(ctx context.Context, c *connection, req *argosyv1.ListRepl
 	if machines {
 		return a.machinesOnce(ctx, s, usage)
 	}
-	res, err := c.apps.ListReplicas(ctx, connect.NewRequest(req))
+	res, err := c.apps().ListReplicas(ctx, connect.NewRequest(req))
 	if err != nil {
 		return err
 	}

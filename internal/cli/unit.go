@@ -51,7 +51,7 @@ func unitName(s string) string {
 
 // units are those of that name, by name.
 func (a *app) units(ctx context.Context, c *connection, names ...string) (map[string]*argosyv1.UnitStatus, error) {
-	res, err := c.units.ListUnits(ctx, connect.NewRequest(&argosyv1.ListUnitsRequest{Tenant: a.tenant, Names: names}))
+	res, err := c.units().ListUnits(ctx, connect.NewRequest(&argosyv1.ListUnitsRequest{Tenant: a.tenant, Names: names}))
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (a *app) submitted(ctx context.Context, c *connection, path string, goal ar
 }
 
 func (a *app) submittedAs(ctx context.Context, c *connection, name, content string, goal argosyv1.UnitGoal) (*argosyv1.SubmitUnitResponse, error) {
-	res, err := c.units.SubmitUnit(ctx, connect.NewRequest(&argosyv1.SubmitUnitRequest{Tenant: a.tenant, Name: name,
+	res, err := c.units().SubmitUnit(ctx, connect.NewRequest(&argosyv1.SubmitUnitRequest{Tenant: a.tenant, Name: name,
 		Content: content, Goal: goal, IdempotencyKey: requestKey()}))
 	if err != nil {
 		return nil, err
@@ -211,7 +211,7 @@ func (a *app) startUnit(ctx context.Context, c *connection, arg string) error {
 }
 
 func (a *app) setGoal(ctx context.Context, c *connection, name string, goal argosyv1.UnitGoal) error {
-	_, err := c.units.SetUnitGoal(ctx, connect.NewRequest(&argosyv1.SetUnitGoalRequest{Tenant: a.tenant, Name: name, Goal: goal, IdempotencyKey: requestKey()}))
+	_, err := c.units().SetUnitGoal(ctx, connect.NewRequest(&argosyv1.SetUnitGoalRequest{Tenant: a.tenant, Name: name, Goal: goal, IdempotencyKey: requestKey()}))
 	return err
 }
 
@@ -269,7 +269,7 @@ func (a *app) unitRestartCmd() *cobra.Command {
 				}
 			}
 			for _, name := range names {
-				if _, err := c.apps.Restart(cmd.Context(), connect.NewRequest(&argosyv1.RestartRequest{Tenant: a.tenant, App: name, IdempotencyKey: requestKey()})); err != nil {
+				if _, err := c.apps().Restart(cmd.Context(), connect.NewRequest(&argosyv1.RestartRequest{Tenant: a.tenant, App: name, IdempotencyKey: requestKey()})); err != nil {
 					return err
 				}
 			}
@@ -295,7 +295,7 @@ func (a *app) unitDestroyCmd() *cobra.Command {
 				return err
 			}
 			for _, name := range names {
-				if _, err := c.apps.DeleteApp(cmd.Context(), connect.NewRequest(&argosyv1.DeleteAppRequest{Tenant: a.tenant, App: name, IdempotencyKey: requestKey()})); err != nil {
+				if _, err := c.apps().DeleteApp(cmd.Context(), connect.NewRequest(&argosyv1.DeleteAppRequest{Tenant: a.tenant, App: name, IdempotencyKey: requestKey()})); err != nil {
 					return err
 				}
 			}
@@ -351,7 +351,7 @@ func (a *app) unitCatCmd() *cobra.Command {
 
 func (a *app) completeUnits(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	return a.each(func(ctx context.Context, c *connection) ([]string, error) {
-		res, err := c.units.ListUnits(ctx, connect.NewRequest(&argosyv1.ListUnitsRequest{Tenant: a.tenant, Brief: true}))
+		res, err := c.units().ListUnits(ctx, connect.NewRequest(&argosyv1.ListUnitsRequest{Tenant: a.tenant, Brief: true}))
 		if err != nil {
 			return nil, err
 		}

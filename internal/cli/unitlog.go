@@ -40,7 +40,7 @@ func (a *app) unitLogs(ctx context.Context, c *connection, units []*argosyv1.Uni
 
 func (l *unitLog) read(ctx context.Context, c *connection, r *argosyv1.LogsRequest) {
 	l.lines = map[uint32][]*argosyv1.LogLine{}
-	stream, err := c.streams.Logs(ctx, connect.NewRequest(r))
+	stream, err := c.streams().Logs(ctx, connect.NewRequest(r))
 	if err == nil {
 		defer stream.Close()
 		for stream.Receive() {

@@ -226,7 +226,7 @@ func (a *app) unitListCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.units.ListUnits(cmd.Context(), connect.NewRequest(&argosyv1.ListUnitsRequest{Tenant: a.tenant, Brief: a.output != "json"}))
+			res, err := c.units().ListUnits(cmd.Context(), connect.NewRequest(&argosyv1.ListUnitsRequest{Tenant: a.tenant, Brief: a.output != "json"}))
 			if err != nil {
 				return err
 			}

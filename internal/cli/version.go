@@ -42,7 +42,7 @@ func (a *app) versionCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.cluster.GetCluster(cmd.Context(), connect.NewRequest(&argosyv1.GetClusterRequest{}))
+			res, err := c.cluster().GetCluster(cmd.Context(), connect.NewRequest(&argosyv1.GetClusterRequest{}))
 			if err != nil {
 				return err
 			}

@@ -47,7 +47,7 @@ func (a *app) listVolumes(cmd *cobra.Command, args []string, all bool) error {
 	if err != nil {
 		return err
 	}
-	res, err := c.volumes.ListVolumes(cmd.Context(), connect.NewRequest(req))
+	res, err := c.volumes().ListVolumes(cmd.Context(), connect.NewRequest(req))
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ the holder within the lease's waiting time, and says for how long: until then it
 			if err != nil {
 				return err
 			}
-			res, err := c.volumes.ReleaseVolume(cmd.Context(), connect.NewRequest(req))
+			res, err := c.volumes().ReleaseVolume(cmd.Context(), connect.NewRequest(req))
 			if err != nil {
 				return err
 			}

@@ -86,7 +86,7 @@ func (a *app) waitForReplicas(ctx context.Context, c *connection, name, what str
 
 // exists refuses to wait for what nobody has asked the cluster for.
 func (a *app) exists(ctx context.Context, c *connection, t target) error {
-	res, err := c.apps.GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: t.app}))
+	res, err := c.apps().GetApp(ctx, connect.NewRequest(&argosyv1.GetAppRequest{Tenant: a.tenant, App: t.app}))
 	if err != nil || t.stack == "" {
 		return err
 	}
@@ -147,7 +147,7 @@ func (a *app) waitForMachine(ctx context.Context, c *connection, name, what stri
 	}
 	started, last, before := time.Now(), "", ""
 	for {
-		res, err := c.machines.ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{Machine: name}))
+		res, err := c.machines().ListMachines(ctx, connect.NewRequest(&argosyv1.ListMachinesRequest{Machine: name}))
 		switch {
 		case ctx.Err() == nil && err != nil && connect.CodeOf(err) != connect.CodeNotFound && connect.CodeOf(err) != connect.CodeUnavailable:
 			return err
