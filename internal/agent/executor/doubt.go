@@ -68,8 +68,20 @@ func (x *Executor) doubt(ctx context.Context, c core.Container) {
 	}()
 }
 
+// gone says since when a container's process is gone and the engine could have noticed: one that has just begun to answer again has not
+// had its time yet.
 func (x *Executor) gone(c core.Container) time.Time {
-	return x.cfg.Processes.Gone(c.ContainerID, c.PID, c.StartedAt)
+	gone := x.cfg.Processes.Gone(c.ContainerID, c.PID, c.StartedAt)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case gone.IsZero():
+	case !x.engine.known:
+		return time.Now()
+	case x.engine.since.After(gone):
+		return x.engine.since
+	}
+	return gone
 }
 
 func runs(c core.Container) bool { return c.State == core.Running || c.State == core.Paused }

@@ -146,3 +146,24 @@ func TestDoubtsEnd(t *testing.T) {
 		}
 	})
 }
+
+// TestTheEngineWasAway: a process ended while the engine did not answer. When it does again, it has its time to notice.
+func TestTheEngineWasAway(t *testing.T) {
+	haunted(t, func(s *stage, k *kernel, id string) {
+		s.e.lose(true)
+		synctest.Wait()
+		k.kill(id, true)
+		time.Sleep(time.Minute)
+		s.e.lose(false)
+		time.Sleep(rewatchMost + 2*time.Second) // it answers, and is looked at
+		if n := s.e.count("remove"); n > 0 {
+			t.Errorf("%d containers were removed before the engine had its time", n)
+		}
+		s.e.set(id, func(c *core.Container) { c.State, c.FinishedAt, c.ExitCode = core.Exited, time.Now(), 3 })
+		time.Sleep(time.Minute)
+		s.expect(t, 1, ready)
+		if n := s.e.count("create"); n != 1 {
+			t.Errorf("%d containers were created; the one there was had to be started again", n)
+		}
+	})
+}

@@ -36,6 +36,7 @@ type eye struct {
 	asked   bool // it was asked at least once, so what is seen may be told
 	trouble string
 	answers int                // how often it has begun to answer
+	since   time.Time          // when it began to last
 	giveUp  context.CancelFunc // ends the listing under way; nil before the first
 }
 
@@ -259,6 +260,7 @@ func (x *Executor) lookAtAll(ctx context.Context, e *eye, ids []string) {
 	}
 	e.known, e.asked, e.trouble = true, true, ""
 	e.answers++
+	e.since = time.Now()
 	maps.DeleteFunc(x.proved, func(id string, _ time.Time) bool {
 		return x.containers[id].ContainerID == "" && systemd.IsUnit(id) == e.unit
 	})
