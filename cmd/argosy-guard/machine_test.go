@@ -375,7 +375,7 @@ func TestWriter(t *testing.T) {
 			}
 			return nil
 		})
-		w.order(&leasev1.GuardOrder{Order: &leasev1.GuardOrder_Servers{Servers: w.servers}})
+		w.renews(time.Now())
 	}
 	w.grows(s.Path)
 	if now := w.inspect(id, "{{.State.StartedAt}} {{.State.Pid}}"); now != started {
@@ -431,6 +431,25 @@ func TestWriter(t *testing.T) {
 	w.wants(11, leasev1.Phase_PHASE_SEALED)
 	w.ok(device.New(device.Config{Base: w.dir}).Quiet(t.Context(), v))
 	w.notReset()
+}
+
+// renews waits until a witness has heard of the claim since an instant, though no agent has told this guard whom to ask.
+func (w *town) renews(since time.Time) {
+	w.Helper()
+	c, err := net.Dial("unix", w.socket(0))
+	w.ok(err)
+	defer c.Close()
+	w.until("the guard to renew", func() error {
+		rep := &leasev1.Report{}
+		w.ok(lease.Write(c, &leasev1.Order{Order: &leasev1.Order_Look{Look: &leasev1.Look{}}}))
+		w.ok(lease.Read(c, rep))
+		for _, s := range rep.GetSights() {
+			if age := time.Duration(s.GetAge()); s.GetClaim() == w.claim && age < time.Since(since) {
+				return nil
+			}
+		}
+		return fmt.Errorf("%v", rep.GetSights())
+	})
 }
 
 func (w *town) notReset() {

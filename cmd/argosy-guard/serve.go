@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
 	"github.com/argosy-cluster/argosy/internal/agent/host"
 	"github.com/argosy-cluster/argosy/internal/agent/volume/device"
@@ -72,6 +74,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	defer p.socket.Close()
+	p.remember()
 	for ctx.Err() == nil {
 		if err := p.live(ctx); err != nil {
 			return err
@@ -98,6 +101,43 @@ func (p *process) profile() (claims.Profile, error) {
 }
 
 func (p *process) timingPath() string { return filepath.Join(p.o.dir, "timing") }
+
+func (p *process) serversPath() string { return filepath.Join(p.o.dir, "servers") }
+
+// remember reads whom an earlier guard asked for leases: one that follows goes on at once, whether an agent is there or not.
+func (p *process) remember() {
+	text, err := os.ReadFile(p.serversPath())
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	s := &leasev1.LeaseServers{}
+	if err == nil {
+		err = proto.Unmarshal(text, s)
+	}
+	if err != nil {
+		p.log.Warn("whom to ask for leases is not known until the agent says it", "err", err)
+		return
+	}
+	p.kept = s
+}
+
+// keep notes whom to ask, for the guard that follows.
+func (p *process) keep(s *leasev1.LeaseServers) {
+	p.mu.Lock()
+	known := proto.Equal(p.kept, s)
+	p.kept = s
+	p.mu.Unlock()
+	if known {
+		return
+	}
+	text, err := proto.Marshal(s)
+	if err == nil {
+		err = lease.ReplaceFile(p.serversPath(), text)
+	}
+	if err != nil {
+		p.log.Warn("whom to ask for leases is not written down: a guard that follows has to wait for the agent", "err", err)
+	}
+}
 
 // live is one guard, until ctx ends or another timing is told.
 func (p *process) live(ctx context.Context) error {
@@ -240,9 +280,7 @@ func (p *process) servers(g *guard.Guard, m *machine.Machine, s *leasev1.LeaseSe
 		list = append(list, guard.Peer{Witness: claims.Witness(x.GetId()), Address: x.GetAddress(), Key: pin})
 	}
 	if profile == g.Profile() {
-		p.mu.Lock()
-		p.kept = s
-		p.mu.Unlock()
+		p.keep(s)
 		g.Witnesses(config, list)
 		return nil
 	}
@@ -252,9 +290,9 @@ func (p *process) servers(g *guard.Guard, m *machine.Machine, s *leasev1.LeaseSe
 	if err := lease.ReplaceFile(p.timingPath(), []byte(profile.Name+"\n")); err != nil {
 		return err
 	}
+	p.keep(s)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.kept = s
 	p.again()
 	return nil
 }
