@@ -155,7 +155,10 @@ func TestTheEngineWasAway(t *testing.T) {
 		k.kill(id, true)
 		time.Sleep(time.Minute)
 		s.e.lose(false)
-		time.Sleep(rewatchMost + 2*time.Second) // it answers, and is looked at
+		for s.state(1) == unknown {
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(core.Overdue / 2)
 		if n := s.e.count("remove"); n > 0 {
 			t.Errorf("%d containers were removed before the engine had its time", n)
 		}
