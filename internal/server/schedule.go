@@ -22,7 +22,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
-// scheduleEvery is how often the schedule is looked at, and listTime how long a listing of what is at the target may take.
+// scheduleEvery is how often the schedule is looked at if not earlier, and listTime how long a listing of what is at the target may take.
 const (
 	scheduleEvery = 20 * time.Second
 	listTime      = 20 * time.Second
@@ -31,8 +31,6 @@ const (
 
 // keepSchedule makes backups when they are due, for as long as this server leads.
 func (s *Server) keepSchedule(ctx context.Context) error {
-	tick := time.NewTicker(scheduleEvery)
-	defer tick.Stop()
 	for {
 		if err := s.scheduled(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			s.log.Warn("the outcome of a scheduled backup could not be kept", "error", err)
@@ -40,10 +38,22 @@ func (s *Server) keepSchedule(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-time.After(s.untilBackup(time.Now())):
 		case <-s.scheduleSet:
 		}
 	}
+}
+
+// untilBackup is how long to wait before the schedule is looked at again.
+func (s *Server) untilBackup(now time.Time) time.Duration {
+	sched, last, err := s.backups()
+	if err != nil || sched.GetEvery() == nil {
+		return scheduleEvery
+	}
+	if next := schedule.Next(sched, last).Sub(now); next > 0 {
+		return min(next, scheduleEvery)
+	}
+	return scheduleEvery
 }
 
 // backups are the schedule and how the last one went; an error says that another server leads.

@@ -20,12 +20,18 @@ const (
 const retry = 10 * time.Minute
 
 // Next is when the next backup is due: at once after a schedule was set, then every so often after the beginning of the last
-// that succeeded, and a while after one that failed. The state may be nil.
+// that succeeded, and a while after one that failed. Never in the second in which the last was begun: the file's name says no
+// more than that, and the new one would take the old one's place. The state may be nil.
 func Next(s *argosyv1.BackupSchedule, st *argosyv1.BackupState) time.Time {
 	every := s.GetEvery().AsDuration()
 	begun, done := st.GetAttemptedAt().AsTime(), st.GetSucceededAt().AsTime()
 	switch {
-	case st.GetAttemptedAt() == nil || begun.Before(s.GetSetAt().AsTime()):
+	case st.GetAttemptedAt() == nil:
+		return s.GetSetAt().AsTime()
+	case begun.Before(s.GetSetAt().AsTime()):
+		if next := begun.Truncate(time.Second).Add(time.Second); next.After(s.GetSetAt().AsTime()) {
+			return next
+		}
 		return s.GetSetAt().AsTime()
 	case st.GetError() != "":
 		return begun.Add(min(retry, every))

@@ -45,6 +45,20 @@ func TestDue(t *testing.T) {
 	}
 }
 
+// TestSameSecond: a schedule that is set again right after a backup makes one with a name of its own.
+func TestSameSecond(t *testing.T) {
+	for _, begun := range []time.Duration{0, 100 * time.Millisecond, 999 * time.Millisecond} {
+		st := &argosyv1.BackupState{AttemptedAt: timestamppb.New(at(1).Add(begun)), SucceededAt: timestamppb.New(at(1).Add(begun))}
+		for _, set := range []time.Duration{time.Nanosecond, 800 * time.Millisecond, 3 * time.Second} {
+			s := &argosyv1.BackupSchedule{Every: durationpb.New(time.Hour), SetAt: timestamppb.New(at(1).Add(begun + set))}
+			next := Next(s, st)
+			if Name("c", next) == Name("c", st.AttemptedAt.AsTime()) || next.Before(s.SetAt.AsTime()) || next.Sub(s.SetAt.AsTime()) > time.Second {
+				t.Errorf("begun at %v, set %v later: next at %v", begun, set, next)
+			}
+		}
+	}
+}
+
 func TestSurplus(t *testing.T) {
 	const cluster, other = "1ca2a669bd173983954a989f6dcfb8dc", "ffa2a669bd173983954a989f6dcfb8dc"
 	rapid.Check(t, func(t *rapid.T) {
