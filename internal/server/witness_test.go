@@ -267,18 +267,21 @@ func TestSharedVolume(t *testing.T) {
 	if acquire(token) {
 		t.Error("what was fenced is held again")
 	}
-	events, err := c.local.cluster.ListEvents(t.Context(), connect.NewRequest(&argosyv1.ListEventsRequest{App: "shop"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer events.Close()
-	text := ""
-	for events.Receive() {
-		for _, e := range events.Msg().Events {
-			text += e.To + ": " + e.Cause + "\n"
+	until(t, "history has followed", func(ctx context.Context) error {
+		events, err := c.local.cluster.ListEvents(ctx, connect.NewRequest(&argosyv1.ListEventsRequest{App: "shop"}))
+		if err != nil {
+			return err
 		}
-	}
-	if !strings.Contains(text, "volume data released by force: local forced claim default/shop/web.1/data, held by "+m.m.Name) || !strings.Contains(text, ": it burned down") {
-		t.Errorf("history says nothing of it:\n%s", text)
-	}
+		defer events.Close()
+		text := ""
+		for events.Receive() {
+			for _, e := range events.Msg().Events {
+				text += e.To + ": " + e.Cause + "\n"
+			}
+		}
+		if !strings.Contains(text, "volume data released by force: local forced claim default/shop/web.1/data, held by "+m.m.Name) || !strings.Contains(text, ": it burned down") {
+			return fmt.Errorf("it says nothing of the release:\n%s", text)
+		}
+		return events.Err()
+	})
 }
