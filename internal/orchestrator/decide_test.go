@@ -127,6 +127,42 @@ func TestDecideIsSafe(t *testing.T) {
 	})
 }
 
+// TestUnleased: an update waits while a replica that has it is taken off a machine where it gets no lease, unless that is lost:
+// then nobody knows when it is anywhere again.
+func TestUnleased(t *testing.T) {
+	for condition, goesOn := range map[argosyv1.MachineCondition]bool{
+		argosyv1.MachineCondition_MACHINE_CONDITION_READY:       false,
+		argosyv1.MachineCondition_MACHINE_CONDITION_UNREACHABLE: false,
+		argosyv1.MachineCondition_MACHINE_CONDITION_LOST:        true,
+	} {
+		old := &argosyv1.Replica{Key: stackKey.Replica(1).Proto(), Incarnation: 1, Revision: 1, Machine: "m1", Goal: argosyv1.ReplicaGoal_REPLICA_GOAL_RUN}
+		moved := &argosyv1.Replica{Key: stackKey.Replica(2).Proto(), Incarnation: 1, Revision: 2, Machine: "m2", Goal: argosyv1.ReplicaGoal_REPLICA_GOAL_RUN}
+		plan := orchestrator.Decide(orchestrator.Input{
+			Key: stackKey, Target: 2, App: &argosyv1.App{Tenant: "default", Name: "shop"}, Spec: &argosyv1.StackSpec{Name: "web"},
+			Entry: &argosyv1.ClusterEntry{Stack: "web", Count: 2}, Replicas: []*argosyv1.Replica{old, moved},
+			Volumes: []*argosyv1.Volume{{Replica: moved.Key, Name: "data", Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED}},
+			Machine: func(id string) orchestrator.Machine {
+				if id == "m2" {
+					return orchestrator.Machine{Known: true, Name: id, Condition: condition}
+				}
+				return orchestrator.Machine{Known: true, Name: id, Condition: argosyv1.MachineCondition_MACHINE_CONDITION_READY}
+			},
+			Same: func(uint64) bool { return false },
+			Gone: func(state.Key, uint64, string) bool { return false },
+			Seen: func(r *argosyv1.Replica) orchestrator.Seen {
+				return orchestrator.Seen{State: argosyv1.ReplicaState_REPLICA_STATE_READY, Revision: r.GetRevision()}
+			},
+			Unleased: func(r *argosyv1.Replica) string { return "it has no lease on " + r.GetMachine() },
+		})
+		if len(plan.Changes) != 1 || plan.Changes[0].Kind != orchestrator.Replace || plan.Changes[0].Replica != moved {
+			t.Fatalf("%s: %v", condition, plan.Changes)
+		}
+		if (len(plan.Roll) == 1) != goesOn || (plan.Waits[stackKey.Replica(1)] == "") != goesOn {
+			t.Errorf("%s: rolls %v, waits %q", condition, plan.Roll, plan.Waits[stackKey.Replica(1)])
+		}
+	}
+}
+
 // checkMove: only what has no data there leaves, only a machine that answers, and what is ready goes on until then.
 func checkMove(t *rapid.T, in orchestrator.Input, c orchestrator.Change) {
 	m := in.Machine(c.Replica.GetMachine())

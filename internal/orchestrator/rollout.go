@@ -52,9 +52,11 @@ func (d *decision) roll() {
 		}
 		return
 	}
-	// Where new copies go shows only when they are placed; they are awaited like any other then.
+	// Where new copies go shows only when they are placed; they are awaited like any other then. What is to be replaced because its
+	// machine is lost, if it can be, is not awaited before: see unsettled.
 	for _, c := range d.plan.Changes {
-		if c.Kind == Create || c.Kind == Renew || c.Kind == Replace && !c.Optional {
+		optional := c.Optional && d.in.Machine(c.Replica.GetMachine()).lost()
+		if c.Kind == Create || c.Kind == Renew || c.Kind == Replace && !optional {
 			for _, n := range next {
 				d.wait(n.Key, fmt.Sprintf("revision %d waits for %s to be placed", n.Revision, c.Key))
 			}

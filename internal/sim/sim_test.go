@@ -18,11 +18,6 @@ var (
 	trace   = flag.Bool("show", false, "print everything that happens")
 )
 
-// open are scenarios that break what is promised, and are not mended yet. Run alone they fail; here they are told.
-var open = map[uint64]string{
-	361: "one at a time: an update goes on while a replica that has it is on a machine that is silent",
-}
-
 // TestSim plays scenarios until its time is up, or the one that -seed names.
 func TestSim(t *testing.T) {
 	if *seed != 0 {
@@ -31,10 +26,6 @@ func TestSim(t *testing.T) {
 	}
 	begin, virtual, n := time.Now(), time.Duration(0), uint64(1)
 	for ; time.Since(begin) < *simTime && !t.Failed(); n++ {
-		if why := open[n]; why != "" {
-			t.Logf("seed %d is NOT mended: %s", n, why)
-			continue
-		}
 		virtual += play(t, n)
 	}
 	t.Logf("%d scenarios, %s of virtual time", n-1, virtual.Round(time.Second))
