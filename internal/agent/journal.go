@@ -80,23 +80,19 @@ func (j *journal) changed(before, after *argosyv1.ReplicaObservation) {
 
 // engine takes in that the machine's engine does not answer, or with an empty text that it does again.
 func (j *journal) engine(trouble string) {
-	t := &argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_MACHINE, At: timestamppb.Now(),
-		From: "engine silent", To: "engine answers", Cause: "the Docker Engine answers again"}
-	if trouble != "" {
-		t.From, t.To, t.Cause = "engine answers", "engine silent", trouble
-	}
-	j.mu.Lock()
-	j.add([]*argosyv1.Transition{t})
-	j.mu.Unlock()
-	j.poke()
+	j.troubled(trouble, "engine silent", "engine answers", "the Docker Engine answers again")
 }
 
 // network takes in that containers cannot be connected or do not reach others, or with an empty text that they can and do.
 func (j *journal) network(trouble string) {
-	t := &argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_MACHINE, At: timestamppb.Now(),
-		From: "network broken", To: "network whole", Cause: "its containers can be connected"}
+	j.troubled(trouble, "network broken", "network whole", "its containers can be connected")
+}
+
+// troubled notes that a part of the machine has a trouble, or with an empty text that it is well again.
+func (j *journal) troubled(trouble, ill, well, again string) {
+	t := &argosyv1.Transition{Kind: argosyv1.TransitionKind_TRANSITION_KIND_MACHINE, At: timestamppb.Now(), From: ill, To: well, Cause: again}
 	if trouble != "" {
-		t.From, t.To, t.Cause = "network whole", "network broken", trouble
+		t.From, t.To, t.Cause = well, ill, trouble
 	}
 	j.mu.Lock()
 	j.add([]*argosyv1.Transition{t})

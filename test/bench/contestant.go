@@ -20,7 +20,7 @@ type contestant struct {
 	up, down func(image string, n int) job
 }
 
-// atOnce is how many docker run are under way at the same time: as many as the agent creates at once. endAtOnce is how many
+// atOnce is how many docker run are under way at the same time: all of fifty, as with & behind each. endAtOnce is how many
 // docker rm are, because Engine 20.10 can lock itself up when dozens of containers end at once.
 const (
 	atOnce    = 50

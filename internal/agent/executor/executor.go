@@ -62,18 +62,15 @@ type flight struct {
 // containers end in the same instant; starting that many is what it does well.
 const ends = 8
 
-// startsPerCPU bounds creates and starts at once. They are processor time of the Engine and of what it runs, and the more of
-// them run beside one another the more each costs: on two cores 50 containers took 74 s of it when six were started at once,
-// and 62 s when two were (docs/bench). One that hangs gives its place back.
-const startsPerCPU = 1
-
 // New makes an Executor that does nothing yet.
 func New(cfg Config) *Executor {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Creates == 0 {
-		cfg.Creates = startsPerCPU * max(runtime.NumCPU(), 2)
+		// Creates and starts are processor time of the Engine and of what it runs, and the more of them run beside one another the more
+		// each costs: on two cores 50 containers took 74 s of it when six were started at once, and 62 s when two were (docs/bench).
+		cfg.Creates = max(runtime.NumCPU(), 2)
 	}
 	if cfg.Pulls == 0 {
 		cfg.Pulls = 3
