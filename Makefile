@@ -104,6 +104,10 @@ moves: build ## move a replica with a shared volume ROUNDS (100) times by drains
 restarts: build ## start agent, guard, server and witness of a machine that writes a shared volume anew ROUNDS (100) times: nothing is touched (root); CLUSTER=name
 	@go test -tags e2e -count=1 -timeout 0 -v -run 'TestRestarts$$' ./test/e2e -restarts $(or $(ROUNDS),100) $(if $(CLUSTER),-cluster $(CLUSTER))
 
+.PHONY: overload
+overload: build ## let leases run out TRIALS (100) times on a machine with 16 times as many busy processes as processors: quiet in time, or reset (root)
+	@go test -count=1 -timeout 0 -v -run 'TestOverload$$' ./cmd/argosy-guard -overload $(or $(TRIALS),100)
+
 .PHONY: sim
 sim: ## play lives of clusters with faults in virtual time: MINUTES=n or SEEDS=n; FROM=seed, RESUME=1 goes on
 	@go run -trimpath ./test/sim -out '$(CURDIR)/.cache/sim' $(if $(SEEDS),-seeds $(SEEDS)) \

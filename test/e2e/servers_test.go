@@ -50,8 +50,11 @@ cluster: {web: 3}
 		t.Run(fault.name, func(t *testing.T) { leaderFault(t, i+1, fault.do, fault.undo, before) })
 	}
 	if *outage > 0 {
-		t.Run("the store stops", storeStops)
-		t.Run("leaders change", leadersChange)
+		one := startWriter(t)
+		eventually(t, time.Minute, "the replica writes", one.writes)
+		t.Run("the store stops", func(t *testing.T) { storeStops(t, one) })
+		t.Run("leaders change", func(t *testing.T) { leadersChange(t, one) })
+		t.Log(one.judge(t))
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/argosy-cluster/argosy/internal/agent/volume/volumetest"
 	"github.com/argosy-cluster/argosy/internal/image/testimage"
 	"github.com/argosy-cluster/argosy/test/ledger"
@@ -130,8 +132,16 @@ func (one *oneWriter) judge(t *testing.T) string {
 	if out, err := exec.Command("e2fsck", "-fn", one.disk.image).CombinedOutput(); err != nil {
 		t.Errorf("the file system is not whole: %v: %s", err, out)
 	}
-	for _, fault := range ledger.Judge(records, one.ears.records()) {
+	told := one.ears.records()
+	var plain []ledger.Record
+	for _, r := range told {
+		plain = append(plain, r.Record)
+	}
+	for _, fault := range ledger.Judge(records, plain) {
 		t.Error(fault)
+	}
+	if err := ledger.Linearizable(records, told, time.Minute); err != nil {
+		t.Error(err)
 	}
 	if len(records) < 100 || one.ears.count() < 100 {
 		t.Error("too little was written to judge by")
@@ -224,7 +234,7 @@ type observer struct {
 	address string
 	mu      sync.Mutex
 	deaf    bool
-	told    []ledger.Record
+	told    []ledger.Told
 }
 
 // listen hears what containers of the cluster say, at the host's address in its network.
@@ -246,8 +256,12 @@ func listen(t *testing.T) *observer {
 			if err != nil {
 				return
 			}
+			var now unix.Timespec
+			if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+				return
+			}
 			if r, err := ledger.Parse(b[:n]); err == nil {
-				o.hear(r)
+				o.hear(ledger.Told{Record: r, Heard: time.Duration(now.Nano())})
 			}
 		}
 	}()
@@ -258,7 +272,7 @@ func listen(t *testing.T) *observer {
 	return o
 }
 
-func (o *observer) hear(r ledger.Record) {
+func (o *observer) hear(r ledger.Told) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.deaf {
@@ -278,7 +292,7 @@ func (o *observer) count() int {
 	return len(o.told)
 }
 
-func (o *observer) records() []ledger.Record {
+func (o *observer) records() []ledger.Told {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.told)
