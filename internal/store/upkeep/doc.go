@@ -12,6 +12,7 @@
 //	  - A member is defragmented when that gives back much, or something where room is short.
 //	  - One at a time, and only while all others are well: the loss of one more must not be felt. The one that leads comes last,
 //	    when no other needs it, and has another lead before.
-//	  - When the store is full, what is no longer needed is given back in this order: history of the store, pages of each member;
-//	    then it is opened again. If that does not help, its contents are too much for its quota, and people are told.
+//	  - When the store is full, what is no longer needed is given back in this order: history of the store, pages of each member
+//	    (of each that keeps it from being opened once at least, since what history took does not show as free until something is
+//	    written); then it is opened again. If that does not help, its contents are too much for its quota, and people are told.
 package upkeep

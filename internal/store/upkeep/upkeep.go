@@ -81,6 +81,12 @@ func (m Member) gain(full bool) int64 {
 	return 0
 }
 
+// tight says that a member alone keeps a full store from being opened again, and was not defragmented since history was dropped. What
+// that freed shows only once something is written, which a full store does not allow: so it is tried, whatever the file says of itself.
+func (m Member) tight(s Store) bool {
+	return s.Full && m.Percent() >= open && m.Tended.Before(s.Compacted)
+}
+
 // Next is the step that helps most now.
 func Next(now time.Time, s Store) Step {
 	if s.Full && now.Sub(s.Compacted) >= again {
@@ -112,7 +118,7 @@ func defragment(now time.Time, s Store) Step {
 			ill++
 			continue
 		}
-		if m.gain(s.Full) > 0 && now.Sub(m.Tended) >= wait {
+		if m.gain(s.Full) > 0 && now.Sub(m.Tended) >= wait || m.tight(s) {
 			need = append(need, m)
 		}
 	}
