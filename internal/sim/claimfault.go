@@ -1,5 +1,11 @@
 package sim
 
+import (
+	"time"
+
+	"github.com/argosy-cluster/argosy/internal/claims/guard"
+)
+
 // The faults that befall guards, witnesses and their clocks.
 
 func (w *World) beginGuard(f Fault, m *Machine) func() {
@@ -63,4 +69,42 @@ func (w *World) beginLeaseClock(m *Machine) func() {
 	}
 	change()
 	return change
+}
+
+// beginShutdown has a machine's guard give everything back, and the machine's power end when it may have, or before. A shutdown that
+// has not come to that when the fault ends is called off.
+func (w *World) beginShutdown(m *Machine) func() {
+	g := m.guard
+	if !w.guarded || !m.up || g == nil || g.over {
+		return nil
+	}
+	boot, off := m.boots, false
+	patience := w.span(0, 15*time.Second)
+	w.trace("%s: is about to be shut down, in %s", m.Name, patience)
+	g.run(func() { g.Leave(patience) })
+	w.after(w.span(0, patience+10*time.Second), func() {
+		if !off && m.boots == boot {
+			w.Crash(m)
+		}
+	})
+	return func() {
+		off = true
+		w.Boot(m)
+		m.remain(boot)
+	}
+}
+
+// remain has the guard of a boot take claims again, whichever runs: it is told until it does.
+func (m *Machine) remain(boot int) {
+	if m.boots != boot || !m.up {
+		return
+	}
+	if g := m.guard; g != nil {
+		g.run(g.Remain)
+	}
+	m.w.after(100*time.Millisecond, func() {
+		if g := m.guard; g == nil || g.stops > 0 || guard.PartingOf(g.state).Leaving {
+			m.remain(boot)
+		}
+	})
 }

@@ -58,6 +58,8 @@ const (
 	ForgetWitness
 	// LeaseClock: the clock of a guard or witness changes its rate, within what is allowed.
 	LeaseClock
+	// Shutdown: a machine is about to be shut down and its guard is told so; its power ends a moment later, or nothing comes of it.
+	Shutdown
 
 	faults
 )
@@ -65,7 +67,7 @@ const (
 var faultNames = [faults]string{"crash", "restart agent", "pause agent", "kill server", "pause server", "cut server", "partition", "deaf", "mute",
 	"loss", "delay", "duplicate", "reorder", "disk full", "disk slow", "fsync lost", "store full", "store slow", "store unsure",
 	"clock rate", "clock step", "engine", "kill guard", "pause guard", "cut guard", "mute guard", "deaf guard",
-	"kill witness", "pause witness", "forget witness", "lease clock"}
+	"kill witness", "pause witness", "forget witness", "lease clock", "shutdown"}
 
 func (f Fault) String() string { return faultNames[f] }
 
@@ -192,6 +194,8 @@ func (w *World) begin(f Fault, m *Machine) func() {
 		return w.beginWitness(f)
 	case LeaseClock:
 		return w.beginLeaseClock(m)
+	case Shutdown:
+		return w.beginShutdown(m)
 	}
 	w.trace("%s", f)
 	w.force[f]++
