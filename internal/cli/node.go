@@ -122,6 +122,7 @@ every further server joins with 'argosy join --server' and starts with the same 
 	flags.StringVar(&opts.Socket, "socket", defaults.ServerSocket, "the administrator's Unix socket")
 	flags.StringVar(&opts.WitnessSocket, "witness-socket", "", "where the witness beside this server answers it (default: witness.sock beside --socket)")
 	flags.StringVar(&opts.WitnessAdvertise, "witness-advertise", "", "where machines' guards reach that witness (default: the host of --advertise and port "+defaults.WitnessPort+")")
+	flags.StringVar(&opts.FenceDir, "fence-dir", defaults.FenceDir, "directory of the programs that have a storage refuse a machine, for volumes with a fence")
 	flags.StringSliceVar(&opts.FleetAPI, "fleet-api", nil, "serve fleet's HTTP API too: unix:///run/fleet.sock, or host:port for those with a login's certificate")
 	flags.StringVar(&opts.Name, "name", "", "the server's name (default: the one it joined with, or the host's)")
 	flags.StringVar(&opts.NetworkRange, "network-range", defaults.NetworkRange, "for a new cluster: the range that machines' subnets are cut from")

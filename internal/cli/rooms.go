@@ -60,7 +60,7 @@ func (a *app) rooms() (*Rooms, error) {
 // ServerOptions say how to run a server.
 type ServerOptions struct {
 	DataDir, Listen, PeerListen, PeerAdvertise, Socket, Name string
-	WitnessSocket, WitnessAdvertise                          string
+	WitnessSocket, WitnessAdvertise, FenceDir                string
 	Advertise, FleetAPI                                      []string
 	StoreQuota                                               int64 // bytes
 	Store                                                    StoreOptions

@@ -91,6 +91,8 @@ func volumeClass(c argosyv1.VolumeClass) string {
 		return claims.ClassTimed.String()
 	case argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED:
 		return claims.ClassDetected.String()
+	case argosyv1.VolumeClass_VOLUME_CLASS_FENCED:
+		return claims.ClassFenced.String()
 	}
 	return claims.ClassLocal.String()
 }

@@ -9,6 +9,8 @@ const (
 	ServerPort   = "7400"
 	PeerPort     = "7401"
 	ServerSocket = "/run/argosy/server.sock"
+	// FenceDir has a server's programs that have a storage refuse a machine.
+	FenceDir = "/etc/argosy/fence"
 	// WitnessPort is where guards reach the witness beside a server.
 	WitnessPort = "7402"
 	// GuardSocket is where a machine's guard answers its agent.

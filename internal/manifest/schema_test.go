@@ -55,6 +55,7 @@ func withRequired(name, entry string, keys []keyDoc) string {
 var besideDriver = map[string]string{
 	"driver": "\ndevice: LABEL=x", "device": "\ndriver: device", "filesystem": "\ndriver: device\ndevice: LABEL=x", "create": "\ndriver: device\ndevice: /dev/sdb",
 	"options": "\ndriver: device\ndevice: LABEL=x", "type": "\ndriver: mount\nsource: s:/x", "source": "\ndriver: mount\ntype: nfs",
+	"fence": "\ndriver: device\ndevice: LABEL=x",
 }
 
 // heldBy is the value of a key that holds maps in a list, or by name, made from the entries of one of them.

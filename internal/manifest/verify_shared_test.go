@@ -34,3 +34,24 @@ func TestVerifyOneShared(t *testing.T) {
 		}
 	}
 }
+
+// The class of a volume with a fence is fenced, and of no other.
+func TestVerifyFence(t *testing.T) {
+	device, fenced := &argosyv1.DeviceSource{Device: "LABEL=a", Filesystem: "ext4"}, argosyv1.VolumeClass_VOLUME_CLASS_FENCED
+	for _, k := range []struct {
+		v    *argosyv1.VolumeSpec
+		want string
+	}{
+		{&argosyv1.VolumeSpec{Device: device, Fence: "san", Class: fenced}, "<nil>"},
+		{&argosyv1.VolumeSpec{Mount: &argosyv1.MountSource{Type: "nfs", Source: "s:/x"}, Fence: "san", Class: fenced}, "<nil>"},
+		{&argosyv1.VolumeSpec{Device: device, Class: fenced}, "a volume on a device is of class timed+detected"},
+		{&argosyv1.VolumeSpec{Device: device, Fence: "san", Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED}, "a volume with a fence is of class fenced"},
+		{&argosyv1.VolumeSpec{Mount: &argosyv1.MountSource{Type: "nfs", Source: "s:/x"}, Fence: "san", Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED}, "a volume with a fence is of class fenced"},
+		{&argosyv1.VolumeSpec{Device: device, Fence: "/bin/sh", Class: fenced}, `the name "/bin/sh" does not begin with a small letter`},
+		{&argosyv1.VolumeSpec{Fence: "san"}, "it is local, and has a fence"},
+	} {
+		if got := fmt.Sprint(verifyVolume(k.v)); got != k.want {
+			t.Errorf("%v: %s, not %s", k.v, got, k.want)
+		}
+	}
+}

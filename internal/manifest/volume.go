@@ -57,6 +57,9 @@ func volumeTable() *object[*volume] {
 			only("source", func(v *volume, s string) { v.mount.Source = s })).ours().like(`source: "storage:/exports/shop-{replica}"`),
 		field("options", listOf(where(someOption())), "Options of the mount, each by itself.",
 			func(_ *reader, v *volume, list []placed[string], at value) { v.options, v.said["options"] = list, at }).ours().like("options: [noatime]"),
+		field("fence", name(),
+			"The program of the servers that has the storage refuse a machine that is silent, before another one mounts. See [volumes.md](volumes.md#fenced).",
+			only("fence", func(v *volume, s string) { v.spec.Fence = s })).ours().like("fence: san"),
 		field("class", parsed("word", variable(jsonSchema{"enum": []string{"local"}}), func(s string) (bool, error) {
 			switch s {
 			case "local":
@@ -115,11 +118,13 @@ func (s *stack) readVolumes(r *reader, table *object[*volume], at value) {
 // settle puts what was said together, once all of it was right by itself.
 func (v *volume) settle(r *reader, at value) {
 	v.spec.Class = argosyv1.VolumeClass_VOLUME_CLASS_LOCAL
-	for _, k := range []string{"device", "filesystem", "create", "type", "source", "options"} {
+	for _, k := range []string{"device", "filesystem", "create", "type", "source", "options", "fence"} {
 		where, said := v.said[k]
 		of := keysOf[k]
 		switch {
 		case !said || of == v.driver || of == "" && v.driver != driverLocal:
+		case v.driver == driverLocal && k == "fence":
+			r.fault(where.name(), "a fence is for volumes of driver device or mount, and volume %s is local: no other machine can have it", v.spec.Name).Advise("say driver: device or driver: mount, or leave it out")
 		case v.driver == driverLocal && of == "":
 			r.fault(where.name(), "options are for volumes of driver device or mount, and volume %s is local", v.spec.Name).Advise("say driver: device or driver: mount, or leave it out")
 		default:
@@ -138,6 +143,9 @@ func (v *volume) settle(r *reader, at value) {
 		check = volumesource.MountOption
 	default:
 		return
+	}
+	if v.spec.Fence != "" {
+		v.spec.Class = argosyv1.VolumeClass_VOLUME_CLASS_FENCED
 	}
 	if len(v.options) > volumesource.MaxOptions {
 		r.fault(v.said["options"], "there are %d options; %d are allowed", len(v.options), volumesource.MaxOptions)
@@ -246,6 +254,9 @@ func verifyVolume(v *argosyv1.VolumeSpec) error {
 		if class != argosyv1.VolumeClass_VOLUME_CLASS_LOCAL && class != argosyv1.VolumeClass_VOLUME_CLASS_UNSPECIFIED {
 			return fmt.Errorf("it is shared and does not say where its data is")
 		}
+		if v.Fence != "" {
+			return fmt.Errorf("it is local, and has a fence")
+		}
 		return nil
 	case v.Device != nil && v.Mount != nil:
 		return fmt.Errorf("it has two places for its data")
@@ -254,7 +265,7 @@ func verifyVolume(v *argosyv1.VolumeSpec) error {
 		d, err = volumesource.ParseDevice(v.Device.Device)
 		switch {
 		case err != nil:
-		case class != argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED:
+		case v.Fence == "" && class != argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED:
 			return fmt.Errorf("a volume on a device is of class timed+detected")
 		case v.Device.Filesystem != volumesource.Ext4:
 			return fmt.Errorf("a device has the file system %s, not %s", volumesource.Ext4, quoted(v.Device.Filesystem))
@@ -268,8 +279,13 @@ func verifyVolume(v *argosyv1.VolumeSpec) error {
 		if err = volumesource.MountType(v.Mount.Type); err == nil {
 			err = volumesource.MountSource(v.Mount.Source)
 		}
-		if class != argosyv1.VolumeClass_VOLUME_CLASS_TIMED {
+		if v.Fence == "" && class != argosyv1.VolumeClass_VOLUME_CLASS_TIMED {
 			return fmt.Errorf("a volume that is mounted from elsewhere is of class timed")
+		}
+	}
+	if err == nil && v.Fence != "" {
+		if err = checkName(v.Fence); err == nil && v.Class != argosyv1.VolumeClass_VOLUME_CLASS_FENCED {
+			err = fmt.Errorf("a volume with a fence is of class fenced")
 		}
 	}
 	if err != nil {
@@ -352,12 +368,12 @@ func renderVolume(v *argosyv1.VolumeSpec) *tree {
 	if m := v.GetMount(); m != nil {
 		t.text("driver", driverMount).text("type", m.GetType()).text("source", m.GetSource()).texts("options", m.GetOptions())
 	}
-	return t.flow()
+	return t.text("fence", v.GetFence()).flow()
 }
 
 // showVolume is a volume in one line of a plan.
 func showVolume(v *argosyv1.VolumeSpec) string {
-	s := v.Name + showRest(v, "name", "device", "mount")
+	s := v.Name + showRest(v, "name", "device", "mount", "fence")
 	options := v.GetDevice().GetOptions()
 	if d := v.Device; d != nil {
 		s += " on " + printable(d.Device) + " (" + printable(d.Filesystem) + ")"
@@ -368,6 +384,9 @@ func showVolume(v *argosyv1.VolumeSpec) string {
 	if m := v.Mount; m != nil {
 		s += " from " + printable(m.Source) + " (" + printable(m.Type) + ")"
 		options = m.Options
+	}
+	if v.Fence != "" {
+		s += ", fenced by " + printable(v.Fence)
 	}
 	for i, o := range options {
 		s += map[bool]string{true: ", options ", false: ","}[i == 0] + printable(o)

@@ -39,7 +39,7 @@ func serve(ctx context.Context, o cli.ServerOptions) error {
 	settings.LeaseProfile = o.LeaseProfile
 	settings.UnreachableAfter = durationpb.New(min(o.Liveness/3, 5*time.Second))
 	return server.Run(ctx, server.Config{DataDir: o.DataDir, Listen: o.Listen, Advertise: o.Advertise, PeerListen: o.PeerListen,
-		PeerAdvertise: o.PeerAdvertise, WitnessSocket: o.WitnessSocket, WitnessAdvertise: o.WitnessAdvertise, StoreQuota: o.StoreQuota, External: externalStore(o.Store), Compaction: o.Compaction, HistoryAge: o.HistoryAge, Socket: o.Socket, FleetAPI: o.FleetAPI, Name: o.Name, Settings: settings, Log: o.Log})
+		PeerAdvertise: o.PeerAdvertise, WitnessSocket: o.WitnessSocket, WitnessAdvertise: o.WitnessAdvertise, FenceDir: o.FenceDir, StoreQuota: o.StoreQuota, External: externalStore(o.Store), Compaction: o.Compaction, HistoryAge: o.HistoryAge, Socket: o.Socket, FleetAPI: o.FleetAPI, Name: o.Name, Settings: settings, Log: o.Log})
 }
 
 func externalStore(o cli.StoreOptions) external.Config {

@@ -24,6 +24,9 @@ func (c Config) complete() (Config, error) {
 	if c.Socket == "" {
 		c.Socket = defaults.ServerSocket
 	}
+	if c.FenceDir == "" {
+		c.FenceDir = defaults.FenceDir
+	}
 	if c.Name == "" {
 		if c.Name, err = joinedName(c.DataDir); err != nil {
 			return c, err

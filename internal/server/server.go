@@ -24,6 +24,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/auth"
 	"github.com/argosy-cluster/argosy/internal/defaults"
+	"github.com/argosy-cluster/argosy/internal/fence"
 	"github.com/argosy-cluster/argosy/internal/history"
 	"github.com/argosy-cluster/argosy/internal/image/blobs"
 	"github.com/argosy-cluster/argosy/internal/image/remote"
@@ -63,6 +64,8 @@ type Config struct {
 	// WitnessAdvertise is where guards reach that witness, host:port; empty means the host of the first of Advertise and the default
 	// port.
 	WitnessAdvertise string
+	// FenceDir is the directory of fence programs; empty means defaults.FenceDir.
+	FenceDir string
 	// FleetAPI are the places where fleet's API is served: unix:///PATH, or host:port with TLS.
 	FleetAPI []string
 	// Name is the server's name; empty means the one that it joined with, or the host's.
@@ -128,6 +131,7 @@ type Server struct {
 	entered     atomic.Bool      // the store, which is external, has this server's record
 	book        *peers.Book
 	witness     *leases.Keeper
+	fences      fence.Fencer
 	transport   *peers.Transport // to other servers
 	probes      probes
 	metrics     *metrics.Set
@@ -194,6 +198,7 @@ func (s *Server) live(ctx context.Context) error {
 	defer s.images.Close()
 	defer s.history.Close()
 	s.witness = s.newWitness()
+	s.fences = fence.Programs{Dir: s.cfg.FenceDir}
 	s.metrics = metrics.New(version.Version, s.picture)
 	s.leader = leader.New(leader.Config{
 		Meter: s.metrics,

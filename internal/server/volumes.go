@@ -155,6 +155,9 @@ func (s *Server) mayShare(tenant string, spec *argosyv1.AppSpec) error {
 	for _, st := range spec.Stacks {
 		for _, v := range st.Volumes {
 			any = any || state.SharedSpec(v)
+			if err := s.mayFence(st.Name, v); err != nil {
+				return err
+			}
 		}
 	}
 	return s.read(func(_ time.Time, v *leader.View) error {
@@ -180,6 +183,17 @@ func (s *Server) mayShare(tenant string, spec *argosyv1.AppSpec) error {
 		}
 		return nil
 	})
+}
+
+// mayFence refuses a fence that this server, which leads, cannot run.
+func (s *Server) mayFence(stack string, v *argosyv1.VolumeSpec) error {
+	if v.GetFence() == "" {
+		return nil
+	}
+	if err := s.fences.Check(v.GetFence()); err != nil {
+		return refused("volume %s of stack %s cannot be fenced: %w, on server %s, which leads. An administrator puts the program there, on every server; or leave out fence:", v.GetName(), stack, err, s.cfg.Name)
+	}
+	return refused("volume %s of stack %s cannot be fenced by this release: leave out fence:", v.GetName(), stack)
 }
 
 // unguarded says what is missing before shared volumes can be served, empty when nothing is.

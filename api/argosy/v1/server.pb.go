@@ -1203,9 +1203,14 @@ func (*DefragmentStoreResponse) Descriptor() ([]byte, []int) {
 }
 
 type FenceSessionRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Claim         string                 `protobuf:"bytes,1,opt,name=claim" json:"claim,omitempty"`
-	Session       string                 `protobuf:"bytes,2,opt,name=session" json:"session,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Claim   string                 `protobuf:"bytes,1,opt,name=claim" json:"claim,omitempty"`
+	Session string                 `protobuf:"bytes,2,opt,name=session" json:"session,omitempty"`
+	// The storage refuses the machine for that claim: nothing that it was granted up to the token can write. How long ago it was heard of does
+	// not matter then, and the session keeps what else it has.
+	Confirmed     bool          `protobuf:"varint,3,opt,name=confirmed" json:"confirmed,omitempty"`
+	Machine       string        `protobuf:"bytes,4,opt,name=machine" json:"machine,omitempty"`
+	Token         *FencingToken `protobuf:"bytes,5,opt,name=token" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1252,6 +1257,27 @@ func (x *FenceSessionRequest) GetSession() string {
 		return x.Session
 	}
 	return ""
+}
+
+func (x *FenceSessionRequest) GetConfirmed() bool {
+	if x != nil {
+		return x.Confirmed
+	}
+	return false
+}
+
+func (x *FenceSessionRequest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *FenceSessionRequest) GetToken() *FencingToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
 }
 
 type FenceSessionResponse struct {
@@ -1393,10 +1419,13 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\"\x13\n" +
 	"\x11HoldImageResponse\"\x18\n" +
 	"\x16DefragmentStoreRequest\"\x19\n" +
-	"\x17DefragmentStoreResponse\"E\n" +
+	"\x17DefragmentStoreResponse\"\xac\x01\n" +
 	"\x13FenceSessionRequest\x12\x14\n" +
 	"\x05claim\x18\x01 \x01(\tR\x05claim\x12\x18\n" +
-	"\asession\x18\x02 \x01(\tR\asession\"0\n" +
+	"\asession\x18\x02 \x01(\tR\asession\x12\x1c\n" +
+	"\tconfirmed\x18\x03 \x01(\bR\tconfirmed\x12\x18\n" +
+	"\amachine\x18\x04 \x01(\tR\amachine\x12-\n" +
+	"\x05token\x18\x05 \x01(\v2\x17.argosy.v1.FencingTokenR\x05token\"0\n" +
 	"\x14FenceSessionResponse\x12\x18\n" +
 	"\arefused\x18\x01 \x01(\tR\arefused*\x8b\x01\n" +
 	"\n" +
@@ -1465,27 +1494,28 @@ var file_argosy_v1_server_proto_depIdxs = []int32{
 	20, // 6: argosy.v1.WitnessHealth.left:type_name -> google.protobuf.Duration
 	19, // 7: argosy.v1.EnterResponse.members:type_name -> argosy.v1.EnterResponse.MembersEntry
 	22, // 8: argosy.v1.ReadHistoryResponse.transitions:type_name -> argosy.v1.Transition
-	1,  // 9: argosy.v1.ServerService.ListServers:input_type -> argosy.v1.ListServersRequest
-	6,  // 10: argosy.v1.ServerService.RemoveServer:input_type -> argosy.v1.RemoveServerRequest
-	8,  // 11: argosy.v1.ServerService.Enter:input_type -> argosy.v1.EnterRequest
-	10, // 12: argosy.v1.ServerService.Probe:input_type -> argosy.v1.ProbeRequest
-	11, // 13: argosy.v1.ServerService.ReadHistory:input_type -> argosy.v1.ReadHistoryRequest
-	13, // 14: argosy.v1.ServerService.HoldImage:input_type -> argosy.v1.HoldImageRequest
-	15, // 15: argosy.v1.ServerService.DefragmentStore:input_type -> argosy.v1.DefragmentStoreRequest
-	17, // 16: argosy.v1.ServerService.FenceSession:input_type -> argosy.v1.FenceSessionRequest
-	2,  // 17: argosy.v1.ServerService.ListServers:output_type -> argosy.v1.ListServersResponse
-	7,  // 18: argosy.v1.ServerService.RemoveServer:output_type -> argosy.v1.RemoveServerResponse
-	9,  // 19: argosy.v1.ServerService.Enter:output_type -> argosy.v1.EnterResponse
-	4,  // 20: argosy.v1.ServerService.Probe:output_type -> argosy.v1.ServerHealth
-	12, // 21: argosy.v1.ServerService.ReadHistory:output_type -> argosy.v1.ReadHistoryResponse
-	14, // 22: argosy.v1.ServerService.HoldImage:output_type -> argosy.v1.HoldImageResponse
-	16, // 23: argosy.v1.ServerService.DefragmentStore:output_type -> argosy.v1.DefragmentStoreResponse
-	18, // 24: argosy.v1.ServerService.FenceSession:output_type -> argosy.v1.FenceSessionResponse
-	17, // [17:25] is the sub-list for method output_type
-	9,  // [9:17] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	21, // 9: argosy.v1.FenceSessionRequest.token:type_name -> argosy.v1.FencingToken
+	1,  // 10: argosy.v1.ServerService.ListServers:input_type -> argosy.v1.ListServersRequest
+	6,  // 11: argosy.v1.ServerService.RemoveServer:input_type -> argosy.v1.RemoveServerRequest
+	8,  // 12: argosy.v1.ServerService.Enter:input_type -> argosy.v1.EnterRequest
+	10, // 13: argosy.v1.ServerService.Probe:input_type -> argosy.v1.ProbeRequest
+	11, // 14: argosy.v1.ServerService.ReadHistory:input_type -> argosy.v1.ReadHistoryRequest
+	13, // 15: argosy.v1.ServerService.HoldImage:input_type -> argosy.v1.HoldImageRequest
+	15, // 16: argosy.v1.ServerService.DefragmentStore:input_type -> argosy.v1.DefragmentStoreRequest
+	17, // 17: argosy.v1.ServerService.FenceSession:input_type -> argosy.v1.FenceSessionRequest
+	2,  // 18: argosy.v1.ServerService.ListServers:output_type -> argosy.v1.ListServersResponse
+	7,  // 19: argosy.v1.ServerService.RemoveServer:output_type -> argosy.v1.RemoveServerResponse
+	9,  // 20: argosy.v1.ServerService.Enter:output_type -> argosy.v1.EnterResponse
+	4,  // 21: argosy.v1.ServerService.Probe:output_type -> argosy.v1.ServerHealth
+	12, // 22: argosy.v1.ServerService.ReadHistory:output_type -> argosy.v1.ReadHistoryResponse
+	14, // 23: argosy.v1.ServerService.HoldImage:output_type -> argosy.v1.HoldImageResponse
+	16, // 24: argosy.v1.ServerService.DefragmentStore:output_type -> argosy.v1.DefragmentStoreResponse
+	18, // 25: argosy.v1.ServerService.FenceSession:output_type -> argosy.v1.FenceSessionResponse
+	18, // [18:26] is the sub-list for method output_type
+	10, // [10:18] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_server_proto_init() }

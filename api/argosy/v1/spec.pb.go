@@ -348,6 +348,8 @@ const (
 	VolumeClass_VOLUME_CLASS_TIMED VolumeClass = 2
 	// The same, and the file system notices by itself when it is mounted twice.
 	VolumeClass_VOLUME_CLASS_TIMED_DETECTED VolumeClass = 3
+	// Timed, and the storage refuses the machine of a holder that is silent before another may have it.
+	VolumeClass_VOLUME_CLASS_FENCED VolumeClass = 4
 )
 
 // Enum value maps for VolumeClass.
@@ -357,12 +359,14 @@ var (
 		1: "VOLUME_CLASS_LOCAL",
 		2: "VOLUME_CLASS_TIMED",
 		3: "VOLUME_CLASS_TIMED_DETECTED",
+		4: "VOLUME_CLASS_FENCED",
 	}
 	VolumeClass_value = map[string]int32{
 		"VOLUME_CLASS_UNSPECIFIED":    0,
 		"VOLUME_CLASS_LOCAL":          1,
 		"VOLUME_CLASS_TIMED":          2,
 		"VOLUME_CLASS_TIMED_DETECTED": 3,
+		"VOLUME_CLASS_FENCED":         4,
 	}
 )
 
@@ -1891,8 +1895,10 @@ type VolumeSpec struct {
 	// Wanted size in bytes, 0 when not said.
 	Size int64 `protobuf:"varint,3,opt,name=size" json:"size,omitempty"`
 	// Where the data of a shared volume is: one of these two. Neither for a local one.
-	Device        *DeviceSource `protobuf:"bytes,4,opt,name=device" json:"device,omitempty"`
-	Mount         *MountSource  `protobuf:"bytes,5,opt,name=mount" json:"mount,omitempty"`
+	Device *DeviceSource `protobuf:"bytes,4,opt,name=device" json:"device,omitempty"`
+	Mount  *MountSource  `protobuf:"bytes,5,opt,name=mount" json:"mount,omitempty"`
+	// Of a shared one: the program of the servers that has the storage refuse a machine; empty where there is none.
+	Fence         string `protobuf:"bytes,6,opt,name=fence" json:"fence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1960,6 +1966,13 @@ func (x *VolumeSpec) GetMount() *MountSource {
 		return x.Mount
 	}
 	return nil
+}
+
+func (x *VolumeSpec) GetFence() string {
+	if x != nil {
+		return x.Fence
+	}
+	return ""
 }
 
 // DeviceSource is a block device that several machines reach.
@@ -2470,14 +2483,15 @@ const file_argosy_v1_spec_proto_rawDesc = "" +
 	"containers\x12/\n" +
 	"\avolumes\x18\x03 \x03(\v2\x15.argosy.v1.VolumeSpecR\avolumes\x122\n" +
 	"\tplacement\x18\x04 \x01(\v2\x14.argosy.v1.PlacementR\tplacement\x12\x14\n" +
-	"\x05units\x18\x05 \x03(\tR\x05units\"\xc1\x01\n" +
+	"\x05units\x18\x05 \x03(\tR\x05units\"\xd7\x01\n" +
 	"\n" +
 	"VolumeSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05class\x18\x02 \x01(\x0e2\x16.argosy.v1.VolumeClassR\x05class\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12/\n" +
 	"\x06device\x18\x04 \x01(\v2\x17.argosy.v1.DeviceSourceR\x06device\x12,\n" +
-	"\x05mount\x18\x05 \x01(\v2\x16.argosy.v1.MountSourceR\x05mount\"\x88\x01\n" +
+	"\x05mount\x18\x05 \x01(\v2\x16.argosy.v1.MountSourceR\x05mount\x12\x14\n" +
+	"\x05fence\x18\x06 \x01(\tR\x05fence\"\x88\x01\n" +
 	"\fDeviceSource\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1e\n" +
 	"\n" +
@@ -2536,12 +2550,13 @@ const file_argosy_v1_spec_proto_rawDesc = "" +
 	"\x0fRESTART_MODE_NO\x10\x01\x12\x17\n" +
 	"\x13RESTART_MODE_ALWAYS\x10\x02\x12\x1b\n" +
 	"\x17RESTART_MODE_ON_FAILURE\x10\x03\x12\x1f\n" +
-	"\x1bRESTART_MODE_UNLESS_STOPPED\x10\x04*|\n" +
+	"\x1bRESTART_MODE_UNLESS_STOPPED\x10\x04*\x95\x01\n" +
 	"\vVolumeClass\x12\x1c\n" +
 	"\x18VOLUME_CLASS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VOLUME_CLASS_LOCAL\x10\x01\x12\x16\n" +
 	"\x12VOLUME_CLASS_TIMED\x10\x02\x12\x1f\n" +
-	"\x1bVOLUME_CLASS_TIMED_DETECTED\x10\x03B>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\x1bVOLUME_CLASS_TIMED_DETECTED\x10\x03\x12\x17\n" +
+	"\x13VOLUME_CLASS_FENCED\x10\x04B>Z7github.com/argosy-cluster/argosy/api/argosy/v1;argosyv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_argosy_v1_spec_proto_rawDescOnce sync.Once

@@ -1160,7 +1160,9 @@ type Volume struct {
 	// Of a shared one, which has no machine of its own: who was last allowed to write it; absent before anybody was.
 	Grant *VolumeGrant `protobuf:"bytes,7,opt,name=grant" json:"grant,omitempty"`
 	// Of the file system, once a machine had mounted and verified it.
-	Uuid          string `protobuf:"bytes,8,opt,name=uuid" json:"uuid,omitempty"`
+	Uuid string `protobuf:"bytes,8,opt,name=uuid" json:"uuid,omitempty"`
+	// Machines that the storage refuses, or is being told to refuse. One at most for each machine.
+	Fences        []*VolumeFence `protobuf:"bytes,9,rep,name=fences" json:"fences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1251,6 +1253,128 @@ func (x *Volume) GetUuid() string {
 	return ""
 }
 
+func (x *Volume) GetFences() []*VolumeFence {
+	if x != nil {
+		return x.Fences
+	}
+	return nil
+}
+
+// VolumeFence says that the storage is to refuse a machine. It is written before the storage is told, and goes once that has taken the
+// machine back.
+type VolumeFence struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Machine string                 `protobuf:"bytes,1,opt,name=machine" json:"machine,omitempty"`
+	// The incarnation that had the volume there; absent where that is not known any more.
+	AppUid      string `protobuf:"bytes,2,opt,name=app_uid,json=appUid" json:"app_uid,omitempty"`
+	Incarnation uint64 `protobuf:"varint,3,opt,name=incarnation" json:"incarnation,omitempty"`
+	// The session that held the claim.
+	Session string `protobuf:"bytes,4,opt,name=session" json:"session,omitempty"`
+	// Nothing that the machine was granted up to this one can write once the storage has confirmed it.
+	Token *FencingToken `protobuf:"bytes,5,opt,name=token" json:"token,omitempty"`
+	// What tells the storage, and of what.
+	Program string                 `protobuf:"bytes,6,opt,name=program" json:"program,omitempty"`
+	Source  string                 `protobuf:"bytes,7,opt,name=source" json:"source,omitempty"`
+	At      *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=at" json:"at,omitempty"`
+	// When the storage confirmed that it refuses the machine; absent before.
+	ConfirmedAt   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=confirmed_at,json=confirmedAt" json:"confirmed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeFence) Reset() {
+	*x = VolumeFence{}
+	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeFence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeFence) ProtoMessage() {}
+
+func (x *VolumeFence) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeFence.ProtoReflect.Descriptor instead.
+func (*VolumeFence) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *VolumeFence) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *VolumeFence) GetAppUid() string {
+	if x != nil {
+		return x.AppUid
+	}
+	return ""
+}
+
+func (x *VolumeFence) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *VolumeFence) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *VolumeFence) GetToken() *FencingToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *VolumeFence) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
+}
+
+func (x *VolumeFence) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *VolumeFence) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *VolumeFence) GetConfirmedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConfirmedAt
+	}
+	return nil
+}
+
 // VolumeGrant is the right of one incarnation on one machine to write a shared volume.
 type VolumeGrant struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1269,7 +1393,7 @@ type VolumeGrant struct {
 
 func (x *VolumeGrant) Reset() {
 	*x = VolumeGrant{}
-	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	mi := &file_argosy_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1405,7 @@ func (x *VolumeGrant) String() string {
 func (*VolumeGrant) ProtoMessage() {}
 
 func (x *VolumeGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[9]
+	mi := &file_argosy_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1418,7 @@ func (x *VolumeGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeGrant.ProtoReflect.Descriptor instead.
 func (*VolumeGrant) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *VolumeGrant) GetToken() *FencingToken {
@@ -1359,7 +1483,7 @@ type StrayVolume struct {
 
 func (x *StrayVolume) Reset() {
 	*x = StrayVolume{}
-	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	mi := &file_argosy_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1495,7 @@ func (x *StrayVolume) String() string {
 func (*StrayVolume) ProtoMessage() {}
 
 func (x *StrayVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[10]
+	mi := &file_argosy_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1508,7 @@ func (x *StrayVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StrayVolume.ProtoReflect.Descriptor instead.
 func (*StrayVolume) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StrayVolume) GetReplica() *ReplicaKey {
@@ -1443,7 +1567,7 @@ type Machine struct {
 
 func (x *Machine) Reset() {
 	*x = Machine{}
-	mi := &file_argosy_v1_state_proto_msgTypes[11]
+	mi := &file_argosy_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1579,7 @@ func (x *Machine) String() string {
 func (*Machine) ProtoMessage() {}
 
 func (x *Machine) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[11]
+	mi := &file_argosy_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1592,7 @@ func (x *Machine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Machine.ProtoReflect.Descriptor instead.
 func (*Machine) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Machine) GetId() string {
@@ -1613,7 +1737,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_argosy_v1_state_proto_msgTypes[12]
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1749,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[12]
+	mi := &file_argosy_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1762,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Drain) GetSince() *timestamppb.Timestamp {
@@ -1712,7 +1836,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1848,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[13]
+	mi := &file_argosy_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1861,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Capacity) GetCpuMilli() int64 {
@@ -1801,7 +1925,7 @@ type MemberObservation struct {
 
 func (x *MemberObservation) Reset() {
 	*x = MemberObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1937,7 @@ func (x *MemberObservation) String() string {
 func (*MemberObservation) ProtoMessage() {}
 
 func (x *MemberObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[14]
+	mi := &file_argosy_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1950,7 @@ func (x *MemberObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberObservation.ProtoReflect.Descriptor instead.
 func (*MemberObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MemberObservation) GetName() string {
@@ -1940,7 +2064,7 @@ type UnitObservation struct {
 
 func (x *UnitObservation) Reset() {
 	*x = UnitObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2076,7 @@ func (x *UnitObservation) String() string {
 func (*UnitObservation) ProtoMessage() {}
 
 func (x *UnitObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[15]
+	mi := &file_argosy_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2089,7 @@ func (x *UnitObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnitObservation.ProtoReflect.Descriptor instead.
 func (*UnitObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UnitObservation) GetName() string {
@@ -2045,7 +2169,7 @@ type ReplicaObservation struct {
 
 func (x *ReplicaObservation) Reset() {
 	*x = ReplicaObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2181,7 @@ func (x *ReplicaObservation) String() string {
 func (*ReplicaObservation) ProtoMessage() {}
 
 func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[16]
+	mi := &file_argosy_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2194,7 @@ func (x *ReplicaObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaObservation.ProtoReflect.Descriptor instead.
 func (*ReplicaObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReplicaObservation) GetKey() *ReplicaKey {
@@ -2168,7 +2292,7 @@ type ClaimObservation struct {
 
 func (x *ClaimObservation) Reset() {
 	*x = ClaimObservation{}
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2180,7 +2304,7 @@ func (x *ClaimObservation) String() string {
 func (*ClaimObservation) ProtoMessage() {}
 
 func (x *ClaimObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[17]
+	mi := &file_argosy_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2193,7 +2317,7 @@ func (x *ClaimObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimObservation.ProtoReflect.Descriptor instead.
 func (*ClaimObservation) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClaimObservation) GetVolume() string {
@@ -2287,7 +2411,7 @@ type MemberUsage struct {
 
 func (x *MemberUsage) Reset() {
 	*x = MemberUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2299,7 +2423,7 @@ func (x *MemberUsage) String() string {
 func (*MemberUsage) ProtoMessage() {}
 
 func (x *MemberUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[18]
+	mi := &file_argosy_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2312,7 +2436,7 @@ func (x *MemberUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberUsage.ProtoReflect.Descriptor instead.
 func (*MemberUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MemberUsage) GetKey() *ReplicaKey {
@@ -2398,7 +2522,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2410,7 +2534,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[19]
+	mi := &file_argosy_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2423,7 +2547,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Traffic) GetNetworkReceived() int64 {
@@ -2469,7 +2593,7 @@ type MachineUsage struct {
 
 func (x *MachineUsage) Reset() {
 	*x = MachineUsage{}
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2605,7 @@ func (x *MachineUsage) String() string {
 func (*MachineUsage) ProtoMessage() {}
 
 func (x *MachineUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[20]
+	mi := &file_argosy_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2618,7 @@ func (x *MachineUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineUsage.ProtoReflect.Descriptor instead.
 func (*MachineUsage) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MachineUsage) GetCpuMilli() int64 {
@@ -2567,7 +2691,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2579,7 +2703,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[21]
+	mi := &file_argosy_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2592,7 +2716,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Transition) GetSeq() uint64 {
@@ -2741,7 +2865,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	mi := &file_argosy_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +2877,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[22]
+	mi := &file_argosy_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +2890,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Assignment) GetKey() *ReplicaKey {
@@ -2905,7 +3029,7 @@ type VolumeClaim struct {
 
 func (x *VolumeClaim) Reset() {
 	*x = VolumeClaim{}
-	mi := &file_argosy_v1_state_proto_msgTypes[23]
+	mi := &file_argosy_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2917,7 +3041,7 @@ func (x *VolumeClaim) String() string {
 func (*VolumeClaim) ProtoMessage() {}
 
 func (x *VolumeClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[23]
+	mi := &file_argosy_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2930,7 +3054,7 @@ func (x *VolumeClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeClaim.ProtoReflect.Descriptor instead.
 func (*VolumeClaim) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VolumeClaim) GetVolume() string {
@@ -2973,7 +3097,7 @@ type FencingToken struct {
 
 func (x *FencingToken) Reset() {
 	*x = FencingToken{}
-	mi := &file_argosy_v1_state_proto_msgTypes[24]
+	mi := &file_argosy_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +3109,7 @@ func (x *FencingToken) String() string {
 func (*FencingToken) ProtoMessage() {}
 
 func (x *FencingToken) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[24]
+	mi := &file_argosy_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +3122,7 @@ func (x *FencingToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencingToken.ProtoReflect.Descriptor instead.
 func (*FencingToken) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FencingToken) GetGeneration() uint64 {
@@ -3028,7 +3152,7 @@ type SealedSecret struct {
 
 func (x *SealedSecret) Reset() {
 	*x = SealedSecret{}
-	mi := &file_argosy_v1_state_proto_msgTypes[25]
+	mi := &file_argosy_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3040,7 +3164,7 @@ func (x *SealedSecret) String() string {
 func (*SealedSecret) ProtoMessage() {}
 
 func (x *SealedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[25]
+	mi := &file_argosy_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3053,7 +3177,7 @@ func (x *SealedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedSecret.ProtoReflect.Descriptor instead.
 func (*SealedSecret) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{25}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SealedSecret) GetName() string {
@@ -3090,7 +3214,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_argosy_v1_state_proto_msgTypes[26]
+	mi := &file_argosy_v1_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +3226,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[26]
+	mi := &file_argosy_v1_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +3239,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{26}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Peer) GetMachine() string {
@@ -3161,7 +3285,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_argosy_v1_state_proto_msgTypes[27]
+	mi := &file_argosy_v1_state_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3173,7 +3297,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[27]
+	mi := &file_argosy_v1_state_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3186,7 +3310,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{27}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Endpoint) GetKey() *ReplicaKey {
@@ -3252,7 +3376,7 @@ type ClusterSettings struct {
 
 func (x *ClusterSettings) Reset() {
 	*x = ClusterSettings{}
-	mi := &file_argosy_v1_state_proto_msgTypes[28]
+	mi := &file_argosy_v1_state_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3264,7 +3388,7 @@ func (x *ClusterSettings) String() string {
 func (*ClusterSettings) ProtoMessage() {}
 
 func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_state_proto_msgTypes[28]
+	mi := &file_argosy_v1_state_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3277,7 +3401,7 @@ func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
 func (*ClusterSettings) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_state_proto_rawDescGZIP(), []int{28}
+	return file_argosy_v1_state_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ClusterSettings) GetClusterId() string {
@@ -3406,7 +3530,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x14\n" +
 	"\x05holds\x18\x02 \x01(\bR\x05holds\x12\x12\n" +
 	"\x04have\x18\x03 \x01(\tR\x04have\x12\x12\n" +
-	"\x04need\x18\x04 \x01(\tR\x04need\"\xa6\x02\n" +
+	"\x04need\x18\x04 \x01(\tR\x04need\"\xd6\x02\n" +
 	"\x06Volume\x12/\n" +
 	"\areplica\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\areplica\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12,\n" +
@@ -3416,7 +3540,18 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12,\n" +
 	"\x05grant\x18\a \x01(\v2\x16.argosy.v1.VolumeGrantR\x05grant\x12\x12\n" +
-	"\x04uuid\x18\b \x01(\tR\x04uuid\"\xeb\x01\n" +
+	"\x04uuid\x18\b \x01(\tR\x04uuid\x12.\n" +
+	"\x06fences\x18\t \x03(\v2\x16.argosy.v1.VolumeFenceR\x06fences\"\xc8\x02\n" +
+	"\vVolumeFence\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x17\n" +
+	"\aapp_uid\x18\x02 \x01(\tR\x06appUid\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x18\n" +
+	"\asession\x18\x04 \x01(\tR\asession\x12-\n" +
+	"\x05token\x18\x05 \x01(\v2\x17.argosy.v1.FencingTokenR\x05token\x12\x18\n" +
+	"\aprogram\x18\x06 \x01(\tR\aprogram\x12\x16\n" +
+	"\x06source\x18\a \x01(\tR\x06source\x12*\n" +
+	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12=\n" +
+	"\fconfirmed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vconfirmedAt\"\xeb\x01\n" +
 	"\vVolumeGrant\x12-\n" +
 	"\x05token\x18\x01 \x01(\v2\x17.argosy.v1.FencingTokenR\x05token\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x17\n" +
@@ -3697,7 +3832,7 @@ func file_argosy_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_argosy_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_argosy_v1_state_proto_goTypes = []any{
 	(ReplicaGoal)(0),              // 0: argosy.v1.ReplicaGoal
 	(MachineCondition)(0),         // 1: argosy.v1.MachineCondition
@@ -3714,113 +3849,118 @@ var file_argosy_v1_state_proto_goTypes = []any{
 	(*MachineVerdict)(nil),        // 12: argosy.v1.MachineVerdict
 	(*RuleVerdict)(nil),           // 13: argosy.v1.RuleVerdict
 	(*Volume)(nil),                // 14: argosy.v1.Volume
-	(*VolumeGrant)(nil),           // 15: argosy.v1.VolumeGrant
-	(*StrayVolume)(nil),           // 16: argosy.v1.StrayVolume
-	(*Machine)(nil),               // 17: argosy.v1.Machine
-	(*Drain)(nil),                 // 18: argosy.v1.Drain
-	(*Capacity)(nil),              // 19: argosy.v1.Capacity
-	(*MemberObservation)(nil),     // 20: argosy.v1.MemberObservation
-	(*UnitObservation)(nil),       // 21: argosy.v1.UnitObservation
-	(*ReplicaObservation)(nil),    // 22: argosy.v1.ReplicaObservation
-	(*ClaimObservation)(nil),      // 23: argosy.v1.ClaimObservation
-	(*MemberUsage)(nil),           // 24: argosy.v1.MemberUsage
-	(*Traffic)(nil),               // 25: argosy.v1.Traffic
-	(*MachineUsage)(nil),          // 26: argosy.v1.MachineUsage
-	(*Transition)(nil),            // 27: argosy.v1.Transition
-	(*Assignment)(nil),            // 28: argosy.v1.Assignment
-	(*VolumeClaim)(nil),           // 29: argosy.v1.VolumeClaim
-	(*FencingToken)(nil),          // 30: argosy.v1.FencingToken
-	(*SealedSecret)(nil),          // 31: argosy.v1.SealedSecret
-	(*Peer)(nil),                  // 32: argosy.v1.Peer
-	(*Endpoint)(nil),              // 33: argosy.v1.Endpoint
-	(*ClusterSettings)(nil),       // 34: argosy.v1.ClusterSettings
-	nil,                           // 35: argosy.v1.App.RestartsEntry
-	nil,                           // 36: argosy.v1.App.ReplicaRestartsEntry
-	nil,                           // 37: argosy.v1.Machine.LabelsEntry
-	nil,                           // 38: argosy.v1.Assignment.ConfigsEntry
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
-	(*AppSpec)(nil),               // 40: argosy.v1.AppSpec
-	(VolumeClass)(0),              // 41: argosy.v1.VolumeClass
-	(*PublishedPort)(nil),         // 42: argosy.v1.PublishedPort
-	(*StackSpec)(nil),             // 43: argosy.v1.StackSpec
-	(*ContainerSpec)(nil),         // 44: argosy.v1.ContainerSpec
-	(*Unit)(nil),                  // 45: argosy.v1.Unit
-	(*Port)(nil),                  // 46: argosy.v1.Port
-	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
+	(*VolumeFence)(nil),           // 15: argosy.v1.VolumeFence
+	(*VolumeGrant)(nil),           // 16: argosy.v1.VolumeGrant
+	(*StrayVolume)(nil),           // 17: argosy.v1.StrayVolume
+	(*Machine)(nil),               // 18: argosy.v1.Machine
+	(*Drain)(nil),                 // 19: argosy.v1.Drain
+	(*Capacity)(nil),              // 20: argosy.v1.Capacity
+	(*MemberObservation)(nil),     // 21: argosy.v1.MemberObservation
+	(*UnitObservation)(nil),       // 22: argosy.v1.UnitObservation
+	(*ReplicaObservation)(nil),    // 23: argosy.v1.ReplicaObservation
+	(*ClaimObservation)(nil),      // 24: argosy.v1.ClaimObservation
+	(*MemberUsage)(nil),           // 25: argosy.v1.MemberUsage
+	(*Traffic)(nil),               // 26: argosy.v1.Traffic
+	(*MachineUsage)(nil),          // 27: argosy.v1.MachineUsage
+	(*Transition)(nil),            // 28: argosy.v1.Transition
+	(*Assignment)(nil),            // 29: argosy.v1.Assignment
+	(*VolumeClaim)(nil),           // 30: argosy.v1.VolumeClaim
+	(*FencingToken)(nil),          // 31: argosy.v1.FencingToken
+	(*SealedSecret)(nil),          // 32: argosy.v1.SealedSecret
+	(*Peer)(nil),                  // 33: argosy.v1.Peer
+	(*Endpoint)(nil),              // 34: argosy.v1.Endpoint
+	(*ClusterSettings)(nil),       // 35: argosy.v1.ClusterSettings
+	nil,                           // 36: argosy.v1.App.RestartsEntry
+	nil,                           // 37: argosy.v1.App.ReplicaRestartsEntry
+	nil,                           // 38: argosy.v1.Machine.LabelsEntry
+	nil,                           // 39: argosy.v1.Assignment.ConfigsEntry
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*AppSpec)(nil),               // 41: argosy.v1.AppSpec
+	(VolumeClass)(0),              // 42: argosy.v1.VolumeClass
+	(*PublishedPort)(nil),         // 43: argosy.v1.PublishedPort
+	(*StackSpec)(nil),             // 44: argosy.v1.StackSpec
+	(*ContainerSpec)(nil),         // 45: argosy.v1.ContainerSpec
+	(*Unit)(nil),                  // 46: argosy.v1.Unit
+	(*Port)(nil),                  // 47: argosy.v1.Port
+	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
 }
 var file_argosy_v1_state_proto_depIdxs = []int32{
-	39, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
-	35, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
-	36, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
-	40, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
-	39, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
+	40, // 0: argosy.v1.App.created_at:type_name -> google.protobuf.Timestamp
+	36, // 1: argosy.v1.App.restarts:type_name -> argosy.v1.App.RestartsEntry
+	37, // 2: argosy.v1.App.replica_restarts:type_name -> argosy.v1.App.ReplicaRestartsEntry
+	41, // 3: argosy.v1.Revision.spec:type_name -> argosy.v1.AppSpec
+	40, // 4: argosy.v1.Revision.created_at:type_name -> google.protobuf.Timestamp
 	8,  // 5: argosy.v1.Replica.key:type_name -> argosy.v1.ReplicaKey
 	0,  // 6: argosy.v1.Replica.goal:type_name -> argosy.v1.ReplicaGoal
 	11, // 7: argosy.v1.Replica.reason:type_name -> argosy.v1.Reason
-	39, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
+	40, // 8: argosy.v1.Replica.assigned_at:type_name -> google.protobuf.Timestamp
 	10, // 9: argosy.v1.Replica.past:type_name -> argosy.v1.PastIncarnation
 	12, // 10: argosy.v1.Reason.verdicts:type_name -> argosy.v1.MachineVerdict
-	39, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
+	40, // 11: argosy.v1.Reason.at:type_name -> google.protobuf.Timestamp
 	13, // 12: argosy.v1.MachineVerdict.rules:type_name -> argosy.v1.RuleVerdict
 	8,  // 13: argosy.v1.Volume.replica:type_name -> argosy.v1.ReplicaKey
-	41, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
-	39, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
-	15, // 16: argosy.v1.Volume.grant:type_name -> argosy.v1.VolumeGrant
-	30, // 17: argosy.v1.VolumeGrant.token:type_name -> argosy.v1.FencingToken
-	39, // 18: argosy.v1.VolumeGrant.at:type_name -> google.protobuf.Timestamp
-	8,  // 19: argosy.v1.StrayVolume.replica:type_name -> argosy.v1.ReplicaKey
-	37, // 20: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
-	19, // 21: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
-	39, // 22: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
-	1,  // 23: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
-	18, // 24: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
-	39, // 25: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	39, // 26: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
-	39, // 27: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
-	2,  // 28: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
-	39, // 29: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
-	39, // 30: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
-	42, // 31: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
-	21, // 32: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
-	8,  // 33: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
-	3,  // 34: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
-	20, // 35: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
-	39, // 36: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
-	23, // 37: argosy.v1.ReplicaObservation.claims:type_name -> argosy.v1.ClaimObservation
-	30, // 38: argosy.v1.ClaimObservation.token:type_name -> argosy.v1.FencingToken
-	4,  // 39: argosy.v1.ClaimObservation.phase:type_name -> argosy.v1.ClaimPhase
-	39, // 40: argosy.v1.ClaimObservation.since:type_name -> google.protobuf.Timestamp
-	41, // 41: argosy.v1.ClaimObservation.class:type_name -> argosy.v1.VolumeClass
-	8,  // 42: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
-	39, // 43: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
-	25, // 44: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
-	39, // 45: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
-	25, // 46: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
-	39, // 47: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	5,  // 48: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
-	8,  // 49: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
-	12, // 50: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
-	8,  // 51: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 52: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
-	43, // 53: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
-	44, // 54: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
-	31, // 55: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
-	38, // 56: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
-	31, // 57: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
-	39, // 58: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
-	45, // 59: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
-	29, // 60: argosy.v1.Assignment.claims:type_name -> argosy.v1.VolumeClaim
-	30, // 61: argosy.v1.VolumeClaim.token:type_name -> argosy.v1.FencingToken
-	8,  // 62: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
-	46, // 63: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
-	47, // 64: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
-	47, // 65: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
-	47, // 66: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	42, // 14: argosy.v1.Volume.class:type_name -> argosy.v1.VolumeClass
+	40, // 15: argosy.v1.Volume.created_at:type_name -> google.protobuf.Timestamp
+	16, // 16: argosy.v1.Volume.grant:type_name -> argosy.v1.VolumeGrant
+	15, // 17: argosy.v1.Volume.fences:type_name -> argosy.v1.VolumeFence
+	31, // 18: argosy.v1.VolumeFence.token:type_name -> argosy.v1.FencingToken
+	40, // 19: argosy.v1.VolumeFence.at:type_name -> google.protobuf.Timestamp
+	40, // 20: argosy.v1.VolumeFence.confirmed_at:type_name -> google.protobuf.Timestamp
+	31, // 21: argosy.v1.VolumeGrant.token:type_name -> argosy.v1.FencingToken
+	40, // 22: argosy.v1.VolumeGrant.at:type_name -> google.protobuf.Timestamp
+	8,  // 23: argosy.v1.StrayVolume.replica:type_name -> argosy.v1.ReplicaKey
+	38, // 24: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
+	20, // 25: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
+	40, // 26: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
+	1,  // 27: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
+	19, // 28: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
+	40, // 29: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	40, // 30: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
+	40, // 31: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
+	2,  // 32: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
+	40, // 33: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
+	40, // 34: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
+	43, // 35: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
+	22, // 36: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
+	8,  // 37: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
+	3,  // 38: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
+	21, // 39: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
+	40, // 40: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
+	24, // 41: argosy.v1.ReplicaObservation.claims:type_name -> argosy.v1.ClaimObservation
+	31, // 42: argosy.v1.ClaimObservation.token:type_name -> argosy.v1.FencingToken
+	4,  // 43: argosy.v1.ClaimObservation.phase:type_name -> argosy.v1.ClaimPhase
+	40, // 44: argosy.v1.ClaimObservation.since:type_name -> google.protobuf.Timestamp
+	42, // 45: argosy.v1.ClaimObservation.class:type_name -> argosy.v1.VolumeClass
+	8,  // 46: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
+	40, // 47: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
+	26, // 48: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
+	40, // 49: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
+	26, // 50: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
+	40, // 51: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	5,  // 52: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
+	8,  // 53: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
+	12, // 54: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
+	8,  // 55: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 56: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
+	44, // 57: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
+	45, // 58: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
+	32, // 59: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
+	39, // 60: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
+	32, // 61: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
+	40, // 62: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
+	46, // 63: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
+	30, // 64: argosy.v1.Assignment.claims:type_name -> argosy.v1.VolumeClaim
+	31, // 65: argosy.v1.VolumeClaim.token:type_name -> argosy.v1.FencingToken
+	8,  // 66: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
+	47, // 67: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
+	48, // 68: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
+	48, // 69: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
+	48, // 70: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
+	71, // [71:71] is the sub-list for method output_type
+	71, // [71:71] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_state_proto_init() }
@@ -3835,7 +3975,7 @@ func file_argosy_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_state_proto_rawDesc), len(file_argosy_v1_state_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

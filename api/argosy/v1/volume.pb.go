@@ -12,6 +12,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -228,7 +229,9 @@ type VolumeStatus struct {
 	// Of the file system, once it was verified.
 	Uuid string `protobuf:"bytes,15,opt,name=uuid" json:"uuid,omitempty"`
 	// Why it is so, and what is awaited; a plain sentence.
-	Message       string `protobuf:"bytes,16,opt,name=message" json:"message,omitempty"`
+	Message string `protobuf:"bytes,16,opt,name=message" json:"message,omitempty"`
+	// Machines that the storage refuses, or is being told to refuse.
+	Fenced        []*FencedMachine `protobuf:"bytes,17,rep,name=fenced" json:"fenced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -375,6 +378,85 @@ func (x *VolumeStatus) GetMessage() string {
 	return ""
 }
 
+func (x *VolumeStatus) GetFenced() []*FencedMachine {
+	if x != nil {
+		return x.Fenced
+	}
+	return nil
+}
+
+// FencedMachine is a machine that is kept away from a volume by its storage.
+type FencedMachine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the machine.
+	Machine string                 `protobuf:"bytes,1,opt,name=machine" json:"machine,omitempty"`
+	At      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at" json:"at,omitempty"`
+	// When the storage confirmed it; absent while it has not.
+	ConfirmedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=confirmed_at,json=confirmedAt" json:"confirmed_at,omitempty"`
+	// What is being done or awaited; a plain sentence.
+	Message       string `protobuf:"bytes,4,opt,name=message" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FencedMachine) Reset() {
+	*x = FencedMachine{}
+	mi := &file_argosy_v1_volume_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FencedMachine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FencedMachine) ProtoMessage() {}
+
+func (x *FencedMachine) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_v1_volume_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FencedMachine.ProtoReflect.Descriptor instead.
+func (*FencedMachine) Descriptor() ([]byte, []int) {
+	return file_argosy_v1_volume_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FencedMachine) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *FencedMachine) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *FencedMachine) GetConfirmedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConfirmedAt
+	}
+	return nil
+}
+
+func (x *FencedMachine) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type ReleaseVolumeRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Tenant  string                 `protobuf:"bytes,1,opt,name=tenant" json:"tenant,omitempty"`
@@ -391,7 +473,7 @@ type ReleaseVolumeRequest struct {
 
 func (x *ReleaseVolumeRequest) Reset() {
 	*x = ReleaseVolumeRequest{}
-	mi := &file_argosy_v1_volume_proto_msgTypes[3]
+	mi := &file_argosy_v1_volume_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -403,7 +485,7 @@ func (x *ReleaseVolumeRequest) String() string {
 func (*ReleaseVolumeRequest) ProtoMessage() {}
 
 func (x *ReleaseVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_v1_volume_proto_msgTypes[3]
+	mi := &file_argosy_v1_volume_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -416,7 +498,7 @@ func (x *ReleaseVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVolumeRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_v1_volume_proto_rawDescGZIP(), []int{3}
+	return file_argosy_v1_volume_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ReleaseVolumeRequest) GetTenant() string {
@@ -465,14 +547,14 @@ var File_argosy_v1_volume_proto protoreflect.FileDescriptor
 
 const file_argosy_v1_volume_proto_rawDesc = "" +
 	"\n" +
-	"\x16argosy/v1/volume.proto\x12\targosy.v1\x1a\x14argosy/v1/spec.proto\x1a\x15argosy/v1/state.proto\x1a\x1egoogle/protobuf/duration.proto\"_\n" +
+	"\x16argosy/v1/volume.proto\x12\targosy.v1\x1a\x14argosy/v1/spec.proto\x1a\x15argosy/v1/state.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n" +
 	"\x12ListVolumesRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1f\n" +
 	"\vall_tenants\x18\x02 \x01(\bR\n" +
 	"allTenants\x12\x10\n" +
 	"\x03app\x18\x03 \x01(\tR\x03app\"H\n" +
 	"\x13ListVolumesResponse\x121\n" +
-	"\avolumes\x18\x01 \x03(\v2\x17.argosy.v1.VolumeStatusR\avolumes\"\xd7\x04\n" +
+	"\avolumes\x18\x01 \x03(\v2\x17.argosy.v1.VolumeStatusR\avolumes\"\x89\x05\n" +
 	"\fVolumeStatus\x12/\n" +
 	"\areplica\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\areplica\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12,\n" +
@@ -490,7 +572,13 @@ const file_argosy_v1_volume_proto_rawDesc = "" +
 	"\x04size\x18\r \x01(\x03R\x04size\x12\x16\n" +
 	"\x06source\x18\x0e \x01(\tR\x06source\x12\x12\n" +
 	"\x04uuid\x18\x0f \x01(\tR\x04uuid\x12\x18\n" +
-	"\amessage\x18\x10 \x01(\tR\amessage\"\xca\x01\n" +
+	"\amessage\x18\x10 \x01(\tR\amessage\x120\n" +
+	"\x06fenced\x18\x11 \x03(\v2\x18.argosy.v1.FencedMachineR\x06fenced\"\xae\x01\n" +
+	"\rFencedMachine\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12=\n" +
+	"\fconfirmed_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vconfirmedAt\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xca\x01\n" +
 	"\x14ReleaseVolumeRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12/\n" +
 	"\areplica\x18\x02 \x01(\v2\x15.argosy.v1.ReplicaKeyR\areplica\x12\x12\n" +
@@ -524,39 +612,44 @@ func file_argosy_v1_volume_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_v1_volume_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_argosy_v1_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_argosy_v1_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_argosy_v1_volume_proto_goTypes = []any{
-	(VolumeState)(0),             // 0: argosy.v1.VolumeState
-	(*ListVolumesRequest)(nil),   // 1: argosy.v1.ListVolumesRequest
-	(*ListVolumesResponse)(nil),  // 2: argosy.v1.ListVolumesResponse
-	(*VolumeStatus)(nil),         // 3: argosy.v1.VolumeStatus
-	(*ReleaseVolumeRequest)(nil), // 4: argosy.v1.ReleaseVolumeRequest
-	(*ReplicaKey)(nil),           // 5: argosy.v1.ReplicaKey
-	(VolumeClass)(0),             // 6: argosy.v1.VolumeClass
-	(*FencingToken)(nil),         // 7: argosy.v1.FencingToken
-	(*durationpb.Duration)(nil),  // 8: google.protobuf.Duration
-	(*ClaimObservation)(nil),     // 9: argosy.v1.ClaimObservation
+	(VolumeState)(0),              // 0: argosy.v1.VolumeState
+	(*ListVolumesRequest)(nil),    // 1: argosy.v1.ListVolumesRequest
+	(*ListVolumesResponse)(nil),   // 2: argosy.v1.ListVolumesResponse
+	(*VolumeStatus)(nil),          // 3: argosy.v1.VolumeStatus
+	(*FencedMachine)(nil),         // 4: argosy.v1.FencedMachine
+	(*ReleaseVolumeRequest)(nil),  // 5: argosy.v1.ReleaseVolumeRequest
+	(*ReplicaKey)(nil),            // 6: argosy.v1.ReplicaKey
+	(VolumeClass)(0),              // 7: argosy.v1.VolumeClass
+	(*FencingToken)(nil),          // 8: argosy.v1.FencingToken
+	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
+	(*ClaimObservation)(nil),      // 10: argosy.v1.ClaimObservation
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_argosy_v1_volume_proto_depIdxs = []int32{
 	3,  // 0: argosy.v1.ListVolumesResponse.volumes:type_name -> argosy.v1.VolumeStatus
-	5,  // 1: argosy.v1.VolumeStatus.replica:type_name -> argosy.v1.ReplicaKey
-	6,  // 2: argosy.v1.VolumeStatus.class:type_name -> argosy.v1.VolumeClass
+	6,  // 1: argosy.v1.VolumeStatus.replica:type_name -> argosy.v1.ReplicaKey
+	7,  // 2: argosy.v1.VolumeStatus.class:type_name -> argosy.v1.VolumeClass
 	0,  // 3: argosy.v1.VolumeStatus.state:type_name -> argosy.v1.VolumeState
-	7,  // 4: argosy.v1.VolumeStatus.token:type_name -> argosy.v1.FencingToken
-	7,  // 5: argosy.v1.VolumeStatus.holder_token:type_name -> argosy.v1.FencingToken
-	8,  // 6: argosy.v1.VolumeStatus.heard:type_name -> google.protobuf.Duration
-	9,  // 7: argosy.v1.VolumeStatus.observation:type_name -> argosy.v1.ClaimObservation
-	8,  // 8: argosy.v1.VolumeStatus.age:type_name -> google.protobuf.Duration
-	5,  // 9: argosy.v1.ReleaseVolumeRequest.replica:type_name -> argosy.v1.ReplicaKey
-	1,  // 10: argosy.v1.VolumeService.ListVolumes:input_type -> argosy.v1.ListVolumesRequest
-	4,  // 11: argosy.v1.VolumeService.ReleaseVolume:input_type -> argosy.v1.ReleaseVolumeRequest
-	2,  // 12: argosy.v1.VolumeService.ListVolumes:output_type -> argosy.v1.ListVolumesResponse
-	3,  // 13: argosy.v1.VolumeService.ReleaseVolume:output_type -> argosy.v1.VolumeStatus
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	8,  // 4: argosy.v1.VolumeStatus.token:type_name -> argosy.v1.FencingToken
+	8,  // 5: argosy.v1.VolumeStatus.holder_token:type_name -> argosy.v1.FencingToken
+	9,  // 6: argosy.v1.VolumeStatus.heard:type_name -> google.protobuf.Duration
+	10, // 7: argosy.v1.VolumeStatus.observation:type_name -> argosy.v1.ClaimObservation
+	9,  // 8: argosy.v1.VolumeStatus.age:type_name -> google.protobuf.Duration
+	4,  // 9: argosy.v1.VolumeStatus.fenced:type_name -> argosy.v1.FencedMachine
+	11, // 10: argosy.v1.FencedMachine.at:type_name -> google.protobuf.Timestamp
+	11, // 11: argosy.v1.FencedMachine.confirmed_at:type_name -> google.protobuf.Timestamp
+	6,  // 12: argosy.v1.ReleaseVolumeRequest.replica:type_name -> argosy.v1.ReplicaKey
+	1,  // 13: argosy.v1.VolumeService.ListVolumes:input_type -> argosy.v1.ListVolumesRequest
+	5,  // 14: argosy.v1.VolumeService.ReleaseVolume:input_type -> argosy.v1.ReleaseVolumeRequest
+	2,  // 15: argosy.v1.VolumeService.ListVolumes:output_type -> argosy.v1.ListVolumesResponse
+	3,  // 16: argosy.v1.VolumeService.ReleaseVolume:output_type -> argosy.v1.VolumeStatus
+	15, // [15:17] is the sub-list for method output_type
+	13, // [13:15] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_volume_proto_init() }
@@ -572,7 +665,7 @@ func file_argosy_v1_volume_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_v1_volume_proto_rawDesc), len(file_argosy_v1_volume_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -704,6 +704,7 @@ type Order struct {
 	//	*Order_Machines
 	//	*Order_Fence
 	//	*Order_Drop
+	//	*Order_FenceClaim
 	Order         isOrder_Order `protobuf_oneof:"order"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -791,6 +792,15 @@ func (x *Order) GetDrop() *Drop {
 	return nil
 }
 
+func (x *Order) GetFenceClaim() *FenceClaim {
+	if x != nil {
+		if x, ok := x.Order.(*Order_FenceClaim); ok {
+			return x.FenceClaim
+		}
+	}
+	return nil
+}
+
 type isOrder_Order interface {
 	isOrder_Order()
 }
@@ -818,6 +828,11 @@ type Order_Drop struct {
 	Drop *Drop `protobuf:"bytes,5,opt,name=drop,oneof"`
 }
 
+type Order_FenceClaim struct {
+	// The storage of one claim refuses a machine.
+	FenceClaim *FenceClaim `protobuf:"bytes,6,opt,name=fence_claim,json=fenceClaim,oneof"`
+}
+
 func (*Order_Look) isOrder_Order() {}
 
 func (*Order_Configure) isOrder_Order() {}
@@ -827,6 +842,8 @@ func (*Order_Machines) isOrder_Order() {}
 func (*Order_Fence) isOrder_Order() {}
 
 func (*Order_Drop) isOrder_Order() {}
+
+func (*Order_FenceClaim) isOrder_Order() {}
 
 type Look struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -952,6 +969,68 @@ func (x *Fence) GetSession() string {
 	return ""
 }
 
+// FenceClaim says that the storage has confirmed it: nothing that the machine was granted of the claim up to the token can write. What
+// else the machine's session has, it keeps. A witness of an earlier release refuses the order, and waits.
+type FenceClaim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         string                 `protobuf:"bytes,1,opt,name=claim" json:"claim,omitempty"`
+	Machine       string                 `protobuf:"bytes,2,opt,name=machine" json:"machine,omitempty"`
+	Token         *Stamp                 `protobuf:"bytes,3,opt,name=token" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceClaim) Reset() {
+	*x = FenceClaim{}
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceClaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceClaim) ProtoMessage() {}
+
+func (x *FenceClaim) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceClaim.ProtoReflect.Descriptor instead.
+func (*FenceClaim) Descriptor() ([]byte, []int) {
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FenceClaim) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+func (x *FenceClaim) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *FenceClaim) GetToken() *Stamp {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
 type Drop struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Claims        []string               `protobuf:"bytes,1,rep,name=claims" json:"claims,omitempty"`
@@ -961,7 +1040,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[11]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1052,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[11]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1065,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{11}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Drop) GetClaims() []string {
@@ -1012,7 +1091,7 @@ type Sight struct {
 
 func (x *Sight) Reset() {
 	*x = Sight{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[12]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1103,7 @@ func (x *Sight) String() string {
 func (*Sight) ProtoMessage() {}
 
 func (x *Sight) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[12]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1116,7 @@ func (x *Sight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sight.ProtoReflect.Descriptor instead.
 func (*Sight) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{12}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Sight) GetClaim() string {
@@ -1105,7 +1184,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[13]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1196,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[13]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1209,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{13}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Report) GetWitness() string {
@@ -1214,7 +1293,7 @@ type GuardOrder struct {
 
 func (x *GuardOrder) Reset() {
 	*x = GuardOrder{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[14]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1305,7 @@ func (x *GuardOrder) String() string {
 func (*GuardOrder) ProtoMessage() {}
 
 func (x *GuardOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[14]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1318,7 @@ func (x *GuardOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardOrder.ProtoReflect.Descriptor instead.
 func (*GuardOrder) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{14}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GuardOrder) GetOrder() isGuardOrder_Order {
@@ -1356,7 +1435,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[15]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1368,7 +1447,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[15]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1381,7 +1460,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{15}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Leave) GetPatience() int64 {
@@ -1400,7 +1479,7 @@ type Remain struct {
 
 func (x *Remain) Reset() {
 	*x = Remain{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[16]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +1491,7 @@ func (x *Remain) String() string {
 func (*Remain) ProtoMessage() {}
 
 func (x *Remain) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[16]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +1504,7 @@ func (x *Remain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remain.ProtoReflect.Descriptor instead.
 func (*Remain) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{16}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{17}
 }
 
 // Named is a claim with a token.
@@ -1439,7 +1518,7 @@ type Named struct {
 
 func (x *Named) Reset() {
 	*x = Named{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[17]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1530,7 @@ func (x *Named) String() string {
 func (*Named) ProtoMessage() {}
 
 func (x *Named) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[17]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1543,7 @@ func (x *Named) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Named.ProtoReflect.Descriptor instead.
 func (*Named) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{17}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Named) GetClaim() string {
@@ -1499,7 +1578,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[18]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1590,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[18]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1603,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{18}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Want) GetClaim() string {
@@ -1603,7 +1682,7 @@ type Device struct {
 
 func (x *Device) Reset() {
 	*x = Device{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[19]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1694,7 @@ func (x *Device) String() string {
 func (*Device) ProtoMessage() {}
 
 func (x *Device) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[19]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1707,7 @@ func (x *Device) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Device.ProtoReflect.Descriptor instead.
 func (*Device) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{19}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Device) GetSource() string {
@@ -1664,7 +1743,7 @@ type Mounted struct {
 
 func (x *Mounted) Reset() {
 	*x = Mounted{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[20]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1755,7 @@ func (x *Mounted) String() string {
 func (*Mounted) ProtoMessage() {}
 
 func (x *Mounted) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[20]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1768,7 @@ func (x *Mounted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mounted.ProtoReflect.Descriptor instead.
 func (*Mounted) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{20}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Mounted) GetType() string {
@@ -1726,7 +1805,7 @@ type LeaseServers struct {
 
 func (x *LeaseServers) Reset() {
 	*x = LeaseServers{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[21]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1817,7 @@ func (x *LeaseServers) String() string {
 func (*LeaseServers) ProtoMessage() {}
 
 func (x *LeaseServers) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[21]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1830,7 @@ func (x *LeaseServers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServers.ProtoReflect.Descriptor instead.
 func (*LeaseServers) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{21}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LeaseServers) GetProfile() string {
@@ -1788,7 +1867,7 @@ type LeaseServer struct {
 
 func (x *LeaseServer) Reset() {
 	*x = LeaseServer{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[22]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1879,7 @@ func (x *LeaseServer) String() string {
 func (*LeaseServer) ProtoMessage() {}
 
 func (x *LeaseServer) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[22]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1892,7 @@ func (x *LeaseServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServer.ProtoReflect.Descriptor instead.
 func (*LeaseServer) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{22}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LeaseServer) GetId() string {
@@ -1850,7 +1929,7 @@ type GuardReport struct {
 
 func (x *GuardReport) Reset() {
 	*x = GuardReport{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[23]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +1941,7 @@ func (x *GuardReport) String() string {
 func (*GuardReport) ProtoMessage() {}
 
 func (x *GuardReport) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[23]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +1954,7 @@ func (x *GuardReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardReport.ProtoReflect.Descriptor instead.
 func (*GuardReport) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{23}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GuardReport) GetReport() isGuardReport_Report {
@@ -1943,7 +2022,7 @@ type GuardState struct {
 
 func (x *GuardState) Reset() {
 	*x = GuardState{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[24]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +2034,7 @@ func (x *GuardState) String() string {
 func (*GuardState) ProtoMessage() {}
 
 func (x *GuardState) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[24]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +2047,7 @@ func (x *GuardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardState.ProtoReflect.Descriptor instead.
 func (*GuardState) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{24}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GuardState) GetVersion() string {
@@ -2057,7 +2136,7 @@ type ClaimState struct {
 
 func (x *ClaimState) Reset() {
 	*x = ClaimState{}
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[25]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2148,7 @@ func (x *ClaimState) String() string {
 func (*ClaimState) ProtoMessage() {}
 
 func (x *ClaimState) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_lease_v1_lease_proto_msgTypes[25]
+	mi := &file_argosy_lease_v1_lease_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2161,7 @@ func (x *ClaimState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimState.ProtoReflect.Descriptor instead.
 func (*ClaimState) Descriptor() ([]byte, []int) {
-	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{25}
+	return file_argosy_lease_v1_lease_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ClaimState) GetClaim() string {
@@ -2197,19 +2276,26 @@ const file_argosy_lease_v1_lease_proto_rawDesc = "" +
 	"\x06config\x18\x06 \x01(\v2\x17.argosy.lease.v1.ConfigR\x06config\"+\n" +
 	"\aMachine\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\fR\x03key\"\x8c\x02\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\"\xcc\x02\n" +
 	"\x05Order\x12+\n" +
 	"\x04look\x18\x01 \x01(\v2\x15.argosy.lease.v1.LookH\x00R\x04look\x127\n" +
 	"\tconfigure\x18\x02 \x01(\v2\x17.argosy.lease.v1.ConfigH\x00R\tconfigure\x127\n" +
 	"\bmachines\x18\x03 \x01(\v2\x19.argosy.lease.v1.MachinesH\x00R\bmachines\x12.\n" +
 	"\x05fence\x18\x04 \x01(\v2\x16.argosy.lease.v1.FenceH\x00R\x05fence\x12+\n" +
-	"\x04drop\x18\x05 \x01(\v2\x15.argosy.lease.v1.DropH\x00R\x04dropB\a\n" +
+	"\x04drop\x18\x05 \x01(\v2\x15.argosy.lease.v1.DropH\x00R\x04drop\x12>\n" +
+	"\vfence_claim\x18\x06 \x01(\v2\x1b.argosy.lease.v1.FenceClaimH\x00R\n" +
+	"fenceClaimB\a\n" +
 	"\x05order\"\x06\n" +
 	"\x04Look\"@\n" +
 	"\bMachines\x124\n" +
 	"\bmachines\x18\x01 \x03(\v2\x18.argosy.lease.v1.MachineR\bmachines\"!\n" +
 	"\x05Fence\x12\x18\n" +
-	"\asession\x18\x01 \x01(\tR\asession\"\x1e\n" +
+	"\asession\x18\x01 \x01(\tR\asession\"j\n" +
+	"\n" +
+	"FenceClaim\x12\x14\n" +
+	"\x05claim\x18\x01 \x01(\tR\x05claim\x12\x18\n" +
+	"\amachine\x18\x02 \x01(\tR\amachine\x12,\n" +
+	"\x05token\x18\x03 \x01(\v2\x16.argosy.lease.v1.StampR\x05token\"\x1e\n" +
 	"\x04Drop\x12\x16\n" +
 	"\x06claims\x18\x01 \x03(\tR\x06claims\"\xc5\x01\n" +
 	"\x05Sight\x12\x14\n" +
@@ -2329,7 +2415,7 @@ func file_argosy_lease_v1_lease_proto_rawDescGZIP() []byte {
 }
 
 var file_argosy_lease_v1_lease_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_argosy_lease_v1_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_argosy_lease_v1_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_argosy_lease_v1_lease_proto_goTypes = []any{
 	(Intent)(0),          // 0: argosy.lease.v1.Intent
 	(Holding)(0),         // 1: argosy.lease.v1.Holding
@@ -2345,21 +2431,22 @@ var file_argosy_lease_v1_lease_proto_goTypes = []any{
 	(*Look)(nil),         // 11: argosy.lease.v1.Look
 	(*Machines)(nil),     // 12: argosy.lease.v1.Machines
 	(*Fence)(nil),        // 13: argosy.lease.v1.Fence
-	(*Drop)(nil),         // 14: argosy.lease.v1.Drop
-	(*Sight)(nil),        // 15: argosy.lease.v1.Sight
-	(*Report)(nil),       // 16: argosy.lease.v1.Report
-	(*GuardOrder)(nil),   // 17: argosy.lease.v1.GuardOrder
-	(*Leave)(nil),        // 18: argosy.lease.v1.Leave
-	(*Remain)(nil),       // 19: argosy.lease.v1.Remain
-	(*Named)(nil),        // 20: argosy.lease.v1.Named
-	(*Want)(nil),         // 21: argosy.lease.v1.Want
-	(*Device)(nil),       // 22: argosy.lease.v1.Device
-	(*Mounted)(nil),      // 23: argosy.lease.v1.Mounted
-	(*LeaseServers)(nil), // 24: argosy.lease.v1.LeaseServers
-	(*LeaseServer)(nil),  // 25: argosy.lease.v1.LeaseServer
-	(*GuardReport)(nil),  // 26: argosy.lease.v1.GuardReport
-	(*GuardState)(nil),   // 27: argosy.lease.v1.GuardState
-	(*ClaimState)(nil),   // 28: argosy.lease.v1.ClaimState
+	(*FenceClaim)(nil),   // 14: argosy.lease.v1.FenceClaim
+	(*Drop)(nil),         // 15: argosy.lease.v1.Drop
+	(*Sight)(nil),        // 16: argosy.lease.v1.Sight
+	(*Report)(nil),       // 17: argosy.lease.v1.Report
+	(*GuardOrder)(nil),   // 18: argosy.lease.v1.GuardOrder
+	(*Leave)(nil),        // 19: argosy.lease.v1.Leave
+	(*Remain)(nil),       // 20: argosy.lease.v1.Remain
+	(*Named)(nil),        // 21: argosy.lease.v1.Named
+	(*Want)(nil),         // 22: argosy.lease.v1.Want
+	(*Device)(nil),       // 23: argosy.lease.v1.Device
+	(*Mounted)(nil),      // 24: argosy.lease.v1.Mounted
+	(*LeaseServers)(nil), // 25: argosy.lease.v1.LeaseServers
+	(*LeaseServer)(nil),  // 26: argosy.lease.v1.LeaseServer
+	(*GuardReport)(nil),  // 27: argosy.lease.v1.GuardReport
+	(*GuardState)(nil),   // 28: argosy.lease.v1.GuardState
+	(*ClaimState)(nil),   // 29: argosy.lease.v1.ClaimState
 }
 var file_argosy_lease_v1_lease_proto_depIdxs = []int32{
 	3,  // 0: argosy.lease.v1.Config.epoch:type_name -> argosy.lease.v1.Stamp
@@ -2377,34 +2464,36 @@ var file_argosy_lease_v1_lease_proto_depIdxs = []int32{
 	4,  // 12: argosy.lease.v1.Order.configure:type_name -> argosy.lease.v1.Config
 	12, // 13: argosy.lease.v1.Order.machines:type_name -> argosy.lease.v1.Machines
 	13, // 14: argosy.lease.v1.Order.fence:type_name -> argosy.lease.v1.Fence
-	14, // 15: argosy.lease.v1.Order.drop:type_name -> argosy.lease.v1.Drop
-	9,  // 16: argosy.lease.v1.Machines.machines:type_name -> argosy.lease.v1.Machine
-	3,  // 17: argosy.lease.v1.Sight.token:type_name -> argosy.lease.v1.Stamp
-	1,  // 18: argosy.lease.v1.Sight.holding:type_name -> argosy.lease.v1.Holding
-	4,  // 19: argosy.lease.v1.Report.config:type_name -> argosy.lease.v1.Config
-	15, // 20: argosy.lease.v1.Report.sights:type_name -> argosy.lease.v1.Sight
-	21, // 21: argosy.lease.v1.GuardOrder.want:type_name -> argosy.lease.v1.Want
-	20, // 22: argosy.lease.v1.GuardOrder.release:type_name -> argosy.lease.v1.Named
-	20, // 23: argosy.lease.v1.GuardOrder.stopped:type_name -> argosy.lease.v1.Named
-	24, // 24: argosy.lease.v1.GuardOrder.servers:type_name -> argosy.lease.v1.LeaseServers
-	18, // 25: argosy.lease.v1.GuardOrder.leave:type_name -> argosy.lease.v1.Leave
-	19, // 26: argosy.lease.v1.GuardOrder.remain:type_name -> argosy.lease.v1.Remain
-	3,  // 27: argosy.lease.v1.Named.token:type_name -> argosy.lease.v1.Stamp
-	3,  // 28: argosy.lease.v1.Want.token:type_name -> argosy.lease.v1.Stamp
-	22, // 29: argosy.lease.v1.Want.device:type_name -> argosy.lease.v1.Device
-	23, // 30: argosy.lease.v1.Want.mounted:type_name -> argosy.lease.v1.Mounted
-	4,  // 31: argosy.lease.v1.LeaseServers.config:type_name -> argosy.lease.v1.Config
-	25, // 32: argosy.lease.v1.LeaseServers.servers:type_name -> argosy.lease.v1.LeaseServer
-	27, // 33: argosy.lease.v1.GuardReport.guard:type_name -> argosy.lease.v1.GuardState
-	28, // 34: argosy.lease.v1.GuardReport.claim:type_name -> argosy.lease.v1.ClaimState
-	3,  // 35: argosy.lease.v1.GuardState.epoch:type_name -> argosy.lease.v1.Stamp
-	3,  // 36: argosy.lease.v1.ClaimState.token:type_name -> argosy.lease.v1.Stamp
-	2,  // 37: argosy.lease.v1.ClaimState.phase:type_name -> argosy.lease.v1.Phase
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	15, // 15: argosy.lease.v1.Order.drop:type_name -> argosy.lease.v1.Drop
+	14, // 16: argosy.lease.v1.Order.fence_claim:type_name -> argosy.lease.v1.FenceClaim
+	9,  // 17: argosy.lease.v1.Machines.machines:type_name -> argosy.lease.v1.Machine
+	3,  // 18: argosy.lease.v1.FenceClaim.token:type_name -> argosy.lease.v1.Stamp
+	3,  // 19: argosy.lease.v1.Sight.token:type_name -> argosy.lease.v1.Stamp
+	1,  // 20: argosy.lease.v1.Sight.holding:type_name -> argosy.lease.v1.Holding
+	4,  // 21: argosy.lease.v1.Report.config:type_name -> argosy.lease.v1.Config
+	16, // 22: argosy.lease.v1.Report.sights:type_name -> argosy.lease.v1.Sight
+	22, // 23: argosy.lease.v1.GuardOrder.want:type_name -> argosy.lease.v1.Want
+	21, // 24: argosy.lease.v1.GuardOrder.release:type_name -> argosy.lease.v1.Named
+	21, // 25: argosy.lease.v1.GuardOrder.stopped:type_name -> argosy.lease.v1.Named
+	25, // 26: argosy.lease.v1.GuardOrder.servers:type_name -> argosy.lease.v1.LeaseServers
+	19, // 27: argosy.lease.v1.GuardOrder.leave:type_name -> argosy.lease.v1.Leave
+	20, // 28: argosy.lease.v1.GuardOrder.remain:type_name -> argosy.lease.v1.Remain
+	3,  // 29: argosy.lease.v1.Named.token:type_name -> argosy.lease.v1.Stamp
+	3,  // 30: argosy.lease.v1.Want.token:type_name -> argosy.lease.v1.Stamp
+	23, // 31: argosy.lease.v1.Want.device:type_name -> argosy.lease.v1.Device
+	24, // 32: argosy.lease.v1.Want.mounted:type_name -> argosy.lease.v1.Mounted
+	4,  // 33: argosy.lease.v1.LeaseServers.config:type_name -> argosy.lease.v1.Config
+	26, // 34: argosy.lease.v1.LeaseServers.servers:type_name -> argosy.lease.v1.LeaseServer
+	28, // 35: argosy.lease.v1.GuardReport.guard:type_name -> argosy.lease.v1.GuardState
+	29, // 36: argosy.lease.v1.GuardReport.claim:type_name -> argosy.lease.v1.ClaimState
+	3,  // 37: argosy.lease.v1.GuardState.epoch:type_name -> argosy.lease.v1.Stamp
+	3,  // 38: argosy.lease.v1.ClaimState.token:type_name -> argosy.lease.v1.Stamp
+	2,  // 39: argosy.lease.v1.ClaimState.phase:type_name -> argosy.lease.v1.Phase
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_argosy_lease_v1_lease_proto_init() }
@@ -2418,8 +2507,9 @@ func file_argosy_lease_v1_lease_proto_init() {
 		(*Order_Machines)(nil),
 		(*Order_Fence)(nil),
 		(*Order_Drop)(nil),
+		(*Order_FenceClaim)(nil),
 	}
-	file_argosy_lease_v1_lease_proto_msgTypes[14].OneofWrappers = []any{
+	file_argosy_lease_v1_lease_proto_msgTypes[15].OneofWrappers = []any{
 		(*GuardOrder_Want)(nil),
 		(*GuardOrder_Release)(nil),
 		(*GuardOrder_Stopped)(nil),
@@ -2427,11 +2517,11 @@ func file_argosy_lease_v1_lease_proto_init() {
 		(*GuardOrder_Leave)(nil),
 		(*GuardOrder_Remain)(nil),
 	}
-	file_argosy_lease_v1_lease_proto_msgTypes[18].OneofWrappers = []any{
+	file_argosy_lease_v1_lease_proto_msgTypes[19].OneofWrappers = []any{
 		(*Want_Device)(nil),
 		(*Want_Mounted)(nil),
 	}
-	file_argosy_lease_v1_lease_proto_msgTypes[23].OneofWrappers = []any{
+	file_argosy_lease_v1_lease_proto_msgTypes[24].OneofWrappers = []any{
 		(*GuardReport_Guard)(nil),
 		(*GuardReport_Claim)(nil),
 	}
@@ -2441,7 +2531,7 @@ func file_argosy_lease_v1_lease_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_lease_v1_lease_proto_rawDesc), len(file_argosy_lease_v1_lease_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

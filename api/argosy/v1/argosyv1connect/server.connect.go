@@ -74,8 +74,8 @@ type ServerServiceClient interface {
 	HoldImage(context.Context, *connect.Request[v1.HoldImageRequest]) (*connect.Response[v1.HoldImageResponse], error)
 	// DefragmentStore has a server give back what its store's file does not need. It answers nothing meanwhile. Only servers may.
 	DefragmentStore(context.Context, *connect.Request[v1.DefragmentStoreRequest]) (*connect.Response[v1.DefragmentStoreResponse], error)
-	// FenceSession has the witness beside a server let go of a session, if it has not heard of that for the whole waiting time. Only
-	// servers may.
+	// FenceSession has the witness beside a server let go of a session, if it has not heard of that for the whole waiting time; or of a claim,
+	// where the storage has confirmed that it refuses the machine. Only servers may.
 	FenceSession(context.Context, *connect.Request[v1.FenceSessionRequest]) (*connect.Response[v1.FenceSessionResponse], error)
 }
 
@@ -210,8 +210,8 @@ type ServerServiceHandler interface {
 	HoldImage(context.Context, *connect.Request[v1.HoldImageRequest]) (*connect.Response[v1.HoldImageResponse], error)
 	// DefragmentStore has a server give back what its store's file does not need. It answers nothing meanwhile. Only servers may.
 	DefragmentStore(context.Context, *connect.Request[v1.DefragmentStoreRequest]) (*connect.Response[v1.DefragmentStoreResponse], error)
-	// FenceSession has the witness beside a server let go of a session, if it has not heard of that for the whole waiting time. Only
-	// servers may.
+	// FenceSession has the witness beside a server let go of a session, if it has not heard of that for the whole waiting time; or of a claim,
+	// where the storage has confirmed that it refuses the machine. Only servers may.
 	FenceSession(context.Context, *connect.Request[v1.FenceSessionRequest]) (*connect.Response[v1.FenceSessionResponse], error)
 }
 
