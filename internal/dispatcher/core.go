@@ -343,6 +343,14 @@ func (c *Core) Seen(id string, i Incarnation) (o *argosyv1.ReplicaObservation, a
 	return obs.ReplicaObservation, at, true
 }
 
+// Since is when a machine said what it last said of an incarnation, zero when it never said anything. It may have been so before.
+func (c *Core) Since(id string, i Incarnation) time.Time {
+	if m := c.machines[id]; m != nil {
+		return m.seen[i].Said
+	}
+	return time.Time{}
+}
+
 // Gone reports whether a machine said in so many words that nothing is left of an incarnation.
 func (c *Core) Gone(id string, i Incarnation) bool {
 	m := c.machines[id]

@@ -150,7 +150,7 @@ func TestUnleased(t *testing.T) {
 			Same: func(uint64) bool { return false },
 			Gone: func(state.Key, uint64, string) bool { return false },
 			Seen: func(r *argosyv1.Replica) orchestrator.Seen {
-				return orchestrator.Seen{State: argosyv1.ReplicaState_REPLICA_STATE_READY, Revision: r.GetRevision()}
+				return orchestrator.Seen{State: argosyv1.ReplicaState_REPLICA_STATE_READY, Revision: r.GetRevision(), For: time.Hour}
 			},
 			Unleased: func(r *argosyv1.Replica) string { return "it has no lease on " + r.GetMachine() },
 		})
@@ -160,6 +160,57 @@ func TestUnleased(t *testing.T) {
 		if (len(plan.Roll) == 1) != goesOn || (plan.Waits[stackKey.Replica(1)] == "") != goesOn {
 			t.Errorf("%s: rolls %v, waits %q", condition, plan.Roll, plan.Waits[stackKey.Replica(1)])
 		}
+	}
+}
+
+// TestProves: the next replica is updated when the last one has stayed ready for a while, longer when it has ended since it was made; and
+// what is awaited is said, with when it is to be looked at again.
+func TestProves(t *testing.T) {
+	const (
+		ready     = argosyv1.ReplicaState_REPLICA_STATE_READY
+		degraded  = argosyv1.ReplicaState_REPLICA_STATE_DEGRADED
+		completed = argosyv1.ReplicaState_REPLICA_STATE_COMPLETED
+	)
+	for _, c := range []struct {
+		name  string
+		seen  orchestrator.Seen
+		waits string // empty: it goes on
+		again time.Duration
+	}{
+		{"ready for long", orchestrator.Seen{State: ready, Revision: 2, For: time.Minute}, "", 0},
+		{"just ready", orchestrator.Seen{State: ready, Revision: 2}, "revision 2 waits for shop/web.1 to stay ready", 2 * time.Second},
+		{"ready for two seconds", orchestrator.Seen{State: ready, Revision: 2, For: 2 * time.Second}, "", 0},
+		{"has ended, and is ready", orchestrator.Seen{State: ready, Revision: 2, For: 2 * time.Second, Ended: true},
+			"revision 2 waits for shop/web.1 to stay ready for 10s, since it has ended before", 8 * time.Second},
+		{"has ended once, long ago", orchestrator.Seen{State: ready, Revision: 2, For: 10 * time.Second, Ended: true}, "", 0},
+		{"not seen at it yet", orchestrator.Seen{State: ready, Revision: 1, For: time.Minute}, "revision 2 waits for shop/web.1 to be ready at it: not seen at it yet", 0},
+		{"degraded", orchestrator.Seen{State: degraded, Revision: 2, Message: "c: exited"}, "revision 2 waits for shop/web.1 to be ready at it: degraded: c: exited", 0},
+		{"completed", orchestrator.Seen{State: completed, Revision: 2}, "", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var replicas []*argosyv1.Replica
+			for n, revision := range []uint64{2, 1} {
+				replicas = append(replicas, &argosyv1.Replica{Key: stackKey.Replica(uint32(n + 1)).Proto(), Incarnation: 1, Revision: revision, Machine: "m1", Goal: argosyv1.ReplicaGoal_REPLICA_GOAL_RUN})
+			}
+			plan := orchestrator.Decide(orchestrator.Input{
+				Key: stackKey, Target: 2, App: &argosyv1.App{Tenant: "default", Name: "shop"}, Spec: &argosyv1.StackSpec{Name: "web"},
+				Entry: &argosyv1.ClusterEntry{Stack: "web", Count: 2}, Replicas: replicas,
+				Machine: func(id string) orchestrator.Machine {
+					return orchestrator.Machine{Known: true, Name: id, Condition: argosyv1.MachineCondition_MACHINE_CONDITION_READY}
+				},
+				Same: func(uint64) bool { return false },
+				Gone: func(state.Key, uint64, string) bool { return false },
+				Seen: func(r *argosyv1.Replica) orchestrator.Seen {
+					if r == replicas[0] {
+						return c.seen
+					}
+					return orchestrator.Seen{State: ready, Revision: 1, For: time.Hour}
+				},
+			})
+			if plan.Halted != c.waits || plan.Again != c.again || (len(plan.Roll) == 1) != (c.waits == "") {
+				t.Errorf("halted %q, again after %s, rolls %v", plan.Halted, plan.Again, plan.Roll)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"time"
+
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/state"
 )
@@ -65,8 +67,10 @@ type Plan struct {
 	// Roll lists the replicas to be changed to the target one at a time, the next one first; it is empty while one that
 	// was changed is awaited. The first that can be changed is; one that cannot is no hindrance to those behind it.
 	Roll []Change
-	// Halted says what a rolling update waits for; Roll is empty then. It is empty when nothing stands in the way.
+	// Halted says what a rolling update waits for; Roll is empty then. It is empty when nothing stands in the way. Again is after
+	// what time it may go on though nothing else happens, zero when something has to.
 	Halted string
+	Again  time.Duration
 	// Moves lists the replicas that should be elsewhere, to be moved one at a time like those of Roll. MovesHalted says what
 	// the next move waits for, empty when nothing stands in the way. One that Changes adopt or restart moves afterwards.
 	Moves       []Change
@@ -84,6 +88,10 @@ type Seen struct {
 	Revision, Restart uint64
 	// Message is the agent's.
 	Message string
+	// For is how long it has been seen in that state; less when nobody knows longer.
+	For time.Duration
+	// Ended: one of its members has ended since it was made, and was started again.
+	Ended bool
 }
 
 // Machine is what deciding needs to know of a machine. The zero value is a machine that is not in the cluster.

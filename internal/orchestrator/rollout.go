@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/state"
@@ -46,7 +47,7 @@ func (d *decision) roll() {
 		}
 	}
 	if blocked != nil {
-		d.plan.Halted = d.halted(blocked)
+		d.plan.Halted, d.plan.Again = d.halted(blocked), d.proves(blocked)
 		for _, c := range next {
 			d.wait(c.Key, d.plan.Halted)
 		}
@@ -106,14 +107,38 @@ func (d *decision) isReady(r *argosyv1.Replica) bool {
 	return s == argosyv1.ReplicaState_REPLICA_STATE_READY || s == argosyv1.ReplicaState_REPLICA_STATE_COMPLETED
 }
 
-// unsettled reports whether a replica that has the target holds the others up: it is not seen ready at it. One on a lost
-// machine does not; nobody can say when that returns.
+// How long a replica that has the target is to be ready before the next one gets it: what cannot run often runs for a moment, and one
+// that has ended already for longer than it did then, as likely as not.
+const (
+	provenAfter      = 2 * time.Second
+	provenAgainAfter = 10 * time.Second
+)
+
+// proves is how much longer a replica that is ready at the target has to stay so; zero for one that is not, and for what has completed.
+func (d *decision) proves(r *argosyv1.Replica) time.Duration {
+	s := d.in.Seen(r)
+	if s.State != argosyv1.ReplicaState_REPLICA_STATE_READY || !d.has(r, s) {
+		return 0
+	}
+	after := provenAfter
+	if s.Ended {
+		after = provenAgainAfter
+	}
+	return max(0, after-s.For)
+}
+
+// has reports whether what was seen of a replica is what it is to be.
+func (d *decision) has(r *argosyv1.Replica, s Seen) bool {
+	return s.Revision == r.GetRevision() && s.Restart == r.GetRestart()
+}
+
+// unsettled reports whether a replica that has the target holds the others up: it is not seen ready at it, or not for long enough.
+// One on a lost machine does not; nobody can say when that returns.
 func (d *decision) unsettled(r *argosyv1.Replica) bool {
 	if d.in.Machine(r.GetMachine()).lost() {
 		return false
 	}
-	s := d.in.Seen(r)
-	return !d.isReady(r) || s.Revision != r.GetRevision() || s.Restart != r.GetRestart()
+	return !d.isReady(r) || !d.has(r, d.in.Seen(r)) || d.proves(r) > 0
 }
 
 func (d *decision) halted(by *argosyv1.Replica) string {
@@ -121,6 +146,13 @@ func (d *decision) halted(by *argosyv1.Replica) string {
 	what := stateWord(s.State)
 	if s.Revision != by.GetRevision() && s.State != argosyv1.ReplicaState_REPLICA_STATE_UNSPECIFIED {
 		what = "not seen at it yet"
+	}
+	if more := d.proves(by); more > 0 {
+		text := fmt.Sprintf("revision %d waits for %s to stay ready", d.in.Target, state.KeyOf(by.GetKey()))
+		if s.Ended {
+			text += " for " + provenAgainAfter.String() + ", since it has ended before"
+		}
+		return text
 	}
 	text := fmt.Sprintf("revision %d waits for %s to be ready at it: %s", d.in.Target, state.KeyOf(by.GetKey()), what)
 	if s.Message != "" {

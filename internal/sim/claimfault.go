@@ -23,6 +23,7 @@ func (w *World) beginGuard(f Fault, m *Machine) func() {
 		return func() {
 			w.trace("%s: guard %s goes on", m.Name, g.id)
 			g.cont()
+			m.tellAgent() // who came while it stood
 		}
 	}
 	w.trace("%s: %s", m.Name, f)

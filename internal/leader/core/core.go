@@ -63,9 +63,11 @@ type Core struct {
 	apps   state.Set[state.AppKey]
 	// pending are wanted replicas on no machine; stuck are stacks with something else that did not fit. Both are tried
 	// again when capacity says that something may fit that did not before.
-	pending  state.Set[state.Key]
-	stuck    state.Set[state.StackKey]
-	rolling  state.Set[state.StackKey]
+	pending state.Set[state.Key]
+	stuck   state.Set[state.StackKey]
+	rolling state.Set[state.StackKey]
+	// proving is when an update may go on, of stacks in which it waits for a replica to stay ready.
+	proving  map[state.StackKey]time.Time
 	each     state.Set[state.StackKey]
 	capacity bool
 	retryAt  time.Time
@@ -141,8 +143,9 @@ func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 		machines: state.Set[string]{}, outboxes: state.Set[string]{},
 		stacks: state.Set[state.StackKey]{}, apps: state.Set[state.AppKey]{},
 		pending: state.Set[state.Key]{}, stuck: state.Set[state.StackKey]{}, rolling: state.Set[state.StackKey]{},
-		each:   state.Set[state.StackKey]{},
-		placed: map[state.Key][]scheduler.Placed{}, ahead: map[state.Key][]scheduler.Placed{}, held: map[string]state.Set[state.Key]{}, derived: map[state.AppKey]*derived{},
+		proving: map[state.StackKey]time.Time{},
+		each:    state.Set[state.StackKey]{},
+		placed:  map[state.Key][]scheduler.Placed{}, ahead: map[state.Key][]scheduler.Placed{}, held: map[string]state.Set[state.Key]{}, derived: map[state.AppKey]*derived{},
 		seals: map[sealKey]sealed{}, claims: state.Set[state.Key]{},
 		asking: map[state.VolumeKey]asking{}, unable: map[string]time.Time{},
 		given: map[string]scheduler.Machine{}, waits: map[state.StackKey]map[state.Key]wait{},
@@ -270,6 +273,11 @@ func (c *Core) NextWake() time.Time {
 	if at, ok := c.disp.SlowAt(); ok && at.Before(next) {
 		next = at
 	}
+	for _, at := range c.proving {
+		if at.Before(next) {
+			next = at
+		}
+	}
 	return next
 }
 
@@ -308,5 +316,15 @@ func clip(s string) string {
 func (c *Core) Due(now time.Time) bool {
 	return len(c.claims)+len(c.stacks)+len(c.apps)+len(c.machines)+len(c.outboxes)+len(c.intruders)+len(c.notes) > 0 ||
 		c.capacity && !now.Before(c.retryAt) ||
-		!now.Before(c.judgeAt)
+		!now.Before(c.judgeAt) || c.proved(now)
+}
+
+// proved reports whether an update that waited for a replica to stay ready may go on.
+func (c *Core) proved(now time.Time) bool {
+	for _, at := range c.proving {
+		if !now.Before(at) {
+			return true
+		}
+	}
+	return false
 }

@@ -31,6 +31,11 @@ func (c *Core) Step(now time.Time) []Unit {
 			c.stacks.Add(k)
 		}
 	}
+	for k, at := range c.proving {
+		if !now.Before(at) {
+			c.stacks.Add(k)
+		}
+	}
 	for _, k := range sortedSet(c.stacks, state.StackKey.Compare) {
 		s.stack(k)
 	}
@@ -70,6 +75,7 @@ func (s *stepping) stack(k state.StackKey) {
 	c := s.c
 	delete(c.stuck, k)
 	delete(c.rolling, k)
+	delete(c.proving, k)
 	delete(c.waits, k)
 	in, fault := c.input(s.now, k)
 	if fault != "" {
@@ -99,6 +105,9 @@ func (s *stepping) stack(k state.StackKey) {
 	}
 	if plan.Halted != "" {
 		c.rolling.Add(k)
+		if plan.Again > 0 {
+			c.proving[k] = s.now.Add(plan.Again)
+		}
 	} else {
 		s.roll(k, plan.Roll)
 	}
@@ -244,11 +253,14 @@ func (c *Core) unmetBy(sh shape) func(machine string) string {
 
 // seen is what was seen lately of a replica's current incarnation.
 func (c *Core) seen(now time.Time, r *argosyv1.Replica) orchestrator.Seen {
-	o, at, ok := c.disp.Seen(r.GetMachine(), incarnationOf(r, r.GetIncarnation()))
+	i := incarnationOf(r, r.GetIncarnation())
+	o, at, ok := c.disp.Seen(r.GetMachine(), i)
 	if !ok || now.Sub(at) >= c.timing.Unreachable {
 		return orchestrator.Seen{}
 	}
-	return orchestrator.Seen{State: o.GetState(), Revision: o.GetRevision(), Restart: o.GetRestart(), Message: o.GetMessage()}
+	return orchestrator.Seen{State: o.GetState(), Revision: o.GetRevision(), Restart: o.GetRestart(), Message: o.GetMessage(),
+		For:   now.Sub(c.disp.Since(r.GetMachine(), i)),
+		Ended: slices.ContainsFunc(o.GetMembers(), func(m *argosyv1.MemberObservation) bool { return m.GetRestarts() > 0 })}
 }
 
 // gone reports whether nothing is left of an incarnation on a machine. Of the one that the machine should run, or is just
