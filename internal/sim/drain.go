@@ -24,7 +24,8 @@ type move struct {
 
 // checkMoves: a decision takes a ready replica off a machine that answers only by having it go on until the next incarnation
 // is ready, and lets it go on until then, unless two cannot run, because they share a volume; at most one of a stack, and one
-// more that an update moves: what a drain moves serves meanwhile. What is drained with force is stopped.
+// more that an update moves: what a drain moves serves meanwhile. What is drained with force is stopped, and what has to give back a
+// shared volume, as its machine is about to be shut down, stops whatever else is.
 func (w *World) checkMoves(v *core.View, units []core.Unit) {
 	moved := map[move]state.Key{}
 	for _, u := range units {
@@ -46,7 +47,8 @@ func (w *World) checkMoves(v *core.View, units []core.Unit) {
 func (w *World) checkMove(v *core.View, k state.Key, old, next *argosyv1.Replica, moved map[move]state.Key) {
 	drain := v.Machine(old.GetMachine()).GetDrain()
 	ready := v.Status(old).GetState() == argosyv1.ReplicaState_REPLICA_STATE_READY
-	if drain != nil && !drain.GetOverdue() && ready && next.GetIncarnation() != old.GetIncarnation() && v.Condition(old.GetMachine()) == argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING {
+	parted := v.HasShared(k) && v.MachineStatus(v.Machine(old.GetMachine())).GetGuard().GetLeaving()
+	if drain != nil && !drain.GetOverdue() && ready && !parted && next.GetIncarnation() != old.GetIncarnation() && v.Condition(old.GetMachine()) == argosyv1.MachineCondition_MACHINE_CONDITION_DRAINING {
 		why := move{k.StackKey(), old.GetRevision() != next.GetRevision()}
 		if other, ok := moved[why]; ok {
 			w.violate("one at a time: %s and %s leave at once", other, k)
