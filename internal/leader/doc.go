@@ -13,7 +13,7 @@
 //	list the store, load the core
 //	for {
 //		wait for: a proposal, something seen by a machine, a batch of the watch, the next instant at which time decides
-//		commit proposals one by one, then what the core decides, in transactions guarded by the term
+//		commit proposals one by one, those about different apps together, then what the core decides, in transactions guarded by the term
 //		hand the outcome to the sessions
 //	}
 //

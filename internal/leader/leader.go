@@ -109,6 +109,7 @@ type reign struct {
 // proposal waits to be decided and committed.
 type proposal struct {
 	ctx    context.Context
+	about  state.AppKey // the only app that it reads and writes, or zero
 	decide func(now time.Time, v *View) (Proposal, error)
 	result chan error
 }
@@ -160,7 +161,13 @@ func (l *Leader) Leading() bool {
 // that it is not known whether the proposal was committed: idempotency keys are for that. decide must be quick and must not
 // call the leader; it may be called more than once only by being proposed more than once.
 func (l *Leader) Propose(ctx context.Context, decide func(now time.Time, v *View) (Proposal, error)) error {
-	p := &proposal{ctx: ctx, decide: decide, result: make(chan error, 1)}
+	return l.ProposeAbout(ctx, state.AppKey{}, decide)
+}
+
+// ProposeAbout is Propose for a change of one app, whose decide looks at no other app and writes none. Such proposals about different
+// apps that wait are committed together: their decide may be called more than once, and what it said last counts.
+func (l *Leader) ProposeAbout(ctx context.Context, app state.AppKey, decide func(now time.Time, v *View) (Proposal, error)) error {
+	p := &proposal{ctx: ctx, about: app, decide: decide, result: make(chan error, 1)}
 	l.mu.Lock()
 	r := l.reign
 	if r == nil {

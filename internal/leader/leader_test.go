@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/state"
@@ -64,6 +65,20 @@ type cluster struct {
 	ctx   context.Context
 	store *memory.Store
 	l     *leader.Leader
+	slow  *atomic.Bool // the next commit takes 5 s
+}
+
+// slowStore is a store whose next commit takes a while when slow says so.
+type slowStore struct {
+	*memory.Store
+	slow *atomic.Bool
+}
+
+func (s slowStore) Commit(ctx context.Context, t store.Txn) (int64, error) {
+	if s.slow.CompareAndSwap(true, false) {
+		time.Sleep(5 * time.Second)
+	}
+	return s.Store.Commit(ctx, t)
 }
 
 func run(t *testing.T, test func(c *cluster)) {
@@ -79,13 +94,14 @@ func run(t *testing.T, test func(c *cluster)) {
 			synctest.Wait()
 		}()
 		s := memory.New()
-		l := leader.New(leader.Config{Store: s, Election: store.Alone{}, ServerID: "s1", Log: slog.New(slog.DiscardHandler)})
+		slow := &atomic.Bool{}
+		l := leader.New(leader.Config{Store: slowStore{s, slow}, Election: store.Alone{}, ServerID: "s1", Log: slog.New(slog.DiscardHandler)})
 		go func() { ended <- l.Run(ctx) }()
 		synctest.Wait()
 		if !l.Leading() {
 			t.Fatal("it does not lead")
 		}
-		test(&cluster{t, ctx, s, l})
+		test(&cluster{t, ctx, s, l, slow})
 	})
 }
 
@@ -429,6 +445,81 @@ func TestProposals(t *testing.T) {
 	})
 }
 
+// TestProposalsTogether: proposals about different apps that wait are committed in one transaction; one that writes what another does, or
+// is about the same app, sees that one's outcome first, and so does one that may look at anything.
+func TestProposalsTogether(t *testing.T) {
+	run(t, func(c *cluster) {
+		c.slow.Store(true)
+		about := func(app string) state.AppKey { return state.AppKey{Tenant: "t", App: app} }
+		type asked struct {
+			name  string
+			about state.AppKey
+			key   string // written
+			saw   int    // tokens
+			at    int64  // the store's revision right after
+		}
+		list := []*asked{
+			{name: "first", about: about("a"), key: "1"},
+			{name: "of another app", about: about("b"), key: "2"},
+			{name: "refused", about: about("c")},
+			{name: "of a third", about: about("d"), key: "3"},
+			{name: "the first app again", about: about("a"), key: "4"},
+			{name: "writes what is written", about: about("e"), key: "4"},
+			{name: "about anything", key: "5"},
+			{name: "last", about: about("f"), key: "6"},
+		}
+		refused := errors.New("no")
+		done := make(chan error)
+		go func() { // has the others wait
+			done <- c.l.Propose(c.ctx, func(time.Time, *leader.View) (leader.Proposal, error) {
+				op, err := store.Put(store.MachineKey("slow"), &argosyv1.Machine{Id: "slow"})
+				return leader.Proposal{Ops: []store.Op{op}}, err
+			})
+		}()
+		time.Sleep(time.Second)
+		for _, a := range list {
+			go func() {
+				err := c.l.ProposeAbout(c.ctx, a.about, func(_ time.Time, v *leader.View) (leader.Proposal, error) {
+					if a.saw = len(v.Tokens()); a.key == "" {
+						return leader.Proposal{}, refused
+					}
+					op, err := store.Put(store.TokenKey(a.key), &storev1.Token{})
+					return leader.Proposal{Ops: []store.Op{op}}, err
+				})
+				if (a.key == "") != errors.Is(err, refused) {
+					t.Errorf("%s: %v", a.name, err)
+				}
+				done <- nil
+			}()
+			time.Sleep(100 * time.Millisecond) // of the bubble: they come in this order
+		}
+		for range len(list) + 1 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		snap, err := c.store.List(c.ctx, store.Root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := map[string]int64{}
+		for _, kv := range snap.KVs {
+			at[kv.Key] = kv.ModRevision
+		}
+		for _, a := range list {
+			a.at = at[store.TokenKey(a.key)]
+		}
+		if list[0].at != list[1].at || list[1].at != list[3].at || list[3].at >= list[4].at || list[6].at <= list[5].at || list[7].at <= list[6].at {
+			t.Errorf("committed at %v", at)
+		}
+		for i, saw := range []int{0, 0, 0, 0, 3, 4, 4, 5} {
+			if list[i].saw != saw {
+				t.Errorf("%s saw %d records, and not %d", list[i].name, list[i].saw, saw)
+			}
+		}
+	})
+}
+
 // A process that stood still finds in its sockets what machines said long ago: it begins anew instead of believing it.
 func TestAProcessThatStoodStillBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -447,7 +538,7 @@ func TestAProcessThatStoodStillBeginsAnew(t *testing.T) {
 			<-ended
 		}()
 		synctest.Wait()
-		c := &cluster{t, ctx, s, l}
+		c := &cluster{t: t, ctx: ctx, store: s, l: l}
 		c.put(store.MachineKey("m1"), &argosyv1.Machine{Id: "m1", Name: "m1"})
 		p := newPipe(ctx)
 		over := make(chan error, 1)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/argosy-cluster/argosy/internal/dispatcher"
 	"github.com/argosy-cluster/argosy/internal/leader/core"
+	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
@@ -170,8 +171,8 @@ func (l *Leader) apply(b store.Batch) error {
 // work commits what is proposed and what the core decides, until nothing is left to do.
 func (l *Leader) work(ctx context.Context) error {
 	for {
-		if p := l.nextProposal(); p != nil {
-			if err := l.propose(ctx, p); err != nil {
+		if group, txns := l.decide(); len(group) > 0 {
+			if err := l.propose(ctx, group, txns); err != nil {
 				return err
 			}
 			continue
@@ -191,31 +192,19 @@ func (l *Leader) work(ctx context.Context) error {
 	}
 }
 
-func (l *Leader) nextProposal() *proposal {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.reign.proposals) == 0 {
-		return nil
-	}
-	p := l.reign.proposals[0]
-	l.reign.proposals = l.reign.proposals[1:]
-	return p
-}
-
-// propose decides and commits one proposal. Only errors that end the term are returned.
-func (l *Leader) propose(ctx context.Context, p *proposal) error {
-	if p.ctx.Err() != nil {
-		p.result <- p.ctx.Err()
-		return nil
-	}
-	t, err := l.decide(p)
-	if err == nil && t != nil {
-		if err = l.commit(ctx, *t); inDoubt(err) {
-			p.result <- err
-			return err
+// propose commits what a group of proposals comes to. Only errors that end the term are returned.
+func (l *Leader) propose(ctx context.Context, group []*proposal, txns []core.Txn) (err error) {
+	for _, t := range txns {
+		if err = l.commit(ctx, t); err != nil {
+			break
 		}
 	}
-	p.result <- err
+	for _, p := range group {
+		p.result <- err
+	}
+	if inDoubt(err) {
+		return err
+	}
 	return nil
 }
 
@@ -225,19 +214,43 @@ func inDoubt(err error) bool {
 	return err != nil && !errors.As(err, &conflict)
 }
 
-// decide is the transaction that a proposal comes to, nil when it changes nothing.
-func (l *Leader) decide(p *proposal) (*core.Txn, error) {
+// mostTogether bounds how many proposals are decided before the first of them is committed.
+const mostTogether = 64
+
+// decide takes the next proposal that changes something and those behind it that are about other apps, and returns the transaction that
+// they come to. Whoever is refused, or changes nothing, is told at once. Nobody is left when the group is empty.
+func (l *Leader) decide() (group []*proposal, txns []core.Txn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	u, err := l.reign.core.Propose(l.cfg.Now(), p.decide)
-	if err != nil {
-		return nil, err
+	r, now := l.reign, l.cfg.Now()
+	var units []core.Unit
+	apps, ops := map[state.AppKey]bool{}, 0
+	for len(r.proposals) > 0 && len(group) < mostTogether {
+		p := r.proposals[0]
+		if len(group) > 0 && (p.about == state.AppKey{} || apps[p.about]) {
+			break
+		}
+		u, err := core.Unit{}, p.ctx.Err()
+		if err == nil {
+			u, err = r.core.Propose(now, p.decide, units...)
+		}
+		if errors.Is(err, core.ErrClash) || len(group) > 0 && (ops+len(u.Ops) > core.MaxOps || len(u.If) > 0) {
+			break // it is decided again
+		}
+		r.proposals = r.proposals[1:]
+		if err == nil && len(u.Ops) > 0 {
+			err = core.Txn{Txn: store.Txn{If: u.If, Ops: u.Ops}}.Check()
+		}
+		if err != nil || len(u.Ops) == 0 {
+			p.result <- err
+			continue
+		}
+		group, units, ops = append(group, p), append(units, u), ops+len(u.Ops)
+		if apps[p.about] = true; p.about == (state.AppKey{}) || len(u.If) > 0 {
+			break // alone
+		}
 	}
-	txns := l.reign.core.Pack([]core.Unit{u})
-	if len(txns) == 0 {
-		return nil, nil
-	}
-	return &txns[0], txns[0].Check()
+	return group, r.core.Pack(units)
 }
 
 func (l *Leader) step() []core.Txn {

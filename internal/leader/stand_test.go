@@ -65,7 +65,7 @@ func TestInherits(t *testing.T) {
 		if _, err := s.Commit(ctx, store.Txn{Ops: ops}); err != nil {
 			t.Fatal(err)
 		}
-		c := &cluster{t, ctx, s, l}
+		c := &cluster{t: t, ctx: ctx, store: s, l: l}
 		pipes := map[string]*pipe{}
 		for _, id := range []string{"m1", "m2", "m3", "m4"} { // m5 was never heard of here
 			p, _ := c.connect(id, "a")

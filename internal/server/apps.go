@@ -375,7 +375,7 @@ func (s appService) DeleteApp(ctx context.Context, r *connect.Request[argosyv1.D
 	}
 	res := &argosyv1.DeleteAppResponse{}
 	err = s.change(ctx, change{
-		rpc: "DeleteApp", tenant: tenant, key: r.Msg.IdempotencyKey, request: r.Msg, response: res,
+		rpc: "DeleteApp", tenant: tenant, app: r.Msg.App, key: r.Msg.IdempotencyKey, request: r.Msg, response: res,
 		decide: func(_ time.Time, v *leader.View) (leader.Proposal, error) {
 			old := v.App(tenant, r.Msg.App)
 			if old == nil {

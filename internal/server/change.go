@@ -13,6 +13,7 @@ import (
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/pattern"
+	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
@@ -27,6 +28,8 @@ var idempotencyKey = pattern.New(`^[A-Za-z0-9._:+=-]{1,128}$`)
 type change struct {
 	rpc    string
 	tenant string
+	// app is the only one that decide reads and writes; empty when it may look at others. Then decide may be called again.
+	app string
 	// key is the caller's idempotency key; empty means that the caller does not mind if it happens twice.
 	key string
 	// request is compared with the first one's. It must hold nothing secret, and is read before decide is called.
@@ -44,7 +47,11 @@ func (s *Server) change(ctx context.Context, c change) error {
 	if err != nil {
 		return err
 	}
-	err = s.leader.Propose(ctx, func(now time.Time, v *leader.View) (leader.Proposal, error) {
+	about := state.AppKey{}
+	if c.app != "" {
+		about = state.AppKey{Tenant: c.tenant, App: c.app}
+	}
+	err = s.leader.ProposeAbout(ctx, about, func(now time.Time, v *leader.View) (leader.Proposal, error) {
 		if c.key != "" {
 			if o := v.Outcome(c.tenant, c.key); o != nil {
 				return leader.Proposal{}, c.remembered(o, digest)

@@ -153,7 +153,7 @@ func (s unitService) SubmitUnit(ctx context.Context, r *connect.Request[argosyv1
 	}
 	res, applied := &argosyv1.SubmitUnitResponse{}, &argosyv1.ApplyResponse{}
 	err = s.change(ctx, change{
-		rpc: "SubmitUnit", tenant: tenant, key: q.IdempotencyKey, request: q, response: res,
+		rpc: "SubmitUnit", tenant: tenant, app: q.Name, key: q.IdempotencyKey, request: q, response: res,
 		decide: func(now time.Time, v *leader.View) (leader.Proposal, error) {
 			old := v.App(tenant, q.Name)
 			if q.MustNotExist && old != nil {
@@ -184,7 +184,7 @@ func (s unitService) SetUnitGoal(ctx context.Context, r *connect.Request[argosyv
 	}
 	res, applied := &argosyv1.SetUnitGoalResponse{}, &argosyv1.ApplyResponse{}
 	err = s.change(ctx, change{
-		rpc: "SetUnitGoal", tenant: tenant, key: q.IdempotencyKey, request: q, response: res,
+		rpc: "SetUnitGoal", tenant: tenant, app: q.Name, key: q.IdempotencyKey, request: q, response: res,
 		decide: func(now time.Time, v *leader.View) (leader.Proposal, error) {
 			old := v.App(tenant, q.Name)
 			if old == nil {

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -74,11 +76,20 @@ func (c *Core) Committed(now time.Time, revision int64, t Txn) {
 	c.settle()
 }
 
-// Propose asks for a change of the state as it is: the unit that decide's proposal comes to.
-func (c *Core) Propose(now time.Time, decide func(now time.Time, v *View) (Proposal, error)) (Unit, error) {
+// ErrClash says that a proposal writes what one before it writes, and is to be decided once that is committed.
+var ErrClash = errors.New("another proposal writes the same")
+
+// Propose asks for a change of the state as it is: the unit that decide's proposal comes to. Beside are those that were decided on the same
+// state and are committed with it: it fails with [ErrClash] when one of them writes what it writes.
+func (c *Core) Propose(now time.Time, decide func(now time.Time, v *View) (Proposal, error), beside ...Unit) (Unit, error) {
 	p, err := decide(now, c.View(now))
 	if err != nil {
 		return Unit{}, err
+	}
+	for _, b := range beside {
+		if clash(b.Ops, p.Ops) {
+			return Unit{}, ErrClash
+		}
 	}
 	u := c.unit()
 	u.If, u.Ops = p.If, p.Ops
@@ -87,6 +98,12 @@ func (c *Core) Propose(now time.Time, decide func(now time.Time, v *View) (Propo
 	}
 	out := u.seal(now)
 	return out, u.err
+}
+
+func clash(a, b []store.Op) bool {
+	return slices.ContainsFunc(a, func(x store.Op) bool {
+		return slices.ContainsFunc(b, func(y store.Op) bool { return x.Key == y.Key })
+	})
 }
 
 // Proposal is a change that somebody asks for. Its operations are committed in one transaction together with its
