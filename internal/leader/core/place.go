@@ -64,6 +64,7 @@ func (s *stepping) unplaced(j job, w wait, reason *argosyv1.Reason) {
 	s.c.wait(j.key, w)
 	s.c.change.Replicas.Add(j.key)
 	if !j.required {
+		delete(s.changed, j.key) // it stays as it is, and its claims are decided as ever
 		if s.c.st.Replica(j.key).GetMachine() != "" {
 			s.c.stuck.Add(j.key.StackKey())
 		}
