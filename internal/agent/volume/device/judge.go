@@ -68,7 +68,7 @@ func (d *Driver) judge(ctx context.Context, v volume.Volume) (verdict, error) {
 	case !sb.MMP:
 		return verdict{}, volume.Refuse(volume.Misdescribed, "the ext4 file system on %s would not notice a second mount; turn that on while nothing uses it: tune2fs -O mmp -E mmp_update_interval=1 %s", b.node, b.node)
 	}
-	return verdict{block: b, super: sb}, d.peek(ctx, v, b)
+	return verdict{block: b, super: sb}, d.peek(ctx, v, b, sb.Replay)
 }
 
 // usable refuses a device with nothing in it, and one that cannot be written.
@@ -185,14 +185,19 @@ func parseProbe(s tool.Said) (probe, error) {
 }
 
 // peek reads the mark without mounting, so that what is another volume's, or nobody's, is not even touched. What is in the
-// journal only is not seen by it: who is let through here is judged again when it is mounted.
-func (d *Driver) peek(ctx context.Context, v volume.Volume, b block) error {
-	listed, err := tool.Run(ctx, "debugfs", "-R", "ls -p /", "--", b.node)
+// journal only is not seen by it: who is let through here is judged again when it is mounted. Where that is yet to be replayed,
+// as after a power cut, what is in its place may make no sense, bitmaps that debugfs would read first (-c: it does not) and
+// directories: then what cannot be read is no damage.
+func (d *Driver) peek(ctx context.Context, v volume.Volume, b block, replay bool) error {
+	listed, err := tool.Run(ctx, "debugfs", "-c", "-R", "ls -p /", "--", b.node)
 	if err != nil {
 		return fmt.Errorf("look at what is on %s: %w", b.node, err)
 	}
 	names, err := parseListing(listed)
-	if err != nil {
+	switch {
+	case err != nil && replay:
+		return nil
+	case err != nil:
 		return volume.Refuse(volume.Damaged, "the root directory of %s cannot be read (%w); check it: e2fsck -f %s", b.node, err, b.node)
 	}
 	marked := false
@@ -209,7 +214,7 @@ func (d *Driver) peek(ctx context.Context, v volume.Volume, b block) error {
 		}
 		return nil
 	}
-	said, err := tool.Run(ctx, "debugfs", "-R", "cat /"+volume.MarkName, "--", b.node)
+	said, err := tool.Run(ctx, "debugfs", "-c", "-R", "cat /"+volume.MarkName, "--", b.node)
 	if err != nil {
 		return fmt.Errorf("look at what is on %s: %w", b.node, err)
 	}
@@ -217,7 +222,10 @@ func (d *Driver) peek(ctx context.Context, v volume.Volume, b block) error {
 		return nil // it was not written back yet
 	}
 	m, err := volume.ParseMark([]byte(said.Out))
-	if err != nil || said.Cut {
+	switch unread := err != nil || said.Cut; {
+	case unread && replay:
+		return nil
+	case unread:
 		return volume.Refuse(volume.Damaged, "the mark of the volume on %s (%s) cannot be read, so whose data it is is not known: %w; look at it, and write {\"volume\": %q} into it if it is that one", b.node, volume.MarkName, err, v.Name)
 	}
 	// A token may have been written since: what is said of it here is only what was.
@@ -244,7 +252,7 @@ func parseListing(s tool.Said) ([]string, error) {
 		}
 	}
 	if len(s.Out) == 0 {
-		return nil, errors.New(s.Last())
+		return nil, errors.New(s.First())
 	}
 	return names, nil
 }

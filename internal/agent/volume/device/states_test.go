@@ -145,6 +145,56 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestAfterAPowerCut: until its journal is replayed, nothing of a file system but its superblock need make sense, and that is no damage.
+func TestAfterAPowerCut(t *testing.T) {
+	volumetest.Root(t)
+	t.Parallel()
+	image, cut := volumetest.Image(t, 32), volumetest.Image(t, 32)
+	volumetest.Format(t, image)
+	dir := t.TempDir()
+	volumetest.Run1(t, "mount", "-o", "loop", image, dir) // a device that is gone when it is unmounted: the copy has the same UUID
+	put(t, dir+"/"+volume.MarkName, `{"volume": "default/shop/db.1/data"}`)
+	if err := os.Mkdir(dir+"/"+volume.DataName, 0o755); err != nil {
+		t.Error(err)
+	}
+	put(t, dir+"/"+volume.DataName+"/kept", "what was acknowledged")
+	unix.Sync() // it is in the journal now, and not all of it in its place
+	volumetest.Run1(t, "dd", "if="+image, "of="+cut, "bs=1M", "conv=notrunc", "status=none")
+	volumetest.Run1(t, "umount", dir)
+	out, err := exec.Command("dumpe2fs", cut).CombinedOutput()
+	if err != nil {
+		t.Fatalf("dumpe2fs: %v: %s", err, out)
+	}
+	_, rest, _ := strings.Cut(string(out), "Block bitmap at ")
+	bitmap, err := strconv.ParseInt(rest[:strings.IndexAny(rest, " ,(\n")], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch(t, cut, bitmap*1024, []byte{0x5A, 0xA5})
+	if out, _ := exec.Command("debugfs", "-R", "ls -p /", cut).CombinedOutput(); !strings.Contains(string(out), "not open") {
+		t.Fatalf("the copy makes sense as it is: %s", out)
+	}
+	b := bench(t, cut)
+	sb, err := readSuper(b.Volume.Device.Source)
+	if err != nil || !sb.Replay || sb.NeedsRepair() {
+		t.Fatalf("%+v, %v", sb, err)
+	}
+	c := volume.Claim{Volume: b.Volume, Token: volume.Token{Generation: 1, Revision: 1}}
+	if _, err := b.Driver.Attach(t.Context(), b.Volume); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Driver.Stage(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	at, err := b.Driver.Publish(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(at.Path + "/kept"); err != nil || string(text) != "what was acknowledged" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 // Two devices of one kernel that show the same image stand for two machines that reach the same disk. The kernel waits for
 // eleven seconds before it believes that somebody else has it.
 func TestTheFileSystemNoticesTheOtherMachine(t *testing.T) {
