@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/argosy-cluster/argosy/internal/agent/volume/volumetest"
 )
 
 func randomText(t *testing.T) string {
@@ -23,7 +25,7 @@ func withMounted(t *testing.T, node string, do func(dir string)) {
 		t.Fatalf("mount %s: %v", node, err)
 	}
 	defer func() {
-		if err := unix.Unmount(dir, 0); err != nil {
+		if err := volumetest.Unmount(dir); err != nil {
 			t.Errorf("unmount %s: %v", node, err)
 		}
 	}()

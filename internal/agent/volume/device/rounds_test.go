@@ -202,7 +202,7 @@ func (f *field) start(t *testing.T) bool {
 		return false // the Engine refuses to start it
 	}
 	defer func() {
-		if err := unix.Unmount(at, 0); err != nil {
+		if err := volumetest.Unmount(at); err != nil {
 			t.Fatal(err)
 		}
 	}()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -154,4 +155,14 @@ func Base(t testing.TB) string {
 		}
 	})
 	return base
+}
+
+// Unmount unmounts what nothing uses. A process that was just forked, here or by an Engine, has files and mounts of its parent until it
+// is another program.
+func Unmount(dir string) error {
+	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if err := unix.Unmount(dir, 0); !errors.Is(err, unix.EBUSY) || time.Now().After(limit) {
+			return err
+		}
+	}
 }
