@@ -13,8 +13,11 @@ import (
 )
 
 const (
-	// gather is how long changes are gathered into one transaction.
-	gather = 20 * time.Millisecond
+	// gather is how long changes are gathered into one transaction; gatherTimes as long as the last one took where that is longer, up to
+	// gatherMost, so that a disk that is slow, or busy with what happens, is not kept busy by what is written about it.
+	gather      = 20 * time.Millisecond
+	gatherTimes = 5
+	gatherMost  = 250 * time.Millisecond
 	// maxUnrecorded bounds what waits for a disk that does not take it.
 	maxUnrecorded = 20000
 )
@@ -109,14 +112,16 @@ func (j *journal) add(list []*argosyv1.Transition) {
 
 // run records until ctx ends, and once more then.
 func (j *journal) run(ctx context.Context) {
-	failing := false
+	failing, took := false, time.Duration(0)
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-j.wake:
-			pause(ctx, gather)
+			pause(ctx, min(max(gather, gatherTimes*took), gatherMost))
 		}
+		began := time.Now()
 		err := j.flush()
+		took = time.Since(began)
 		if err != nil {
 			if !failing {
 				j.log.Error("what happens cannot be recorded; trying again", "error", err)
