@@ -189,7 +189,7 @@ func (s *Server) live(ctx context.Context) error {
 	if s.store = etcd.New(s.base.Client()); s.external != nil {
 		s.store = etcd.NewRemote(s.base.Client())
 	}
-	if err := s.checkLayout(ctx); err != nil {
+	if err := store.Answered(ctx, s.storeSilent, s.checkLayout); err != nil {
 		return err
 	}
 	if err := s.open(ctx); err != nil {
@@ -249,13 +249,21 @@ func serverID(path string) (string, error) {
 	return id, nil
 }
 
+// storeSilent tells what a server that starts waits for.
+func (s *Server) storeSilent(err error) {
+	s.log.Warn("the store cannot be read yet; it is asked until it can", "error", err)
+}
+
 // open makes or loads what the server keeps beside the store.
 func (s *Server) open(ctx context.Context) (err error) {
 	born, err := s.cfg.layouts.Born(s.cfg.version, s.cfg.born())
 	if err != nil {
 		return err
 	}
-	if s.cluster, err = auth.Bootstrap(ctx, s.store, s.keyFile(), s.cfg.Settings, s.cfg.born(), born...); err != nil {
+	if err := store.Answered(ctx, s.storeSilent, func(ctx context.Context) (err error) {
+		s.cluster, err = auth.Bootstrap(ctx, s.store, s.keyFile(), s.cfg.Settings, s.cfg.born(), born...)
+		return err
+	}); err != nil {
 		return err
 	}
 	if err := s.keepCluster(); err != nil {

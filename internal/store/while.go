@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -40,3 +41,25 @@ func While(ctx context.Context, failed <-chan error, do func(context.Context) er
 }
 
 func storeFailed(cause error) error { return fmt.Errorf("the store failed: %w", cause) }
+
+// askAgain is the time between two tries of Answered.
+const askAgain = 250 * time.Millisecond
+
+// Answered does something with a store, and again for as long as that is unavailable, as it is for a moment whenever its members elect
+// another leader. Waiting is called with the first such error. What it does may be done more than once.
+func Answered(ctx context.Context, waiting func(error), do func(context.Context) error) error {
+	for first := true; ; first = false {
+		err := do(ctx)
+		if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+			return err
+		}
+		if first {
+			waiting(err)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(askAgain):
+		}
+	}
+}

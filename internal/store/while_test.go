@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +50,39 @@ func TestWhile(t *testing.T) {
 		do := func(context.Context) error { failed <- full; return other }
 		if err := While(t.Context(), failed, do); !errors.Is(err, full) {
 			t.Errorf("it is %v", err)
+		}
+	})
+}
+
+// TestAnswered: a store that is unavailable is asked again until it is not, or nobody waits any more; any other error is an answer.
+func TestAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other := errors.New("no")
+		for _, c := range []struct {
+			name   string
+			silent int
+			last   error
+			told   int
+		}{{"at once", 0, nil, 0}, {"the third time", 2, nil, 1}, {"an error", 0, other, 0}, {"an error, later", 5, other, 1}} {
+			asked, told := 0, 0
+			err := Answered(t.Context(), func(err error) {
+				if told++; !errors.Is(err, ErrUnavailable) {
+					t.Errorf("%s: waits for %v", c.name, err)
+				}
+			}, func(context.Context) error {
+				if asked++; asked <= c.silent {
+					return fmt.Errorf("reading: %w", ErrUnavailable)
+				}
+				return c.last
+			})
+			if !errors.Is(err, c.last) || asked != c.silent+1 || told != c.told {
+				t.Errorf("%s: %v, asked %d times, told %d times", c.name, err, asked, told)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := Answered(ctx, func(error) {}, func(context.Context) error { return ErrUnavailable }); !errors.Is(err, ErrUnavailable) || ctx.Err() == nil {
+			t.Errorf("%v", err)
 		}
 	})
 }
