@@ -84,7 +84,7 @@ unit: ## all tests that need no machines, and a minute of simulation
 
 .PHONY: e2e
 e2e: build ## end to end on three machines in containers (root); RUN=pattern chooses
-	@go test -tags e2e -count=1 -timeout 30m -v $(if $(RUN),-run '$(RUN)') ./test/e2e
+	@go test -tags e2e -count=1 -timeout 35m -v $(if $(RUN),-run '$(RUN)') ./test/e2e -writer
 
 .PHONY: robustness
 robustness: build ## break three machines for MINUTES (60) while clients and a single writer work, and judge what they were told and the disk saw (root); SEED=n FAULT=pattern CLUSTER=name
