@@ -66,6 +66,10 @@ type Wish struct {
 	Seen    *Seen    // nil: the leader's witness has no record
 	Wanted  Machine  // empty: nowhere
 	Force   *Force
+	// Silent: the agent of the machine that is seen to hold it says nothing, either.
+	Silent bool
+	// Barred are the machines that the storage refuses, or is being told to refuse.
+	Barred []Barred
 }
 
 // Action is what the leader does about a claim.
@@ -97,6 +101,9 @@ type Decision struct {
 	Wait    time.Duration
 	Reason  string
 	Audit   string
+	// Bar is the holder's machine, which the storage is to refuse before anybody else has the claim, and Back the one that it is to take back
+	// before that is granted it; empty when there is none.
+	Bar, Back Machine
 }
 
 // Decide says what to do about each claim, in their order. Mute is why the leader's own witness knows nothing yet, or empty.
@@ -105,7 +112,7 @@ type Decision struct {
 func Decide(p Profile, mute string, wishes []Wish) []Decision {
 	out := make([]Decision, 0, len(wishes))
 	for _, w := range wishes {
-		d := decide(p, mute, w)
+		d := fenced(p, mute, w, decide(p, mute, w))
 		d.Claim = w.Claim
 		if w.Granted != nil {
 			d.Above = w.Granted.Token

@@ -371,6 +371,20 @@ func (c *Core) Absent(id string, i Incarnation) bool {
 	return !seen
 }
 
+// Incarnations lists those of a replica that a machine names, in no order; ok is false unless its live session has reported in full.
+func (c *Core) Incarnations(id string, k state.Key) (list []Incarnation, ok bool) {
+	m := c.machines[id]
+	if m == nil || !m.reported {
+		return nil, false
+	}
+	for i := range m.seen {
+		if i.Key == k {
+			list = append(list, i)
+		}
+	}
+	return list, true
+}
+
 // ForgetGone drops what a machine said of incarnations that nobody asks about any more.
 func (c *Core) ForgetGone(id string, i Incarnation) {
 	if m := c.machines[id]; m != nil {

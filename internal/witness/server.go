@@ -51,6 +51,8 @@ func (w *Witness) report(order *leasev1.Order) (*leasev1.Report, error) {
 		err = w.machines.replace(o.Machines)
 	case *leasev1.Order_Fence:
 		_, err = w.step(table.Fence{Session: claims.Session(o.Fence.GetSession())})
+	case *leasev1.Order_FenceClaim:
+		_, err = w.step(table.FenceClaim{Claim: claims.ID(o.FenceClaim.GetClaim()), Machine: claims.Machine(o.FenceClaim.GetMachine()), Token: lease.StampFrom(o.FenceClaim.GetToken())})
 	case *leasev1.Order_Drop:
 		_, err = w.step(table.Drop{Claims: lease.ClaimsFrom(o.Drop.GetClaims())})
 	default:

@@ -68,8 +68,29 @@ func (w *World) acts() []act {
 			}
 		}
 	}
+	for m := range w.Machines {
+		w.fencing(m, add)
+	}
 	add(w.Left.Restores > 0, (*World).restore, 0, 0)
 	return out
+}
+
+// fencing lists what storage and servers may do about a machine: it is refused, at any time; witnesses learn it then or much later; and it is
+// taken back once nothing is left there of before.
+func (w *World) fencing(m int, add func(bool, func(*World, int, int), int, int)) {
+	st := &w.Storage
+	add(w.Left.Refusals > 0 && !st.Refuses[m] && !w.Store.Last.IsZero(), (*World).refuse, m, 0)
+	add(w.Left.Refusals > 0 && !st.Refuses[m] && !st.Bound[m].IsZero(), (*World).refuse, m, 1)
+	add(!st.Bound[m].IsZero() && !st.Sure[m] && !st.Late[m], (*World).refuse, m, 2)
+	clear := st.Refuses[m] && (w.mutant.AnyTimeBack || w.nothingLeft(m))
+	add(clear, (*World).takeBack, m, 0)
+	add(clear && w.Left.Refusals > 0 && !st.Late[m], (*World).takeBack, m, 1)
+	add(st.Late[m], (*World).lateBack, m, 0)
+	add(st.Late[m], (*World).lateBack, m, 1)
+	for i := range w.Servers {
+		r := w.Servers[i].record()
+		add(r != nil && r.State == witness.Held && r.Machine == machineID(m) && !st.Bound[m].IsZero() && (st.Sure[m] || w.mutant.Unsure) && (!st.Bound[m].Less(r.Token) || w.mutant.Unbound), (*World).fenceClaim, i, m)
+	}
 }
 
 // urgent lists what has to happen before anything else, where machines are not slow and guards not lazy.

@@ -24,9 +24,13 @@ type encoder struct {
 func (e *encoder) key(w *World) uint64 {
 	e.w, e.b = w, e.b[:0]
 	l := w.Left
-	e.put(l.Grants, l.Late, l.Loss, l.Twice, l.Releases, l.Leaves, l.Again, l.Kills, l.Lazy, l.Slow, l.Power, l.Restarts, l.Forgets, l.Busy, l.Wrong, l.Drops, l.Fences, l.Restores, l.Ticks)
+	e.put(l.Grants, l.Late, l.Loss, l.Twice, l.Releases, l.Leaves, l.Again, l.Kills, l.Lazy, l.Slow, l.Power, l.Restarts, l.Forgets, l.Busy, l.Wrong, l.Drops, l.Fences, l.Refusals, l.Restores, l.Ticks)
 	e.stamp(w.Store.Last)
 	e.stamp(w.Store.Config.Epoch)
+	for m := range w.Machines {
+		e.flag(w.Storage.Refuses[m], w.Storage.Sure[m], w.Storage.Late[m])
+		e.stamp(w.Storage.Bound[m])
+	}
 	for m := range w.Machines {
 		e.machine(m)
 	}
@@ -217,6 +221,7 @@ func (e *encoder) records(rs []witness.Record) {
 		e.session(r.Session)
 		e.stamp(r.Token)
 		e.put(uint8(r.State))
+		e.flag(r.Alone)
 	}
 }
 

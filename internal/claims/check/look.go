@@ -18,7 +18,10 @@ func (w *World) look() {
 			if !s.exposed() {
 				continue
 			}
-			if writers++; writers > 1 {
+			if !w.Storage.Refuses[m] {
+				writers++
+			}
+			if writers > 1 {
 				w.breaks("S1", "two can write: %s", w.writers())
 			}
 			if s.Live && s.Gate == gate.Sealed {
@@ -167,7 +170,7 @@ func (w *World) lookWitness(i int, before, next *witness.State) {
 		if old.State == witness.Held && now.State == witness.Released && n > w.Machines[m].Lost && !w.quiet(m, old.Token) {
 			w.breaks("S7", "%s takes %v of %s for released, and it is not quiet and sealed", s.State.ID, old.Token, machineID(m))
 		}
-		if old.State == witness.Held && now.State == witness.Fenced && n > w.Machines[m].Lost {
+		if old.State == witness.Held && now.State == witness.Fenced && n > w.Machines[m].Lost && (w.Storage.Bound[m].Less(old.Token) || w.Storage.Bound[m].IsZero()) {
 			w.breaks("S3", "%s takes session %s for fenced, and its machine is well", s.State.ID, old.Session)
 		}
 		if old.State != witness.Held && now.State == witness.Held {

@@ -19,6 +19,7 @@ type Mutant struct {
 
 	NoWatchdog, NoGate               bool
 	FenceAnybody, NoSettling, AtOnce bool
+	AnyTimeBack, Unbound, Unsure     bool
 }
 
 func (m *Mutant) guardStep(s guard.State, now time.Duration, e guard.Event) (guard.State, []guard.Effect) {

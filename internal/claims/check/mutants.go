@@ -355,6 +355,15 @@ func ofWitnesses() []Mutant {
 			next.Floor = claims.Token{}
 			return next
 		}},
+		{Name: "the storage takes a machine back while something is left there", Scenario: "storage", AnyTimeBack: true},
+		{Name: "what the storage refused once counts for whatever is granted later", Scenario: "storage", Unbound: true, Witness: rewritten(func(s *witness.State, now time.Duration, e witness.Event) witness.Event {
+			if f, ok := e.(witness.FenceClaim); ok && len(s.Records) > 0 && s.Records[0].Machine == f.Machine {
+				f.Token = s.Records[0].Token
+				return f
+			}
+			return e
+		})},
+		{Name: "what the storage confirms is told while somebody may have it undone", Scenario: "storage undone", Unsure: true},
 		{Name: "fenced without a proof", Scenario: "power", FenceAnybody: true},
 		{Name: "a fenced session may go on", Scenario: "power", Witness: rewritten(func(s *witness.State, now time.Duration, e witness.Event) witness.Event {
 			if _, ok := e.(witness.Renewal); ok && len(s.Records) > 0 && s.Records[0].State == witness.Fenced {

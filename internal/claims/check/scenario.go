@@ -27,6 +27,7 @@ type Budget struct {
 	Wrong    uint8 // mounts of something else
 	Drops    uint8 // records that witnesses are told to drop, whatever becomes of the claim: the cluster no longer has it, and makes it again
 	Fences   uint8 // fences of sessions whose machine lost power
+	Refusals uint8 // the storage is told to refuse a machine, whatever becomes of that; late, too, by a leader of before
 	Restores uint8 // the store comes back from an old snapshot
 	Ticks    uint8 // of time, in all
 }
@@ -146,6 +147,17 @@ func ofTables() []Scenario {
 			s.Ready = true
 			s.Budget = Budget{Grants: 2, Loss: 3, Power: 1, Fences: 3, Restores: 1, Ticks: 5}
 		}),
+		with("storage", func(s *Scenario) {
+			s.Ready = true
+			s.Budget = Budget{Grants: 2, Loss: forever, Restarts: 1, Refusals: 2, Ticks: 6}
+		}),
+		with("storage undone", func(s *Scenario) {
+			s.Budget = Budget{Grants: 2, Refusals: 3, Ticks: 2}
+		}),
+		with("storage, late messages", func(s *Scenario) {
+			s.Ready, s.Two = true, true
+			s.Budget = Budget{Grants: 2, Late: 1, Loss: 3, Again: 1, Kills: 1, Refusals: 1, Slow: 2, Ticks: 4}
+		}),
 		with("fast guards", func(s *Scenario) {
 			s.Ready, s.Rates, s.Servers = true, [2]time.Duration{fast, slow}, slow
 			s.Budget = Budget{Grants: 1, Late: 1, Loss: forever, Ticks: 7}
@@ -176,11 +188,11 @@ func ofLives() []Scenario {
 	return []Scenario{
 		with("long lives", func(s *Scenario) {
 			s.Ready = true
-			s.Budget = Budget{Grants: 6, Late: 2, Loss: 40, Twice: 2, Releases: 2, Leaves: 1, Again: 2, Kills: 2, Lazy: 4, Slow: 4, Power: 1, Restarts: 2, Forgets: 1, Busy: 2, Drops: 4, Fences: 1, Ticks: 60}
+			s.Budget = Budget{Grants: 6, Late: 2, Loss: 40, Twice: 2, Releases: 2, Leaves: 1, Again: 2, Kills: 2, Lazy: 4, Slow: 4, Power: 1, Restarts: 2, Forgets: 1, Busy: 2, Drops: 4, Fences: 1, Refusals: 1, Ticks: 60}
 		}),
 		with("everything", func(s *Scenario) {
 			s.Sets = [][]int{{1, 2, 3}, {2, 3, 4}, {3, 4, 5}}
-			s.Budget = Budget{Grants: 6, Late: 3, Loss: 60, Twice: 4, Releases: 3, Leaves: 2, Again: 3, Kills: 3, Lazy: 8, Slow: 8, Power: 2, Restarts: 3, Forgets: 2, Busy: 3, Wrong: 1, Drops: 6, Fences: 3, Restores: 1, Ticks: 60}
+			s.Budget = Budget{Grants: 6, Late: 3, Loss: 60, Twice: 4, Releases: 3, Leaves: 2, Again: 3, Kills: 3, Lazy: 8, Slow: 8, Power: 2, Restarts: 3, Forgets: 2, Busy: 3, Wrong: 1, Drops: 6, Fences: 3, Refusals: 3, Restores: 1, Ticks: 60}
 		}),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/argosy-cluster/argosy/internal/claims"
+	"github.com/argosy-cluster/argosy/internal/claims/guard"
 	"github.com/argosy-cluster/argosy/internal/claims/witness"
 )
 
@@ -132,6 +133,80 @@ func (w *World) fence(i, which int) {
 	id := session(which/100, which%100)
 	w.tell("%s is told that session %s is fenced", w.Servers[i].State.ID, id)
 	w.witness(i, witness.Fence{Session: id})
+}
+
+// The ways in which the storage is told to refuse a machine.
+const (
+	refuseNew   = iota // the leader does
+	refuseLate         // a program of a leader of before, which ends late: nobody knows of it
+	refuseAgain        // the leader, now that nobody else tells the storage anything
+)
+
+func (w *World) refuse(m, how int) {
+	st := &w.Storage
+	w.tell("the storage refuses %s", machineID(m))
+	st.Refuses[m] = true
+	switch how {
+	case refuseNew:
+		spend(&w.Left.Refusals)
+		st.Bound[m], st.Sure[m] = w.Store.Last, !st.Late[m]
+	case refuseLate:
+		spend(&w.Left.Refusals)
+	case refuseAgain:
+		st.Sure[m] = true
+	}
+}
+
+// takeBack has it take the machine back; late says that the leader is deposed meanwhile, and that its program may do so once more.
+func (w *World) takeBack(m, late int) {
+	w.tell("the storage takes %s back", machineID(m))
+	if w.Storage.Refuses[m] = false; late == 1 {
+		spend(&w.Left.Refusals)
+		w.Storage.Late[m] = true
+	}
+}
+
+// lateBack is how such a program ends: it has the storage take the machine back, or does nothing any more.
+func (w *World) lateBack(m, nothing int) {
+	if w.Storage.Late[m] = false; nothing == 1 {
+		return
+	}
+	w.tell("a program of before has the storage take %s back", machineID(m))
+	w.Storage.Refuses[m] = false
+}
+
+// fenceClaim tells one witness that the storage refuses a machine.
+func (w *World) fenceClaim(i, m int) {
+	w.tell("%s is told that the storage refuses %s, which was granted up to %v", w.Servers[i].State.ID, machineID(m), w.Storage.Bound[m])
+	w.witness(i, witness.FenceClaim{Claim: claim, Machine: machineID(m), Token: w.Storage.Bound[m]})
+}
+
+// nothingLeft tells whether nothing is left on a machine of what it was granted before it was refused, nor will be.
+func (w *World) nothingLeft(m int) bool {
+	mc, bound := &w.Machines[m], w.Storage.Bound[m]
+	if !mc.Offer.IsZero() && !bound.Less(mc.Offer) {
+		return false // its agent may want it again
+	}
+	for _, s := range mc.Slots {
+		if !bound.Less(s.Token) && !w.quiet(m, s.Token) {
+			return false
+		}
+	}
+	for _, o := range mc.Orders {
+		if !bound.Less(o.Token) {
+			return false
+		}
+	}
+	g := mc.Guard
+	if mc.Dead {
+		g = mc.Saved
+	}
+	for _, c := range g.Claims {
+		if !bound.Less(c.Token) && c.Phase < guard.Sealed {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *server) record() *witness.Record {

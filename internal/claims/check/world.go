@@ -26,6 +26,7 @@ type World struct {
 	Servers  []server
 	Net      []message
 	Store    store
+	Storage  storage
 	broken   string // the invariant that does not hold
 	only     string // where it is set, no other invariant is judged
 }
@@ -36,6 +37,17 @@ type store struct {
 	Stage  int          // of Scenario.Sets
 	Last   claims.Token // the last one that was granted
 	Epochs uint64
+}
+
+// storage is what the volume lies on, and what was confirmed of it.
+type storage struct {
+	// Refuses are the machines that it refuses now.
+	Refuses [2]bool
+	// Bound is the highest token that was granted when it was first told to refuse a machine. Witnesses may be told of it at any time after, where
+	// that is Sure: nobody could have had the storage take the machine back since. Late says that somebody may: a program of a leader of before
+	// that is under way.
+	Bound      [2]claims.Token
+	Sure, Late [2]bool
 }
 
 // machine is one, with its guard, its agent, its kernel and its Engine.

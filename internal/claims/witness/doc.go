@@ -17,7 +17,7 @@
 // # What it promises
 //
 //   - A claim goes from one session to another only after W without a renewal of the first, or when it was released or
-//     fenced; and only to a higher token.
+//     fenced; and only to a higher token. A session is fenced with all that it has; a claim alone, where its storage refuses the machine.
 //   - What it says yes to is on disk before it says so.
 //   - One that restarts counts every holder as heard now. One that lost its table, or is new, says nothing for W.
 //   - Renewals of an earlier configuration are refused, and so are those of one that it has not heard of.

@@ -29,6 +29,8 @@ type Record struct {
 	Session claims.Session `json:"session"`
 	Token   claims.Token   `json:"token"`
 	State   Holding        `json:"state"`
+	// Alone: what was fenced is this claim, by its storage, and not the session, which may have it again with a later token.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // Table is what survives the process.

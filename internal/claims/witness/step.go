@@ -19,6 +19,13 @@ type (
 	Configure struct{ claims.Config }
 	// Fence says that the machine of a session was proven unable to write: it was switched off, or the storage refuses it.
 	Fence struct{ Session claims.Session }
+	// FenceClaim says that the storage of one claim was proven to refuse a machine: nothing that this was granted up to the token can
+	// write. What it is granted later, once the storage has taken it back, is another matter, and so is what else its session has.
+	FenceClaim struct {
+		Claim   claims.ID
+		Machine claims.Machine
+		Token   claims.Token
+	}
 	// Drop names claims that the cluster no longer has. Those that somebody may still hold stay. Of the others the highest token is
 	// kept, in one floor for all: a claim that comes again under its name is granted a later one, as tokens are the store's revisions.
 	Drop struct{ Claims []claims.ID }
@@ -26,11 +33,12 @@ type (
 	Tick struct{}
 )
 
-func (Renewal) event()   {}
-func (Configure) event() {}
-func (Fence) event()     {}
-func (Drop) event()      {}
-func (Tick) event()      {}
+func (Renewal) event()    {}
+func (Configure) event()  {}
+func (Fence) event()      {}
+func (FenceClaim) event() {}
+func (Drop) event()       {}
+func (Tick) event()       {}
 
 // Effect is what a step asks for.
 type Effect interface{ effect() }
@@ -83,11 +91,20 @@ func Step(s State, now time.Duration, e Event) (State, []Effect) {
 	case Fence:
 		changed := false
 		for i := range s.Records {
-			if r := &s.Records[i]; r.Session == e.Session && r.State == Held {
-				r.State, changed = Fenced, true
+			if r := &s.Records[i]; r.Session == e.Session && (r.State == Held || r.Alone) {
+				r.State, r.Alone, changed = Fenced, false, true
 			}
 		}
 		if changed {
+			effects = s.save(effects)
+		}
+	case FenceClaim:
+		at, found := s.find(e.Claim)
+		if !found {
+			break
+		}
+		if r := &s.Records[at]; r.Machine == e.Machine && !e.Token.Less(r.Token) && r.State == Held {
+			r.State, r.Alone = Fenced, true
 			effects = s.save(effects)
 		}
 	case Drop:
@@ -214,7 +231,7 @@ func (s *State) denied(now time.Duration, m claims.Machine, it claims.Item, at i
 	switch {
 	case !r.Token.Less(it.Token):
 		return fmt.Sprintf("token %v is not above %v, which %s had", it.Token, r.Token, r.Machine)
-	case r.Session == it.Session && (r.Machine != m || r.State == Fenced):
+	case r.Session == it.Session && (r.Machine != m || r.State == Fenced && !r.Alone):
 		return fmt.Sprintf("the session belongs to %s and is %v", r.Machine, r.State)
 	case r.Session == it.Session || s.free(now, at):
 		return ""

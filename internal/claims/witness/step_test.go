@@ -236,6 +236,49 @@ func TestFenceAndDrop(t *testing.T) {
 	}
 }
 
+// What a storage refuses is one machine's claim, up to a token: nothing else of the session is let go, nor what the machine is granted later.
+func TestFenceClaim(t *testing.T) {
+	token := func(revision uint64) claims.Token { return claims.Token{Generation: 1, Revision: revision} }
+	two := renewal("m1", 1, claims.Acquire, 7)
+	two.Items = append(two.Items, claims.Item{Claim: "d", Session: two.Session, Token: token(7), Intent: claims.Acquire})
+	s, _ := Step(ready(t), 100*sec, Renewal{two})
+	if len(s.Records) != 2 {
+		t.Fatalf("%+v", s.Records)
+	}
+	for _, e := range []Event{FenceClaim{"c", "m2", token(9)}, FenceClaim{"c", "m1", token(6)}, FenceClaim{"e", "m1", token(9)}} {
+		if next, effects := Step(s, 101*sec, e); len(effects) != 0 || next.Records[0].State != Held || next.Records[1].State != Held {
+			t.Errorf("%+v fences something: %+v", e, next.Records)
+		}
+	}
+	s, effects := Step(s, 101*sec, FenceClaim{"c", "m1", token(8)})
+	if len(effects) != 1 || s.Records[0].State != Fenced || s.Records[1].State != Held {
+		t.Fatalf("after %v: %+v", effects, s.Records)
+	}
+	if _, effects := Step(s, 101*sec, FenceClaim{"c", "m1", token(8)}); len(effects) != 0 {
+		t.Error("told again, it is written again")
+	}
+	for _, r := range []claims.Renewal{renewal("m1", 2, claims.Continue, 7), renewal("m1", 2, claims.Acquire, 7)} {
+		if _, v, _ := send(t, s, 101*sec, r); v.OK {
+			t.Errorf("one that the storage refuses may go on: %+v", r)
+		}
+	}
+	next, v, _ := send(t, s, 101*sec, renewal("m2", 1, claims.Acquire, 9))
+	if !v.OK {
+		t.Errorf("what was fenced is not free at once: %s", v.Why)
+	}
+	if late, effects := Step(next, 101*sec, FenceClaim{"c", "m1", token(8)}); len(effects) != 0 || late.Records[0].State != Held {
+		t.Error("told late, it takes the claim from the next one")
+	}
+	// The session goes on with what else it has, and has this one again once it is granted later.
+	next, v, _ = send(t, s, 101*sec, renewal("m1", 2, claims.Acquire, 9))
+	if !v.OK || next.Records[0].Alone {
+		t.Errorf("taken back by the storage, it gets it not: %s, %+v", v.Why, next.Records[0])
+	}
+	if late, effects := Step(next, 101*sec, FenceClaim{"c", "m1", token(8)}); len(effects) != 0 || late.Records[0].State != Held {
+		t.Error("told late, it takes what the machine was granted since")
+	}
+}
+
 // S11: a claim that comes again under its name is had with a higher token only, also after a restart and while others were dropped since.
 func TestDroppedLeavesAFloor(t *testing.T) {
 	s := ready(t)
@@ -372,7 +415,7 @@ func FuzzDecode(f *testing.F) {
 				continue
 			}
 			s, _ := Open(0, "s1", claims.Default(), table, true)
-			for _, e := range []Event{Configure{config(9)}, Renewal{renewal("m1", 1, claims.Acquire, 7)}, Fence{"of-m1"}, Drop{[]claims.ID{"c"}}, Tick{}} {
+			for _, e := range []Event{Configure{config(9)}, Renewal{renewal("m1", 1, claims.Acquire, 7)}, Fence{"of-m1"}, FenceClaim{"c", "m1", claims.Token{Generation: 1, Revision: 7}}, Drop{[]claims.ID{"c"}}, Tick{}} {
 				s, _ = Step(s, 100*sec, e)
 			}
 			if err := s.validate(); err != nil {
