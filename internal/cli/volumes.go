@@ -129,7 +129,22 @@ func volumeMessage(v *argosyv1.VolumeStatus) string {
 		}
 		out += v.GetMachine() + ": " + said
 	}
+	for _, f := range v.GetFenced() {
+		if out != "" {
+			out += "; "
+		}
+		out += fencedText(f)
+	}
 	return out
+}
+
+// fencedText is how a machine stands that the storage of a volume refuses.
+func fencedText(f *argosyv1.FencedMachine) string {
+	word := "is being fenced"
+	if f.GetConfirmedAt() != nil {
+		word = "is fenced"
+	}
+	return f.GetMachine() + " " + word + ": " + f.GetMessage()
 }
 
 // explainVolume is a line about a volume of a replica that is explained.
@@ -149,6 +164,9 @@ func explainVolume(v *argosyv1.VolumeStatus) string {
 		if o.GetMessage() != "" {
 			line += ": " + oneLine(o.GetMessage())
 		}
+	}
+	for _, f := range v.GetFenced() {
+		line += "; " + oneLine(fencedText(f))
 	}
 	return line
 }

@@ -307,6 +307,67 @@ func (l *Leader) Witnessed(s claims.Sights) {
 	l.flush()
 }
 
+// Late says that what the witness beside this server sees is awaited.
+func (l *Leader) Late() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reign != nil && l.reign.core.Late()
+}
+
+// FenceSaid takes in why a storage has not done what it was told about a machine, empty when it has. It is false when that was known, or this
+// server does not lead.
+func (l *Leader) FenceSaid(k state.VolumeKey, machine, said string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reign == nil || !l.reign.core.FenceSaid(k, machine, said) {
+		return false
+	}
+	l.flush()
+	return true
+}
+
+// Reign is the number of the term under way and what is closed when that ends; ok is false when this server does not lead.
+func (l *Leader) Reign() (term int64, done <-chan struct{}, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reign == nil {
+		return 0, nil, false
+	}
+	return l.reign.term, l.reign.done, true
+}
+
+// FenceWork is something to be said to a storage.
+type FenceWork = core.FenceWork
+
+// What there can be to say to a storage.
+const (
+	FenceNothing = core.FenceNothing
+	FenceRefuse  = core.FenceRefuse
+	FenceTell    = core.FenceTell
+	FenceBack    = core.FenceBack
+)
+
+// FenceBegun is a volume's record in which it stands that a server may have its storage do something, nil when it does already; ok is false when there
+// is nothing to do any more.
+func FenceBegun(v *argosyv1.Volume, w FenceWork, server string) (next *argosyv1.Volume, ok bool) {
+	return core.FenceBegun(v, w, server)
+}
+
+// FenceDone is a volume's record once its storage has done what it was told about a machine, and what history says of it.
+func FenceDone(now time.Time, v *argosyv1.Volume, w FenceWork, server string) (*argosyv1.Volume, *argosyv1.Transition) {
+	return core.FenceDone(now, v, w, server)
+}
+
+// FenceSettled is a volume's record once another server has said that nothing of it is under way.
+func FenceSettled(v *argosyv1.Volume, w FenceWork, server string) *argosyv1.Volume {
+	return core.FenceSettled(v, w, server)
+}
+
+// FenceFailed is what history says of a storage that has not done what it was told.
+func FenceFailed(v *argosyv1.Volume, w FenceWork, why string) *argosyv1.Transition {
+	return core.FenceFailed(v, w, why)
+}
+
 // Freed is a shared volume's record once it was taken from its holder.
 func Freed(v *argosyv1.Volume) *argosyv1.Volume { return core.Freed(v) }
 

@@ -95,7 +95,7 @@ func (l *Leader) watch(ctx context.Context, from int64) <-chan watched {
 }
 
 func (l *Leader) begin(ctx context.Context, term store.Leadership, snap store.Snapshot) {
-	cfg := core.Config{Term: term.Term, Number: term.Number, SealSecret: l.cfg.SealSecret, SealCredential: l.cfg.SealCredential,
+	cfg := core.Config{Term: term.Term, Number: term.Number, Server: l.cfg.ServerID, SealSecret: l.cfg.SealSecret, SealCredential: l.cfg.SealCredential,
 		Diff: l.cfg.Diff, Heard: l.inherit()}
 	r := &reign{term: term.Term, core: core.New(l.cfg.Now(), cfg, snap), wakes: map[*dispatcher.Session]chan struct{}{}, done: ctx.Done()}
 	l.mu.Lock()

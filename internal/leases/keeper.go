@@ -18,16 +18,17 @@ import (
 )
 
 const (
-	// lookEvery is how often the witness is asked while this server leads, and calmly while it does not.
+	// lookEvery is how often the witness is asked while this server leads, calmly while it does not, and hurriedly while its answer is awaited.
 	lookEvery = time.Second
 	calmly    = 5 * time.Second
+	hurriedly = 200 * time.Millisecond
 	// answerTime is how long the witness may take. It writes to a disk at most.
 	answerTime = 5 * time.Second
 	// retry is the time between attempts to reach the store.
 	retry = 500 * time.Millisecond
 )
 
-// Config says what a Keeper needs. All of it must be set but Looked and Now.
+// Config says what a Keeper needs. All of it must be set but Looked, Hurry and Now.
 type Config struct {
 	// Socket is the witness's for the server beside it.
 	Socket string
@@ -39,7 +40,9 @@ type Config struct {
 	// Looked is told what the witness sees, or why it does not say, each time that it is asked while this server leads. Whether the
 	// witnesses are voting, this one does not know.
 	Looked func(claims.Sights)
-	Log    *slog.Logger
+	// Hurry says whether what the witness sees is awaited. May be nil.
+	Hurry func() bool
+	Log   *slog.Logger
 	// Now is time.Now, unless a test lives in another time.
 	Now func() time.Time
 }
@@ -90,14 +93,19 @@ func (k *Keeper) Run(ctx context.Context) error {
 	all.Go(func() { k.follow(ctx, store.LeasesKey, k.wanted.lease) })
 	all.Go(func() { k.follow(ctx, store.Volumes, k.volumes.volume) })
 	defer k.hangUp()
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTimer(lookEvery)
 	defer tick.Stop()
 	var asked time.Time
 	for {
+		every := lookEvery
 		if now := time.Now(); k.cfg.Leading() || now.Sub(asked) >= calmly || k.wanted.due() {
 			asked = now
 			k.ask(ctx)
 		}
+		if k.cfg.Hurry != nil && k.cfg.Hurry() {
+			every = hurriedly
+		}
+		tick.Reset(every)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

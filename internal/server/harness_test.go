@@ -266,6 +266,8 @@ type fakeAgent struct {
 	leases chan *argosyv1.LeaseServers
 	// send says something in the session, once there is one.
 	send func(*argosyv1.SessionRequest) error
+	// hangUp ends the session.
+	hangUp func()
 }
 
 func (c *cluster) machine(t testing.TB, f join.Facts) *fakeAgent {
@@ -345,13 +347,14 @@ func (f *fakeAgent) connect(t testing.TB) {
 			}
 		}
 	}()
-	t.Cleanup(func() {
+	f.hangUp = sync.OnceFunc(func() {
 		cancel()
 		mu.Lock()
 		_ = stream.CloseRequest() // net/http looks at the context only after the request's body
 		mu.Unlock()
 		done.Wait()
 	})
+	t.Cleanup(f.hangUp)
 	select {
 	case <-welcomed:
 	case why := <-refused:

@@ -132,6 +132,7 @@ type Server struct {
 	book        *peers.Book
 	witness     *leases.Keeper
 	fences      fence.Fencer
+	fenceRuns   atomic.Int32     // programs that may be under way now
 	transport   *peers.Transport // to other servers
 	probes      probes
 	metrics     *metrics.Set
@@ -337,6 +338,7 @@ func (s *Server) serve(ctx context.Context) error {
 	g.Go(func() error { return ignoreDone(ctx, s.keepMembers(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.witness.Run(ctx)) })
 	g.Go(func() error { return ignoreDone(ctx, s.keepLeases(ctx)) })
+	g.Go(func() error { return ignoreDone(ctx, s.keepFences(ctx)) })
 	g.Go(func() error { return s.followCluster(ctx) })
 	g.Go(func() error { return s.keepCertificates(ctx) })
 	g.Go(func() error { return s.keepAuthority(ctx) })

@@ -353,6 +353,6 @@ func (s *Server) health() *argosyv1.ServerHealth {
 	witness, why := s.witnessHealth()
 	return &argosyv1.ServerHealth{Witness: witness, WitnessMessage: why, StoreInUse: space.InUse, StoreQuota: space.Quota, StoreFull: space.Full,
 		Id: s.id, Version: s.cfg.version, OldestLayout: s.cfg.layouts.Oldest, NewestLayout: s.cfg.layouts.Newest(), Applied: s.base.Applied(), StoreSize: space.Size,
-		Leader: s.base.Leader(), History: last, Machines: uint32(s.leader.Machines()),
+		Leader: s.base.Leader(), Fencing: uint32(s.fenceRuns.Load()), History: last, Machines: uint32(s.leader.Machines()),
 		Trusts: s.cluster.Trusts(), StoreTrusts: s.trustsOfStore()}
 }

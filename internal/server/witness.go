@@ -46,7 +46,7 @@ func (c Config) completeWitness() (Config, error) {
 // newWitness makes what speaks with the witness beside this server. It only needs to run.
 func (s *Server) newWitness() *leases.Keeper {
 	return leases.New(leases.Config{Socket: s.cfg.WitnessSocket, Store: s.store, Server: s.id, Log: s.log,
-		Leading: func() bool { return s.leader.Leading() }, Looked: func(sights claims.Sights) {
+		Leading: func() bool { return s.leader.Leading() }, Hurry: func() bool { return s.leader.Late() }, Looked: func(sights claims.Sights) {
 			sights.Voting = s.voting()
 			s.leader.Witnessed(sights)
 		}})
@@ -195,8 +195,14 @@ func (s *Server) leaseStatus(health map[string]probe) (members, next []string, w
 	return members, next, why
 }
 
-// FenceSession has the witness beside this server let go of a session that it has not heard of for as long as the lease may last.
+// FenceSession has the witness beside this server let go of a session that it has not heard of for as long as the lease may last, or of a claim
+// whose storage refuses the machine.
 func (s serverService) FenceSession(ctx context.Context, r *connect.Request[argosyv1.FenceSessionRequest]) (*connect.Response[argosyv1.FenceSessionResponse], error) {
+	if r.Msg.Confirmed {
+		t := r.Msg.GetToken()
+		err := s.fenceClaim(ctx, claims.ID(r.Msg.Claim), claims.Machine(r.Msg.Machine), claims.Token{Generation: t.GetGeneration(), Revision: t.GetRevision()})
+		return respond(&argosyv1.FenceSessionResponse{}, rpcError(err))
+	}
 	why, err := s.fence(ctx, claims.Session(r.Msg.Session))
 	if err == nil && why == "" { // the session goes with all that it has; for the sake of which claim is kept here
 		s.log.Info("the witness beside this server lets go of a session", "for", clip(r.Msg.Claim), "session", clip(r.Msg.Session))

@@ -71,7 +71,7 @@ func (w *witnessProcess) kill() {
 }
 
 // leased is a server whose witness runs beside it and decides about leases.
-func leased(t *testing.T) (*cluster, *witnessProcess) {
+func leased(t *testing.T, change ...func(*Config)) (*cluster, *witnessProcess) {
 	t.Helper()
 	dir := shortDir(t)
 	addr, err := freeport.Address()
@@ -83,7 +83,12 @@ func leased(t *testing.T) (*cluster, *witnessProcess) {
 	t.Cleanup(w.kill)
 	settings := DefaultSettings()
 	settings.LeaseProfile = "fast"
-	c := own(t, dir, func(cfg *Config) { cfg.WitnessAdvertise, cfg.Settings = addr, settings })
+	c := own(t, dir, func(cfg *Config) {
+		cfg.WitnessAdvertise, cfg.Settings = addr, settings
+		for _, f := range change {
+			f(cfg)
+		}
+	})
 	c.until(t, "the witness votes", func() bool {
 		s := c.listed(t)
 		h := s.Servers[0].Health.GetWitness()

@@ -126,4 +126,7 @@ func (s *State) dumpApps(add func(m proto.Message, format string, args ...any)) 
 	for k, r := range s.shared {
 		add(r, "shared volume %s", k)
 	}
+	for k, r := range s.fenced {
+		add(r, "fenced volume %s", k)
+	}
 }

@@ -337,6 +337,10 @@ func (s *State) setVolume(rest string, value []byte) error {
 		s.granted(k, old)
 	}
 	delete(s.shared, vk)
+	delete(s.fenced, vk)
+	if Shared(r) && len(r.GetFences()) > 0 {
+		s.fenced[vk] = r
+	}
 	switch {
 	case Shared(r):
 		index(st.volumes, k.Number, vk.Name, r)

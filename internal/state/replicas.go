@@ -116,6 +116,16 @@ func (s *State) SharedVolumes() []*argosyv1.Volume {
 	})
 }
 
+// FencedVolumes lists the volumes whose storage refuses a machine or is being told to, by key.
+func (s *State) FencedVolumes() []*argosyv1.Volume {
+	if len(s.fenced) == 0 {
+		return nil
+	}
+	return sorted(s.fenced, func(a, b VolumeKey) int {
+		return cmp.Or(a.Replica.Compare(b.Replica), strings.Compare(a.Name, b.Name))
+	})
+}
+
 // HasShared says whether a replica has a volume that several machines reach.
 func (s *State) HasShared(k Key) bool {
 	if len(s.shared) == 0 {

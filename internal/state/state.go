@@ -48,6 +48,8 @@ type State struct {
 	volumesOn map[string]map[VolumeKey]*argosyv1.Volume
 	// shared are the volumes that are on no machine of their own.
 	shared map[VolumeKey]*argosyv1.Volume
+	// fenced are those of them whose storage refuses a machine, or is being told to.
+	fenced map[VolumeKey]*argosyv1.Volume
 
 	faults  map[string]error
 	changes Changes
@@ -79,7 +81,7 @@ func empty() *State {
 		machines: map[string]*argosyv1.Machine{}, names: map[string][]string{}, guards: map[string][]string{},
 		apps: map[AppKey]*app{}, tenants: map[string]map[AppKey]struct{}{},
 		onMachine: map[string]map[Key]*argosyv1.Replica{}, pastOn: map[string]map[Key]*argosyv1.Replica{},
-		volumesOn: map[string]map[VolumeKey]*argosyv1.Volume{}, shared: map[VolumeKey]*argosyv1.Volume{},
+		volumesOn: map[string]map[VolumeKey]*argosyv1.Volume{}, shared: map[VolumeKey]*argosyv1.Volume{}, fenced: map[VolumeKey]*argosyv1.Volume{},
 		faults: map[string]error{}, changes: newChanges(),
 	}
 }

@@ -39,6 +39,9 @@ func op(t *rapid.T) store.Op {
 		v := &argosyv1.Volume{Replica: k.Proto(), Name: "data", Machine: machine}
 		if rapid.Bool().Draw(t, "shared") {
 			v.Class, v.Machine, v.Grant = argosyv1.VolumeClass_VOLUME_CLASS_TIMED, "", &argosyv1.VolumeGrant{Machine: machine}
+			if rapid.Bool().Draw(t, "fenced") {
+				v.Fences = []*argosyv1.VolumeFence{{Machine: machine}}
+			}
 		}
 		out, err = store.Put(store.VolumeKey(k.Proto(), "data"), v)
 	case 6:

@@ -383,8 +383,10 @@ type ServerHealth struct {
 	Witness *WitnessHealth `protobuf:"bytes,15,opt,name=witness" json:"witness,omitempty"`
 	// Why none answers.
 	WitnessMessage string `protobuf:"bytes,16,opt,name=witness_message,json=witnessMessage" json:"witness_message,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How many programs that fence machines are under way there.
+	Fencing       uint32 `protobuf:"varint,17,opt,name=fencing" json:"fencing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServerHealth) Reset() {
@@ -527,6 +529,13 @@ func (x *ServerHealth) GetWitnessMessage() string {
 		return x.WitnessMessage
 	}
 	return ""
+}
+
+func (x *ServerHealth) GetFencing() uint32 {
+	if x != nil {
+		return x.Fencing
+	}
+	return 0
 }
 
 // WitnessHealth is how the process is that keeps a server's lease table.
@@ -1353,7 +1362,7 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\x06health\x18\t \x01(\v2\x17.argosy.v1.ServerHealthR\x06health\x12\x10\n" +
 	"\x03lag\x18\n" +
 	" \x01(\x04R\x03lag\x121\n" +
-	"\x06silent\x18\v \x01(\v2\x19.google.protobuf.DurationR\x06silent\"\x83\x04\n" +
+	"\x06silent\x18\v \x01(\v2\x19.google.protobuf.DurationR\x06silent\"\x9d\x04\n" +
 	"\fServerHealth\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
@@ -1375,7 +1384,8 @@ const file_argosy_v1_server_proto_rawDesc = "" +
 	"\roldest_layout\x18\r \x01(\rR\foldestLayout\x12#\n" +
 	"\rnewest_layout\x18\x0e \x01(\rR\fnewestLayout\x122\n" +
 	"\awitness\x18\x0f \x01(\v2\x18.argosy.v1.WitnessHealthR\awitness\x12'\n" +
-	"\x0fwitness_message\x18\x10 \x01(\tR\x0ewitnessMessage\"\xe5\x01\n" +
+	"\x0fwitness_message\x18\x10 \x01(\tR\x0ewitnessMessage\x12\x18\n" +
+	"\afencing\x18\x11 \x01(\rR\afencing\"\xe5\x01\n" +
 	"\rWitnessHealth\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12-\n" +

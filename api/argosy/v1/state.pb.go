@@ -1261,7 +1261,7 @@ func (x *Volume) GetFences() []*VolumeFence {
 }
 
 // VolumeFence says that the storage is to refuse a machine. It is written before the storage is told, and goes once that has taken the
-// machine back.
+// machine back and nobody may still tell it anything else.
 type VolumeFence struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Machine string                 `protobuf:"bytes,1,opt,name=machine" json:"machine,omitempty"`
@@ -1277,7 +1277,13 @@ type VolumeFence struct {
 	Source  string                 `protobuf:"bytes,7,opt,name=source" json:"source,omitempty"`
 	At      *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=at" json:"at,omitempty"`
 	// When the storage confirmed that it refuses the machine; absent before.
-	ConfirmedAt   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=confirmed_at,json=confirmedAt" json:"confirmed_at,omitempty"`
+	ConfirmedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=confirmed_at,json=confirmedAt" json:"confirmed_at,omitempty"`
+	// Servers, by id, that had it refuse the machine, and that had it take it back, and that have not said yet that nothing of that is under
+	// way any more.
+	Fencers []string `protobuf:"bytes,10,rep,name=fencers" json:"fencers,omitempty"`
+	Backers []string `protobuf:"bytes,11,rep,name=backers" json:"backers,omitempty"`
+	// When the storage took the machine back. It is no longer kept away then; what is left to do is to have the last word.
+	TakenBackAt   *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=taken_back_at,json=takenBackAt" json:"taken_back_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1371,6 +1377,27 @@ func (x *VolumeFence) GetAt() *timestamppb.Timestamp {
 func (x *VolumeFence) GetConfirmedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ConfirmedAt
+	}
+	return nil
+}
+
+func (x *VolumeFence) GetFencers() []string {
+	if x != nil {
+		return x.Fencers
+	}
+	return nil
+}
+
+func (x *VolumeFence) GetBackers() []string {
+	if x != nil {
+		return x.Backers
+	}
+	return nil
+}
+
+func (x *VolumeFence) GetTakenBackAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TakenBackAt
 	}
 	return nil
 }
@@ -3541,7 +3568,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12,\n" +
 	"\x05grant\x18\a \x01(\v2\x16.argosy.v1.VolumeGrantR\x05grant\x12\x12\n" +
 	"\x04uuid\x18\b \x01(\tR\x04uuid\x12.\n" +
-	"\x06fences\x18\t \x03(\v2\x16.argosy.v1.VolumeFenceR\x06fences\"\xc8\x02\n" +
+	"\x06fences\x18\t \x03(\v2\x16.argosy.v1.VolumeFenceR\x06fences\"\xbc\x03\n" +
 	"\vVolumeFence\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\x12\x17\n" +
 	"\aapp_uid\x18\x02 \x01(\tR\x06appUid\x12 \n" +
@@ -3551,7 +3578,11 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\aprogram\x18\x06 \x01(\tR\aprogram\x12\x16\n" +
 	"\x06source\x18\a \x01(\tR\x06source\x12*\n" +
 	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12=\n" +
-	"\fconfirmed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vconfirmedAt\"\xeb\x01\n" +
+	"\fconfirmed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vconfirmedAt\x12\x18\n" +
+	"\afencers\x18\n" +
+	" \x03(\tR\afencers\x12\x18\n" +
+	"\abackers\x18\v \x03(\tR\abackers\x12>\n" +
+	"\rtaken_back_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\vtakenBackAt\"\xeb\x01\n" +
 	"\vVolumeGrant\x12-\n" +
 	"\x05token\x18\x01 \x01(\v2\x17.argosy.v1.FencingTokenR\x05token\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x17\n" +
@@ -3906,61 +3937,62 @@ var file_argosy_v1_state_proto_depIdxs = []int32{
 	31, // 18: argosy.v1.VolumeFence.token:type_name -> argosy.v1.FencingToken
 	40, // 19: argosy.v1.VolumeFence.at:type_name -> google.protobuf.Timestamp
 	40, // 20: argosy.v1.VolumeFence.confirmed_at:type_name -> google.protobuf.Timestamp
-	31, // 21: argosy.v1.VolumeGrant.token:type_name -> argosy.v1.FencingToken
-	40, // 22: argosy.v1.VolumeGrant.at:type_name -> google.protobuf.Timestamp
-	8,  // 23: argosy.v1.StrayVolume.replica:type_name -> argosy.v1.ReplicaKey
-	38, // 24: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
-	20, // 25: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
-	40, // 26: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
-	1,  // 27: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
-	19, // 28: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
-	40, // 29: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	40, // 30: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
-	40, // 31: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
-	2,  // 32: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
-	40, // 33: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
-	40, // 34: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
-	43, // 35: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
-	22, // 36: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
-	8,  // 37: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
-	3,  // 38: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
-	21, // 39: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
-	40, // 40: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
-	24, // 41: argosy.v1.ReplicaObservation.claims:type_name -> argosy.v1.ClaimObservation
-	31, // 42: argosy.v1.ClaimObservation.token:type_name -> argosy.v1.FencingToken
-	4,  // 43: argosy.v1.ClaimObservation.phase:type_name -> argosy.v1.ClaimPhase
-	40, // 44: argosy.v1.ClaimObservation.since:type_name -> google.protobuf.Timestamp
-	42, // 45: argosy.v1.ClaimObservation.class:type_name -> argosy.v1.VolumeClass
-	8,  // 46: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
-	40, // 47: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
-	26, // 48: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
-	40, // 49: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
-	26, // 50: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
-	40, // 51: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	5,  // 52: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
-	8,  // 53: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
-	12, // 54: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
-	8,  // 55: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
-	0,  // 56: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
-	44, // 57: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
-	45, // 58: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
-	32, // 59: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
-	39, // 60: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
-	32, // 61: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
-	40, // 62: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
-	46, // 63: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
-	30, // 64: argosy.v1.Assignment.claims:type_name -> argosy.v1.VolumeClaim
-	31, // 65: argosy.v1.VolumeClaim.token:type_name -> argosy.v1.FencingToken
-	8,  // 66: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
-	47, // 67: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
-	48, // 68: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
-	48, // 69: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
-	48, // 70: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
-	71, // [71:71] is the sub-list for method output_type
-	71, // [71:71] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	40, // 21: argosy.v1.VolumeFence.taken_back_at:type_name -> google.protobuf.Timestamp
+	31, // 22: argosy.v1.VolumeGrant.token:type_name -> argosy.v1.FencingToken
+	40, // 23: argosy.v1.VolumeGrant.at:type_name -> google.protobuf.Timestamp
+	8,  // 24: argosy.v1.StrayVolume.replica:type_name -> argosy.v1.ReplicaKey
+	38, // 25: argosy.v1.Machine.labels:type_name -> argosy.v1.Machine.LabelsEntry
+	20, // 26: argosy.v1.Machine.capacity:type_name -> argosy.v1.Capacity
+	40, // 27: argosy.v1.Machine.joined_at:type_name -> google.protobuf.Timestamp
+	1,  // 28: argosy.v1.Machine.condition:type_name -> argosy.v1.MachineCondition
+	19, // 29: argosy.v1.Machine.drain:type_name -> argosy.v1.Drain
+	40, // 30: argosy.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	40, // 31: argosy.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
+	40, // 32: argosy.v1.Drain.emptied_at:type_name -> google.protobuf.Timestamp
+	2,  // 33: argosy.v1.MemberObservation.state:type_name -> argosy.v1.MemberState
+	40, // 34: argosy.v1.MemberObservation.since:type_name -> google.protobuf.Timestamp
+	40, // 35: argosy.v1.MemberObservation.retry_at:type_name -> google.protobuf.Timestamp
+	43, // 36: argosy.v1.MemberObservation.ports:type_name -> argosy.v1.PublishedPort
+	22, // 37: argosy.v1.MemberObservation.unit:type_name -> argosy.v1.UnitObservation
+	8,  // 38: argosy.v1.ReplicaObservation.key:type_name -> argosy.v1.ReplicaKey
+	3,  // 39: argosy.v1.ReplicaObservation.state:type_name -> argosy.v1.ReplicaState
+	21, // 40: argosy.v1.ReplicaObservation.members:type_name -> argosy.v1.MemberObservation
+	40, // 41: argosy.v1.ReplicaObservation.observed_at:type_name -> google.protobuf.Timestamp
+	24, // 42: argosy.v1.ReplicaObservation.claims:type_name -> argosy.v1.ClaimObservation
+	31, // 43: argosy.v1.ClaimObservation.token:type_name -> argosy.v1.FencingToken
+	4,  // 44: argosy.v1.ClaimObservation.phase:type_name -> argosy.v1.ClaimPhase
+	40, // 45: argosy.v1.ClaimObservation.since:type_name -> google.protobuf.Timestamp
+	42, // 46: argosy.v1.ClaimObservation.class:type_name -> argosy.v1.VolumeClass
+	8,  // 47: argosy.v1.MemberUsage.key:type_name -> argosy.v1.ReplicaKey
+	40, // 48: argosy.v1.MemberUsage.at:type_name -> google.protobuf.Timestamp
+	26, // 49: argosy.v1.MemberUsage.rate:type_name -> argosy.v1.Traffic
+	40, // 50: argosy.v1.MachineUsage.at:type_name -> google.protobuf.Timestamp
+	26, // 51: argosy.v1.MachineUsage.rate:type_name -> argosy.v1.Traffic
+	40, // 52: argosy.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	5,  // 53: argosy.v1.Transition.kind:type_name -> argosy.v1.TransitionKind
+	8,  // 54: argosy.v1.Transition.replica:type_name -> argosy.v1.ReplicaKey
+	12, // 55: argosy.v1.Transition.verdicts:type_name -> argosy.v1.MachineVerdict
+	8,  // 56: argosy.v1.Assignment.key:type_name -> argosy.v1.ReplicaKey
+	0,  // 57: argosy.v1.Assignment.goal:type_name -> argosy.v1.ReplicaGoal
+	44, // 58: argosy.v1.Assignment.stack:type_name -> argosy.v1.StackSpec
+	45, // 59: argosy.v1.Assignment.containers:type_name -> argosy.v1.ContainerSpec
+	32, // 60: argosy.v1.Assignment.secrets:type_name -> argosy.v1.SealedSecret
+	39, // 61: argosy.v1.Assignment.configs:type_name -> argosy.v1.Assignment.ConfigsEntry
+	32, // 62: argosy.v1.Assignment.registry_credentials:type_name -> argosy.v1.SealedSecret
+	40, // 63: argosy.v1.Assignment.traced_until:type_name -> google.protobuf.Timestamp
+	46, // 64: argosy.v1.Assignment.units:type_name -> argosy.v1.Unit
+	30, // 65: argosy.v1.Assignment.claims:type_name -> argosy.v1.VolumeClaim
+	31, // 66: argosy.v1.VolumeClaim.token:type_name -> argosy.v1.FencingToken
+	8,  // 67: argosy.v1.Endpoint.key:type_name -> argosy.v1.ReplicaKey
+	47, // 68: argosy.v1.Endpoint.ports:type_name -> argosy.v1.Port
+	48, // 69: argosy.v1.ClusterSettings.unreachable_after:type_name -> google.protobuf.Duration
+	48, // 70: argosy.v1.ClusterSettings.liveness:type_name -> google.protobuf.Duration
+	48, // 71: argosy.v1.ClusterSettings.beat:type_name -> google.protobuf.Duration
+	72, // [72:72] is the sub-list for method output_type
+	72, // [72:72] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_argosy_v1_state_proto_init() }

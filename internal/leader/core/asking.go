@@ -117,6 +117,9 @@ func (c *Core) leaseTrouble(id string, g *argosyv1.Guard) string {
 	if text := guardTrouble(g); text != "" {
 		return text
 	}
+	if c.hushed.Has(id) {
+		return "neither its agent nor its guard is heard of"
+	}
 	if _, is := c.unable[id]; is {
 		return "it asked for one in vain, and is not tried again for ten minutes"
 	}

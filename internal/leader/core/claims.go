@@ -27,6 +27,7 @@ func (c *Core) Witnessed(now time.Time, s claims.Sights) {
 	c.sights, c.sightsAt = s, now
 	list := c.st.SharedVolumes()
 	c.follow(now, list)
+	c.hush(now, list)
 	for _, v := range list {
 		if c.settled(now, v) {
 			continue
@@ -47,6 +48,9 @@ func (c *Core) settled(now time.Time, v *argosyv1.Volume) bool {
 	if c.mute(now) != "" || !isFor(g, r) || !c.wants(r, v) || c.over(v) || c.marked(v) != v.GetUuid() {
 		return false
 	}
+	if c.hushed.Has(g.GetMachine()) || fenceOn(v, g.GetMachine()) != nil {
+		return false
+	}
 	s := c.sight(now, claimID(k, v.GetName()))
 	return s != nil && s.Gone == "" && s.Token == tokenOf(g.GetToken()) && s.Age < c.profile().Wait
 }
@@ -59,7 +63,7 @@ func claimID(k state.Key, volume string) claims.ID {
 // classOf is what protects a volume that is declared so.
 func classOf(v *argosyv1.VolumeSpec) argosyv1.VolumeClass {
 	switch {
-	case v.GetDevice().GetDevice() != "":
+	case v.GetDevice().GetDevice() != "": // a fence can come and go with the manifest, so the record does not have it
 		return argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED
 	case v.GetMount().GetSource() != "":
 		return argosyv1.VolumeClass_VOLUME_CLASS_TIMED
@@ -122,7 +126,8 @@ func tokenTo(t claims.Token) *argosyv1.FencingToken {
 func (c *Core) wish(now time.Time, v *argosyv1.Volume) claims.Wish {
 	k := state.KeyOf(v.GetReplica())
 	id := claimID(k, v.GetName())
-	w := claims.Wish{Claim: id, Class: claimsClass(v.GetClass()), Seen: c.sight(now, id)}
+	w := claims.Wish{Claim: id, Class: c.class(v), Seen: c.sight(now, id), Barred: c.barred(k, v)}
+	w.Silent = w.Seen != nil && c.hushed.Has(string(w.Seen.Machine)) && c.quiet(now, string(w.Seen.Machine))
 	if r := c.st.Replica(k); c.wants(r, v) {
 		w.Wanted = claims.Machine(r.GetMachine())
 	}
@@ -245,6 +250,7 @@ func (s *stepping) claim(k state.Key, v *argosyv1.Volume) {
 	next := proto.CloneOf(v)
 	next.Uuid = c.marked(v)
 	u := c.unit()
+	s.fence(u, k, v, next, w, d)
 	switch {
 	case d.Action == claims.Grant:
 		token := claims.Token{Generation: c.generation(), Revision: uint64(max(c.st.Revision(), 0)) + 1}
@@ -279,7 +285,13 @@ func (c *Core) unleased(now time.Time, r *argosyv1.Replica) string {
 	if why := c.inVain(r); why != "" {
 		return why
 	}
-	if cond != condUnreachable || c.mute(now) != "" {
+	if c.mute(now) != "" {
+		return ""
+	}
+	if why := c.fencible(now, r); why != "" {
+		return why
+	}
+	if cond != condUnreachable {
 		return ""
 	}
 	k := state.KeyOf(r.GetKey())

@@ -31,12 +31,19 @@ type harbour struct {
 	few bool
 	// off are machines whose guards are silent.
 	off map[string]bool
+	// alone are machines whose agent says nothing, and whose guard goes on.
+	alone map[string]bool
 	// tokens are the highest that were ever granted of each claim.
 	tokens map[claims.ID]claims.Token
+	// refused are the machines that a claim's storage refuses, and array what it does when it is told something.
+	refused map[claims.ID]map[string]bool
+	array   arrayMode
+	// server is the one that leads.
+	server string
 }
 
 func newHarbour(t fataler) *harbour {
-	h := &harbour{town: newTown(t), has: map[string]map[claims.ID]claims.Token{}, off: map[string]bool{}, tokens: map[claims.ID]claims.Token{}}
+	h := &harbour{town: newTown(t), has: map[string]map[claims.ID]claims.Token{}, off: map[string]bool{}, alone: map[string]bool{}, refused: map[claims.ID]map[string]bool{}, tokens: map[claims.ID]claims.Token{}}
 	h.begun = h.now
 	h.w, _ = witness.Open(0, "s1", claims.Default(), witness.Table{}, false)
 	h.step(witness.Configure{Config: claims.Config{Epoch: claims.Epoch{Generation: 1, Revision: 1}, Members: []claims.Witness{"s1"}}})
@@ -60,12 +67,15 @@ func (h *harbour) beat() {
 	h.round++
 	h.step(witness.Tick{})
 	for _, id := range slices.Sorted(maps.Keys(h.machines)) {
-		if h.off[id] || h.sessions[id] == nil {
+		if h.off[id] || h.sessions[id] == nil && !h.alone[id] {
 			continue
 		}
 		h.guard(id)
 	}
 	h.look()
+	h.settle()
+	h.check()
+	h.obey()
 	h.settle()
 }
 
@@ -154,6 +164,9 @@ func (h *harbour) check() {
 		if int64(token.Revision) > h.revision {
 			h.t.Fatalf("%s has token %v, and the store is at %d", id, token, h.revision)
 		}
+		if h.tokens[id].Less(token) && h.refused[claims.IDOf(v.Replica.Tenant, v.Replica.App, v.Replica.Stack, v.Replica.Number, v.Name)][g.Machine] {
+			h.t.Fatalf("%s is granted to %s, which its storage refuses", id, g.Machine)
+		}
 		h.tokens[id] = token
 		given := 0
 		for m := range h.machines {
@@ -180,6 +193,9 @@ func volumesText(h *harbour) string {
 			fmt.Fprintf(&b, " token %d-%d on %s", s.Token.Generation, s.Token.Revision, s.Machine)
 		}
 		fmt.Fprintf(&b, ": %s\n", s.Message)
+		for _, f := range s.Fenced {
+			fmt.Fprintf(&b, "  %s, of class %s: %s\n", f.Machine, strings.ToLower(strings.TrimPrefix(s.Class.String(), "VOLUME_CLASS_")), f.Message)
+		}
 	}
 	return b.String()
 }
@@ -228,6 +244,7 @@ func claimsText(h *harbour, machine string) string {
 //	pass DURATION      time passes: guards renew and the leader looks each second
 //	lose, back NAME    the machine and its guard are silent from now on (until it is lost, with until=lost), or are back
 //	silence NAME       only the guard is
+//	unheard NAME       only the agent is
 //	slow, quick NAME   the machine removes nothing, or removes again
 //	released NAME      its guard releases all that it has, and is silent
 //	vain, heard NAME   the machine asks for leases in vain, or gets them again
@@ -238,6 +255,8 @@ func claimsText(h *harbour, machine string) string {
 //	delete APP         with its volumes
 //	ps, volumes        replicas, and shared volumes
 //	told NAME          what the machine was told
+//	fencing            what storages are to be told
+//	storage NAME       the storage has done what it was told about the machine; or, with an input, says that it cannot
 func TestClaimTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/claims", func(t *testing.T, path string) {
 		h := newHarbour(t)
@@ -267,10 +286,15 @@ func TestClaimTranscripts(t *testing.T) {
 			case "lose":
 				h.c.Close(h.now, h.sessions[arg])
 				delete(h.sessions, arg)
+			case "unheard":
+				h.alone[arg] = true
+				h.c.Close(h.now, h.sessions[arg])
+				delete(h.sessions, arg)
 			case "silence":
 				h.off[arg] = true
 			case "back":
 				delete(h.off, arg)
+				delete(h.alone, arg)
 				if h.sessions[arg] == nil {
 					h.join(h.machines[arg])
 				}
@@ -305,6 +329,10 @@ func TestClaimTranscripts(t *testing.T) {
 				return psText(h.town)
 			case "volumes":
 				return volumesText(h)
+			case "fencing":
+				return fencingText(h)
+			case "storage":
+				return h.storage(arg, d.Input)
 			case "told":
 				return claimsText(h, arg)
 			default:
@@ -316,8 +344,8 @@ func TestClaimTranscripts(t *testing.T) {
 	})
 }
 
-// Whatever happens to machines and guards: tokens only grow, one machine at a time was given one, and nobody is given another's
-// claim while its holder is well (S11, and claims.Decide's own promise). In the end all that is wanted is held again.
+// Whatever happens to machines, guards and storages: tokens only grow, one machine at a time was given one and none that the storage refuses, and
+// nobody is given another's claim while its holder is well (S11, and claims.Decide's own promise). In the end all that is wanted is held again.
 func TestClaimProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHarbour(t)
@@ -326,14 +354,17 @@ func TestClaimProperties(t *testing.T) {
 			h.join(&argosyv1.Machine{Id: id, Name: id, BootId: "b", Labels: map[string]string{}, Capacity: &argosyv1.Capacity{CpuMilli: 4000, Memory: 4 << 30}})
 			h.guarded(id, "LABEL=d-1", "LABEL=d-2")
 		}
+		h.array = arrayWorks
 		h.apply(&argosyv1.AppSpec{Name: "a", Containers: []*argosyv1.ContainerSpec{{Name: "c", Image: "c"}},
-			Stacks: []*argosyv1.StackSpec{{Name: "s", Containers: []string{"c"}, Volumes: []*argosyv1.VolumeSpec{{Name: "d",
+			Stacks: []*argosyv1.StackSpec{{Name: "s", Containers: []string{"c"}, Volumes: []*argosyv1.VolumeSpec{{Name: "d", Fence: rapid.SampledFrom([]string{"", "san"}).Draw(t, "fence"),
 				Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED, Device: &argosyv1.DeviceSource{Device: "LABEL=d-{replica}", Filesystem: "ext4"}}}}},
 			Cluster: []*argosyv1.ClusterEntry{{Stack: "s", Count: 2}}})
 		h.passing(15 * time.Second)
 		for range rapid.IntRange(1, 8).Draw(t, "faults") {
 			id := rapid.SampledFrom(ids).Draw(t, "machine")
-			switch rapid.IntRange(0, 4).Draw(t, "fault") {
+			switch rapid.IntRange(0, 5).Draw(t, "fault") {
+			case 5:
+				h.array = arrayMode(rapid.IntRange(int(arrayWorks), int(arrayUnheard)).Draw(t, "storage"))
 			case 0:
 				if h.sessions[id] != nil {
 					h.c.Close(h.now, h.sessions[id])
@@ -371,6 +402,7 @@ func TestClaimProperties(t *testing.T) {
 			delete(h.owed, id)
 			h.again(id)
 		}
+		h.array = arrayWorks
 		h.passing(60 * time.Second)
 		for _, v := range h.view().SharedVolumes() {
 			if s := h.view().VolumeStatus(v); s.State != argosyv1.VolumeState_VOLUME_STATE_HELD {

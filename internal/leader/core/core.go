@@ -24,6 +24,8 @@ type Config struct {
 	// Term guards the transactions; Number counts leaders.
 	Term   int64
 	Number uint64
+	// Server is the id of the server that leads.
+	Server string
 	// SealSecret and SealCredential may be nil when there are no secrets, as in tests.
 	SealSecret, SealCredential SealFunc
 	// Diff says in lines what a spec changes of another, for plans: `apache: image httpd:2.4 → httpd:2.5`. It may be nil.
@@ -96,6 +98,11 @@ type Core struct {
 	// asking are volumes whose machine asks for the lease in vain, and unable the machines that are known to get none.
 	asking map[state.VolumeKey]asking
 	unable map[string]time.Time
+	// hushed are machines whose agent and guard both say nothing, and that hold a volume with a fence; late says that one may be among
+	// them soon. fenceSaid is what came of having a storage refuse a machine or take it back, where that failed.
+	hushed    state.Set[string]
+	late      bool
+	fenceSaid map[fenceKey]string
 
 	waits     map[state.StackKey]map[state.Key]wait
 	endpoints state.Set[state.Key]
@@ -147,7 +154,7 @@ func New(now time.Time, cfg Config, snap store.Snapshot) *Core {
 		each:    state.Set[state.StackKey]{},
 		placed:  map[state.Key][]scheduler.Placed{}, ahead: map[state.Key][]scheduler.Placed{}, held: map[string]state.Set[state.Key]{}, derived: map[state.AppKey]*derived{},
 		seals: map[sealKey]sealed{}, claims: state.Set[state.Key]{},
-		asking: map[state.VolumeKey]asking{}, unable: map[string]time.Time{},
+		asking: map[state.VolumeKey]asking{}, unable: map[string]time.Time{}, hushed: state.Set[string]{}, fenceSaid: map[fenceKey]string{},
 		given: map[string]scheduler.Machine{}, waits: map[state.StackKey]map[state.Key]wait{},
 		endpoints: state.Set[state.Key]{}, change: NewChange(),
 	}

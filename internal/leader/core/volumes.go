@@ -23,6 +23,10 @@ func (v *View) VolumeStatus(vol *argosyv1.Volume) *argosyv1.VolumeStatus {
 		return out
 	}
 	c, r, g := v.core, v.Replica(k), vol.GetGrant()
+	if c.class(vol) == claims.ClassFenced {
+		out.Class = argosyv1.VolumeClass_VOLUME_CLASS_FENCED
+	}
+	out.Fenced = v.fenced(k, vol)
 	out.Source = v.sourceOf(k, vol.GetName())
 	w := c.wish(v.now, vol)
 	d := c.decide(v.now, w, r, g)
@@ -79,13 +83,7 @@ func (c *Core) volumeState(now time.Time, w claims.Wish, d claims.Decision) argo
 
 // sourceOf is where the manifest says that a shared volume is.
 func (v *View) sourceOf(k state.Key, name string) string {
-	spec, _ := v.StackOf(k.StackKey(), v.Replica(k).GetRevision())
-	for _, s := range spec.GetVolumes() {
-		if s.GetName() == name {
-			return volumesource.For(sourceOf(s), k.Number)
-		}
-	}
-	return ""
+	return volumesource.For(sourceOf(v.core.volumeSpec(k, name)), k.Number)
 }
 
 func sourceOf(s *argosyv1.VolumeSpec) string {
