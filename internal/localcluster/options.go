@@ -53,6 +53,8 @@ type Options struct {
 	// Disk is the size in bytes of the two disks that each machine gets: one for its Engine and one for what Argosy keeps, so
 	// that filling them fills nothing of the host's. They take only the space that is used. 0 means the host's disk.
 	Disk int64
+	// LeaseProfile is the timing of leases in a new cluster; empty means what the server takes by itself.
+	LeaseProfile string
 	// Mirror is the Debian mirror to build the machine image from. Empty means
 	// mmdebstrap's default.
 	Mirror string

@@ -28,8 +28,12 @@ type unit struct {
 }
 
 // serverCommand and agentCommand are what the units run.
-func serverCommand(address string) []string {
-	return []string{heavyPath, "server", "--data-dir", serverDir, "--advertise", address}
+func serverCommand(address, leases string) []string {
+	cmd := []string{heavyPath, "server", "--data-dir", serverDir, "--advertise", address}
+	if leases != "" {
+		cmd = append(cmd, "--lease-profile", leases)
+	}
+	return cmd
 }
 
 func witnessCommand() []string { return []string{witnessPath, "--server-dir", serverDir} }
@@ -43,7 +47,7 @@ const maxServers = 5
 
 // unitsOf are the units of machine number: an agent on each, and on the first ones a server, which runs where it was
 // started.
-func unitsOf(number int, address string) []unit {
+func unitsOf(number int, address, leases string) []unit {
 	units := []unit{
 		{guardUnit, guardText},
 		{leaveUnit, leaveText},
@@ -52,7 +56,7 @@ func unitsOf(number int, address string) []unit {
 	if number <= maxServers {
 		units = append(units,
 			unit{witnessUnit, serviceText("Argosy witness", "After=network.target", witnessCommand())},
-			unit{serverUnit, serviceText("Argosy server", "After=network-online.target\nWants="+witnessUnit, serverCommand(address))})
+			unit{serverUnit, serviceText("Argosy server", "After=network-online.target\nWants="+witnessUnit, serverCommand(address, leases))})
 	}
 	return units
 }

@@ -160,7 +160,7 @@ func (l *Local) socketDir() string { return filepath.Join(runDir, l.opts.Name) }
 // changed by that.
 func (l *Local) install(ctx context.Context, number int, address netip.Addr, bins []executable) error {
 	name := machineName(number)
-	units := unitsOf(number, address.String())
+	units := unitsOf(number, address.String(), l.opts.LeaseProfile)
 	check := []string{"sha256sum", "--"}
 	for _, b := range bins {
 		check = append(check, b.to)

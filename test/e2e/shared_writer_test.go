@@ -89,8 +89,14 @@ type oneWriter struct {
 
 func startWriter(t *testing.T) *oneWriter {
 	t.Helper()
+	return startWriterOn(t, newShared(t, "proof-one"), "device: LABEL=proof-one", "")
+}
+
+// startWriterOn has it on a disk, with what the manifest says of that and of where it may run.
+func startWriterOn(t *testing.T, disk *shared, volume, placement string) *oneWriter {
+	t.Helper()
 	loadWriter(t)
-	one := &oneWriter{disk: newShared(t, "proof-one"), ears: listen(t)}
+	one := &oneWriter{disk: disk, ears: listen(t)}
 	argosy(t, "apply", "--wait", "--timeout", "180s", manifest(t, fmt.Sprintf(`argosy: v1
 app: one
 containers:
@@ -99,9 +105,10 @@ stacks:
   w:
     containers: [writer]
     volumes:
-      data: {driver: device, device: LABEL=proof-one, filesystem: ext4}
+      data: {driver: device, filesystem: ext4, %s}
+    placement: {%s}
 cluster: {w: 1}
-`, writerImage, one.ears.address)))
+`, writerImage, one.ears.address, volume, placement)))
 	t.Cleanup(func() {
 		mend(context.Background())
 		if r := w.run(nil, "delete", "one", "--volumes", "--yes", "--wait", "--timeout", "120s"); r.code != 0 {
@@ -237,12 +244,17 @@ type observer struct {
 	told    []ledger.Told
 }
 
+// bridge is the host's address in the cluster's network, with a port that is free.
+func bridge() string {
+	m := w.cluster.Machines[0].Address.As4()
+	m[3] = 1
+	return net.JoinHostPort(net.IP(m[:]).String(), "0")
+}
+
 // listen hears what containers of the cluster say, at the host's address in its network.
 func listen(t *testing.T) *observer {
 	t.Helper()
-	m := w.cluster.Machines[0].Address.As4()
-	m[3] = 1 // the bridge
-	c, err := net.ListenPacket("udp4", net.JoinHostPort(net.IP(m[:]).String(), "0"))
+	c, err := net.ListenPacket("udp4", bridge())
 	if err != nil {
 		t.Fatal(err)
 	}

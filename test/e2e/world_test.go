@@ -30,6 +30,7 @@ import (
 var (
 	keep   = flag.Bool("keep", false, "leave the cluster running")
 	name   = flag.String("cluster", "proof", "name of the local cluster")
+	leases = flag.String("leases", "", "timing of leases of the cluster: default, fast or safe")
 	binary = flag.String("argosy", "", "the argosy to test, with argosyd beside it; default bin/argosy of this repository")
 )
 
@@ -72,7 +73,7 @@ func run(m *testing.M) (code int, err error) {
 	defer free()
 	begun := time.Now()
 	w.local, err = localcluster.New(localcluster.Options{
-		Name: *name, Binary: w.argosy, Disk: robustDisk,
+		Name: *name, Binary: w.argosy, Disk: robustDisk, LeaseProfile: *leases,
 		Progress: func(e localcluster.Event) {
 			if e.Took > 0 {
 				fmt.Printf("%7.1fs %3s %s (%.1fs)\n", time.Since(begun).Seconds(), e.Machine, e.Text, e.Took.Seconds())
@@ -106,7 +107,7 @@ func run(m *testing.M) (code int, err error) {
 // threeServers has the cluster have a server on each of three machines.
 func threeServers(t *testing.T) {
 	t.Helper()
-	l, err := localcluster.New(localcluster.Options{Name: *name, Binary: w.argosy, Servers: 3, Disk: robustDisk})
+	l, err := localcluster.New(localcluster.Options{Name: *name, Binary: w.argosy, Servers: 3, Disk: robustDisk, LeaseProfile: *leases})
 	if err != nil {
 		t.Fatal(err)
 	}
