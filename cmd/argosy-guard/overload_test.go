@@ -29,7 +29,6 @@ func TestOverload(t *testing.T) {
 	if *overload == 0 {
 		t.Skip("it overloads this machine for minutes: make overload TRIALS=n")
 	}
-	busy(t, timesBusy*runtime.NumCPU())
 	var took []time.Duration
 	resets := 0
 	for round := 1; len(took)+resets < *overload && !t.Failed(); round++ {
@@ -76,6 +75,15 @@ func (w *town) trial(n uint64) (quiet time.Duration, err error) {
 		return 0, errors.New(out)
 	}
 	w.grows(s.Path)
+	rest, err := busy(timesBusy * runtime.NumCPU())
+	defer rest()
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(time.Second) // of overload, in which the lease is renewed
+	if w.claimState(n).GetPhase() != leasev1.Phase_PHASE_ARMED {
+		return 0, fmt.Errorf("an overloaded machine does not keep its lease: %v", w.claimState(n))
+	}
 	w.witnessesDo(syscall.SIGSTOP)
 	defer w.witnessesDo(syscall.SIGCONT)
 	cut := time.Now()
@@ -106,14 +114,23 @@ func (w *town) witnessesDo(s syscall.Signal) {
 	}
 }
 
-// busy has so many processes never rest until the test ends.
-func busy(t *testing.T, n int) {
-	t.Helper()
-	for range n {
-		cmd := exec.Command("sh", "-c", "while :; do :; done")
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
+// busy has so many processes never rest until rest is called, or this process ends.
+func busy(n int) (rest func(), err error) {
+	var all []*exec.Cmd
+	rest = func() {
+		for _, c := range all {
+			_, _ = c.Process.Kill(), c.Wait()
 		}
-		t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
 	}
+	runtime.LockOSThread() // a parent's death is that of the thread
+	defer runtime.UnlockOSThread()
+	for range n {
+		c := exec.Command("sh", "-c", "while :; do :; done")
+		c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := c.Start(); err != nil {
+			return rest, err
+		}
+		all = append(all, c)
+	}
+	return rest, nil
 }
