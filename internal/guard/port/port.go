@@ -284,7 +284,8 @@ func (p *Port) Order(order *leasev1.GuardOrder) {
 	}
 }
 
-// want passes a want on, once it is known where the volume is.
+// want passes a want on, once it is known where the volume is. One of a token that is over, or that was refused, came late: nothing is kept of
+// where its volume is, and it stays as it is.
 func (p *Port) want(w *leasev1.Want) {
 	id, token := claims.ID(w.GetClaim()), lease.StampFrom(w.GetToken())
 	v := volume.Volume{Name: w.GetClaim(), UUID: w.GetUuid()}
@@ -304,8 +305,11 @@ func (p *Port) want(w *leasev1.Want) {
 		err = claims.CheckToken(token)
 	}
 	p.mu.Lock()
-	_, known := p.known[named{id, token}]
+	was, known := p.known[named{id, token}]
 	p.mu.Unlock()
+	if known && (was.refused || was.phase == step.Sealed) {
+		return
+	}
 	if err == nil && !known {
 		err = p.cfg.Machine.Place(id, token, v)
 	}

@@ -178,3 +178,26 @@ func TestOrders(t *testing.T) {
 		}
 	}
 }
+
+// TestLateWant: a want of a token that was refused, or is over, is not passed on when it comes again: nobody knows where its volume is.
+func TestLateWant(t *testing.T) {
+	s := newScene(t)
+	c := s.agent()
+	s.reads(c) // the guard
+	for revision, tell := range map[uint64]step.Tell{7: {Refused: true, Why: "the machine is about to be shut down"}, 8: {Phase: step.Sealed}} {
+		tell.Claim, tell.Token = db, claims.Token{Generation: 1, Revision: revision}
+		s.Tell(tell)
+		if got, want := <-s.asked, fmt.Sprint("forget ", db, " ", tell.Token); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		late := &leasev1.Want{Claim: string(db), Token: lease.StampTo(tell.Token), Where: &leasev1.Want_Device{Device: &leasev1.Device{Source: "LABEL=x"}}}
+		for _, o := range []*leasev1.GuardOrder{{Order: &leasev1.GuardOrder_Want{Want: late}}, {Order: &leasev1.GuardOrder_Remain{Remain: &leasev1.Remain{}}}} {
+			if err := lease.Write(c, o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-s.asked; got != "remain" {
+			t.Errorf("%q, want remain", got)
+		}
+	}
+}
