@@ -244,6 +244,9 @@ func (s *Scenario) share(app string, stack *argosyv1.StackSpec, first *argosyv1.
 	} else {
 		v.Mount = &argosyv1.MountSource{Type: mountType, Source: device(app, stack.GetName())}
 	}
+	if fenced(s.cfg.Seed, at) {
+		v.Fence = "storage"
+	}
 	stack.Volumes = []*argosyv1.VolumeSpec{v}
 	first.Mounts = []*argosyv1.Mount{{Type: argosyv1.MountType_MOUNT_TYPE_VOLUME, Source: "data", Target: "/data"}}
 	entry.EachMachine, entry.Count = false, uint32(1+s.rng.IntN(2))

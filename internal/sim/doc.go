@@ -29,7 +29,9 @@
 // In a third of the lives some stacks have a volume on storage that all machines reach. A witness stands beside each server, with its
 // own clock and two small files; a guard runs on each machine, on tmpfs, slices, mounts and a watchdog that end with the boot; both are
 // the step functions of internal/claims. The agent's side is package agent/storage itself, the guard's socket package guard/port, with
-// messages in place of bytes. [World.Guard] sets all that up. Storage refuses nobody: it records who mounts it and each write with its token.
+// messages in place of bytes. [World.Guard] sets all that up. Storage records who mounts it and each write with its token. It refuses nobody, but
+// where a stack's volume has a fence: then it refuses machines and takes them back as programs of the servers ask it to. These fail, hang, take
+// effect though they failed, go on while their server is stopped, and die with it; and witnesses are told late of what they confirmed.
 //
 // # Replaying
 //

@@ -28,6 +28,9 @@ type leaderProcess struct {
 	// blindness is how much older than it says the picture of each machine may be, because a process had stood still and had not
 	// noticed.
 	blindness map[string]time.Duration
+	// fencing is what is being done about fences, and programs end those that run.
+	fencing  map[fenceTry]bool
+	programs []func()
 }
 
 // request is a proposal that waits.
@@ -51,6 +54,9 @@ func (l *leaderProcess) end() {
 		r.done(errKilled)
 	}
 	l.asked = nil
+	for _, end := range l.programs {
+		end()
+	}
 	l.w.reigns = slices.DeleteFunc(l.w.reigns, func(o *leaderProcess) bool { return o == l })
 	if l.w.leader == l {
 		l.w.leader = nil
@@ -97,7 +103,7 @@ func (l *leaderProcess) takeOver() {
 		return
 	}
 	l.term, w.term = term, term
-	l.core = core.New(l.clock.now(), core.Config{Term: term, Number: number, Diff: w.cfg.Diff, Heard: l.inherit()}, snap)
+	l.core = core.New(l.clock.now(), core.Config{Term: term, Number: number, Server: l.server.name, Diff: w.cfg.Diff, Heard: l.inherit()}, snap)
 	w.trace("server %s leads, term %d", l.server.name, number)
 	for _, o := range w.reigns {
 		if o != l {

@@ -11,6 +11,8 @@ type server struct {
 	down, paused, cut bool
 	// heard is since when it has heard of machines while another leads.
 	heard time.Time
+	// programs are those that fence machines and may be under way.
+	programs int
 	// beside is where its witness stands.
 	beside stand
 }
@@ -48,7 +50,7 @@ func (w *World) pick(n int) int {
 }
 
 func (w *World) lead(s *server) {
-	l := &leaderProcess{process: process{w: w, clock: s.clock}, server: s, blindness: map[string]time.Duration{}}
+	l := &leaderProcess{process: process{w: w, clock: s.clock}, server: s, blindness: map[string]time.Duration{}, fencing: map[fenceTry]bool{}}
 	w.leader = l
 	w.reigns = append(w.reigns, l)
 	w.trace("server %s is elected", s.name)

@@ -9,7 +9,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/claims"
 )
 
-// sharedDisk is storage that all machines reach. It refuses nobody: it records who mounts it and who writes, and so judges.
+// sharedDisk is storage that all machines reach. It refuses whom it is told to, records who mounts it and who writes, and so judges.
 type sharedDisk struct {
 	w      *World
 	source string
@@ -17,6 +17,8 @@ type sharedDisk struct {
 	token claims.Token
 	// mounts are those that may write now: in the kernel of a machine that runs.
 	mounts []mounting
+	// refused are machines that can do nothing with it.
+	refused map[*Machine]bool
 	// writes counts what was written and acknowledged; by is the token of the last.
 	writes uint64
 	by     claims.Token
@@ -31,7 +33,7 @@ type mounting struct {
 func (w *World) sharedDisk(source string) *sharedDisk {
 	d := w.shared[source]
 	if d == nil {
-		d = &sharedDisk{w: w, source: source}
+		d = &sharedDisk{w: w, source: source, refused: map[*Machine]bool{}}
 		w.shared[source] = d
 	}
 	return d
@@ -47,7 +49,10 @@ func sourceOf(v volume.Volume) string {
 
 // mount has a machine able to write. Nobody else may be.
 func (d *sharedDisk) mount(m *Machine, t claims.Token) error {
-	for _, o := range d.mounts {
+	if d.refused[m] {
+		return errRefused
+	}
+	for _, o := range d.able() {
 		if o.m == m && o.token == t {
 			return nil
 		}
@@ -75,12 +80,13 @@ func (d *sharedDisk) unmount(m *Machine, t claims.Token) {
 
 // write is a write of a process that runs in a token's slice, and that has seen so many before.
 func (d *sharedDisk) write(m *Machine, t claims.Token, seen uint64) uint64 {
+	able := d.able()
 	switch {
 	case seen != d.writes:
 		d.w.violate("nothing acknowledged is lost: %s writes %s with token %v after write %d, and there are %d, the last with token %v", m.Name, d.source, t, seen, d.writes, d.by)
 	case t.Less(d.by):
 		d.w.violate("tokens grow (S11): %s writes %s with token %v after one with %v", m.Name, d.source, t, d.by)
-	case len(d.mounts) != 1 || d.mounts[0] != mounting{m, t}:
+	case len(able) != 1 || able[0] != mounting{m, t}:
 		d.w.violate("nothing runs that is not mounted (S8): %s writes %s with token %v, mounted are %s", m.Name, d.source, t, d.mounted())
 	}
 	d.writes++
@@ -101,6 +107,11 @@ func (e *engine) write(b *box, s *slot, seen uint64) {
 	run := b.run
 	e.m.w.after(e.m.w.span(writeOften, writeSeldom), func() {
 		if b.State == agent.Running && b.run == run && s.gate.Runs() && len(e.m.w.broken) == 0 {
+			if s.disk.refused[e.m] {
+				e.exit(b, 1) // an error of its disk
+				e.m.look(b.Owner.Key)
+				return
+			}
 			e.write(b, s, s.disk.write(e.m, s.token, seen))
 		}
 	})

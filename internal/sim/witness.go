@@ -259,4 +259,5 @@ func (l *leaderProcess) witnessed(sights claims.Sights) {
 	if l.w.leader == l {
 		l.w.changeLeases(l)
 	}
+	l.fence()
 }
