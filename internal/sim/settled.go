@@ -112,7 +112,13 @@ func (w *World) excused(v *core.View, k state.Key) bool {
 	if !strings.Contains(v.Status(v.Replica(k)).GetMessage(), "does not fit") {
 		return false
 	}
-	// What says that it does not fit must not fit.
+	// What says that it does not fit must not fit. A plan has the app's other stacks updated as well, one of which may never be: what
+	// that would make room for is not there.
+	for _, st := range v.AppRevision(k.Tenant, k.App, 0).GetSpec().GetStacks() {
+		if _, others := v.StackOf(k.AppKey().Stack(st.GetName()), 0); doomed(others) {
+			return true
+		}
+	}
 	plan, err := v.Plan(k.Tenant, v.AppRevision(k.Tenant, k.App, 0).GetSpec())
 	if err != nil {
 		w.violate("%s cannot be planned: %v", k, err)
