@@ -121,13 +121,30 @@ func TestFenced(t *testing.T) {
 	lead, _ := wholeServers(t)
 	for _, m := range w.cluster.Machines {
 		// By a path: a label could not be read any more once the storage refuses the machine, and this has to see then that all is quiet there.
-		on(t, m.Name, "sh", "-c", `mkdir -p /dev/disk/by-id && ln -sfn "$1" "$2"`, "sh", disk.nodes[m.Name], diskByID)
+		// An agent looks at devices each minute, and when it starts.
+		on(t, m.Name, "sh", "-c", `mkdir -p /dev/disk/by-id && ln -sfn "$1" "$2" && systemctl restart argosy-agent`, "sh", disk.nodes[m.Name], diskByID)
 	}
 	one := startWriterOn(t, disk, "device: "+diskByID+", fence: array", `require: ["machine != `+lead+`"]`) // how long another leader takes is another matter
 	eventually(t, time.Minute, "the replica writes", one.writes)
 	if text := argosy(t, "volumes"); !strings.Contains(text, "fenced") {
 		t.Errorf("it is not said to be fenced:\n%s", text)
 	}
+	eventually(t, 90*time.Second, "another machine could have it", func() error {
+		var res argosyv1.ExplainResponse
+		if err := ask(&res, "explain", "one/w.1"); err != nil {
+			return err
+		}
+		fit := 0
+		for _, m := range res.GetNow() {
+			if m.GetFits() {
+				fit++
+			}
+		}
+		if fit < 2 {
+			return fmt.Errorf("%v", res.GetNow())
+		}
+		return nil
+	})
 	holder := one.holder(t)
 	t.Cleanup(func() { disk.views[holder].Mend() }) // or it cannot be unmounted
 	begun := time.Now()
@@ -166,7 +183,7 @@ func TestFenced(t *testing.T) {
 	if len(turns) != 2 || turns[0].To.After(fenced) || turns[1].From.Before(fenced) {
 		t.Errorf("the storage refused it at %s, and was written: %+v", fenced, turns)
 	}
-	if said := argosy(t, "events", "--tail", "100", "one"); !strings.Contains(said, "volume data: its storage refuses "+holder) || strings.Contains(said, "lease has run out") {
+	if said := argosy(t, "events", "--since", (time.Since(begun) + time.Second).Round(time.Second).String(), "one"); !strings.Contains(said, "volume data: its storage refuses "+holder) || strings.Contains(said, "lease has run out") {
 		t.Errorf("history does not say why it moved:\n%s", said)
 	}
 
