@@ -280,10 +280,8 @@ func (c *Core) NextWake() time.Time {
 	if at, ok := c.disp.SlowAt(); ok && at.Before(next) {
 		next = at
 	}
-	for _, at := range c.proving {
-		if at.Before(next) {
-			next = at
-		}
+	if at, ok := c.provenAt(); ok && at.Before(next) {
+		next = at
 	}
 	return next
 }
@@ -321,17 +319,19 @@ func clip(s string) string {
 
 // Due reports whether a Step would have something to do.
 func (c *Core) Due(now time.Time) bool {
+	proven, waits := c.provenAt()
 	return len(c.claims)+len(c.stacks)+len(c.apps)+len(c.machines)+len(c.outboxes)+len(c.intruders)+len(c.notes) > 0 ||
 		c.capacity && !now.Before(c.retryAt) ||
-		!now.Before(c.judgeAt) || c.proved(now)
+		!now.Before(c.judgeAt) ||
+		waits && !now.Before(proven)
 }
 
-// proved reports whether an update that waited for a replica to stay ready may go on.
-func (c *Core) proved(now time.Time) bool {
+// provenAt is when the first update may go on that waits for a replica to stay ready; ok is false when none does.
+func (c *Core) provenAt() (first time.Time, ok bool) {
 	for _, at := range c.proving {
-		if !now.Before(at) {
-			return true
+		if !ok || at.Before(first) {
+			first, ok = at, true
 		}
 	}
-	return false
+	return first, ok
 }
