@@ -70,6 +70,8 @@ type Wish struct {
 	Silent bool
 	// Barred are the machines that the storage refuses, or is being told to refuse.
 	Barred []Barred
+	// Forget: what is known of the volume is to go for good.
+	Forget bool
 }
 
 // Action is what the leader does about a claim.
@@ -102,7 +104,7 @@ type Decision struct {
 	Reason  string
 	Audit   string
 	// Bar is the holder's machine, which the storage is to refuse before anybody else has the claim, and Back the one that it is to take back
-	// before that is granted it; empty when there is none.
+	// before that is granted it, or before the claim is forgotten; empty when there is none.
 	Bar, Back Machine
 }
 

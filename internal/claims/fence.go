@@ -1,5 +1,7 @@
 package claims
 
+import "slices"
+
 // Barred is a machine that the storage of a claim refuses, or is being told to refuse.
 type Barred struct {
 	Machine Machine
@@ -13,10 +15,14 @@ type Barred struct {
 }
 
 // fenced completes a decision about a claim whose storage can refuse machines. A holder that neither its agent nor its guard is heard of is
-// refused, if somebody else is to have the claim; and nobody is granted it whom the storage would refuse.
+// refused, if somebody else is to have the claim; nobody is granted it whom the storage would refuse; and while it refuses somebody, it is not
+// forgotten, since nobody would know then whom it has to take back.
 func fenced(p Profile, mute string, w Wish, d Decision) Decision {
-	if w.Force != nil || w.Class == ClassLocal || w.Wanted == "" {
+	switch {
+	case w.Force != nil || w.Class == ClassLocal:
 		return d
+	case w.Wanted == "":
+		return forgotten(w, d)
 	}
 	d.Bar = bar(p, mute, w)
 	if s := w.Seen; s != nil && s.Gone == "" && s.Machine != w.Wanted {
@@ -34,9 +40,22 @@ func fenced(p Profile, mute string, w Wish, d Decision) Decision {
 	if d.Action != Grant {
 		return d
 	}
-	d.Action, d.Wait = WaitFor, 0
-	if d.Reason = "the storage was told to refuse " + string(b.Machine) + ", and takes it back once that says that nothing is left there of what it had"; b.Clear {
-		d.Reason = "the storage is to take " + string(b.Machine) + " back first" + because(b.Said)
+	d.Action, d.Wait, d.Reason = WaitFor, 0, b.awaited()
+	return d
+}
+
+// forgotten completes a decision about a claim that nobody wants.
+func forgotten(w Wish, d Decision) Decision {
+	if !w.Forget || len(w.Barred) == 0 {
+		return d
+	}
+	next := w.Barred[0]
+	if i := slices.IndexFunc(w.Barred, func(b Barred) bool { return b.Clear }); i >= 0 {
+		next = w.Barred[i]
+		d.Back = next.Machine
+	}
+	if d.Action == Keep {
+		d.Reason = next.awaited()
 	}
 	return d
 }
@@ -73,6 +92,14 @@ func (b Barred) words() string {
 		return "the storage refuses " + string(b.Machine)
 	}
 	return "the storage is told to refuse " + string(b.Machine) + because(b.Said)
+}
+
+// awaited says what has to come before anything else that is to be done.
+func (b Barred) awaited() string {
+	if b.Clear {
+		return "the storage is to take " + string(b.Machine) + " back first" + because(b.Said)
+	}
+	return "the storage was told to refuse " + string(b.Machine) + ", and takes it back once that says that nothing is left there of what it had"
 }
 
 // because adds why not, where that is known.

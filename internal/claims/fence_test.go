@@ -46,6 +46,12 @@ func TestDecideFences(t *testing.T) {
 		{"the manifest has no fence any more", Wish{Class: ClassDetected, Wanted: "m1", Barred: barred("m1", k1, true, true, "")}, "", WaitFor, "", "m1", "the storage is to take m1 back first"},
 		{"fenced late, by a leader of before", Wish{Class: ClassFenced, Granted: &Granted{Machine: "m1", Token: k3}, Seen: held("m1", k3, 1), Wanted: "m1", Barred: barred("m1", k1, true, true, "")}, "", Keep, "", "m1", "m1 holds it; last heard 1.0 s ago"},
 		{"another one is refused", Wish{Class: ClassFenced, Wanted: "m2", Barred: barred("m1", k1, true, false, "")}, "", Grant, "", "", "granted to m2: nobody had it"},
+		{"nobody wants it, now", Wish{Class: ClassFenced, Barred: barred("m1", k1, true, true, "")}, "", Keep, "", "", "nobody wants it"},
+		{"to be forgotten, and not clear", Wish{Class: ClassFenced, Forget: true, Barred: barred("m1", k1, true, false, "")}, "", Keep, "", "", "the storage was told to refuse m1, and takes it back once that says that nothing is left there of what it had"},
+		{"to be forgotten, and clear", Wish{Class: ClassFenced, Forget: true, Barred: append(barred("m2", k2, true, false, ""), barred("m1", k1, true, true, "")...)}, "new", Keep, "", "m1", "the storage is to take m1 back first"},
+		{"to be forgotten, in vain", Wish{Class: ClassDetected, Forget: true, Barred: barred("m1", k1, true, true, "busy")}, "", Keep, "", "m1", "the storage is to take m1 back first: busy"},
+		{"to be forgotten, and held elsewhere", Wish{Class: ClassFenced, Forget: true, Granted: &Granted{Machine: "m2", Token: k2}, Seen: held("m2", k2, 1), Barred: barred("m1", k1, true, true, "")}, "", Withdraw, "", "m1", "no longer wanted; m2 stops and releases it"},
+		{"to be forgotten, and all are taken back", Wish{Class: ClassFenced, Forget: true}, "", Keep, "", "", "nobody wants it"},
 	} {
 		d := Decide(Default(), c.mute, []Wish{c.w})[0]
 		if d.Action != c.action || d.Bar != c.bar || d.Back != c.back || d.Reason != c.reason {
@@ -60,7 +66,7 @@ func TestFenceProperties(t *testing.T) {
 	token := rapid.Custom(func(t *rapid.T) Token { return Token{1, rapid.Uint64Range(1, 6).Draw(t, "revision")} })
 	rapid.Check(t, func(t *rapid.T) {
 		w := Wish{Class: rapid.SampledFrom([]Class{ClassTimed, ClassDetected, ClassFenced}).Draw(t, "class"), Wanted: rapid.SampledFrom([]Machine{"", "m1", "m2", "m3"}).Draw(t, "wanted"),
-			Silent: rapid.Bool().Draw(t, "silent")}
+			Silent: rapid.Bool().Draw(t, "silent"), Forget: rapid.Bool().Draw(t, "forget")}
 		if rapid.Bool().Draw(t, "granted?") {
 			w.Granted = &Granted{Machine: machines.Draw(t, "to"), Token: token.Draw(t, "token"), Ended: rapid.Bool().Draw(t, "ended"), Connected: rapid.Bool().Draw(t, "connected")}
 		}
@@ -84,7 +90,7 @@ func TestFenceProperties(t *testing.T) {
 			t.Fatalf("granted to whom the storage refuses: %+v", d)
 		case onIt == nil && (d.Action != was.Action || d.To != was.To):
 			t.Fatalf("a fence of others makes %v of %v", d.Action, was.Action)
-		case d.Back != "" && (onIt == nil || !onIt.Clear || d.Back != w.Wanted):
+		case d.Back != "" && (w.barred(d.Back) == nil || !w.barred(d.Back).Clear || d.Back != w.Wanted && (w.Wanted != "" || !w.Forget)):
 			t.Fatalf("taken back: %+v", d)
 		case d.Bar != "" && (w.Class != ClassFenced || !w.Silent || w.Seen.Machine != d.Bar || w.Seen.Age < p.Lease/2 || w.Wanted == "" || w.Wanted == d.Bar):
 			t.Fatalf("refused without need: %+v", d)

@@ -80,7 +80,8 @@ func (d *decision) volumes() {
 		k := state.KeyOf(v.GetReplica())
 		if state.Shared(v) {
 			d.shared[k.Number] = true
-			if d.removeVolumes() && !slices.ContainsFunc(d.in.Replicas, func(r *argosyv1.Replica) bool { return r.GetKey().GetNumber() == k.Number }) {
+			left := slices.ContainsFunc(d.in.Replicas, func(r *argosyv1.Replica) bool { return r.GetKey().GetNumber() == k.Number })
+			if d.removeVolumes() && !left && len(v.GetFences()) == 0 { // else nobody would know whom its storage has to take back
 				d.change(Change{Kind: DropVolume, Key: k, Volume: v.GetName(), Why: "the app is being deleted with its volumes; what is on shared storage stays there"})
 			}
 			continue

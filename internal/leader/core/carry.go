@@ -112,7 +112,7 @@ func (s *stepping) forget(ch orchestrator.Change) {
 	u.delete(store.ReplicaKey(ch.Replica.GetKey()))
 	if ch.RemoveVolumes {
 		for _, v := range s.c.st.Volumes(ch.Key) {
-			if v.GetMachine() == ch.Replica.GetMachine() || state.Shared(v) {
+			if v.GetMachine() == ch.Replica.GetMachine() || state.Shared(v) && len(v.GetFences()) == 0 {
 				u.delete(store.VolumeKey(v.GetReplica(), v.GetName()))
 			}
 		}

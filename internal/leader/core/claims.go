@@ -126,7 +126,7 @@ func tokenTo(t claims.Token) *argosyv1.FencingToken {
 func (c *Core) wish(now time.Time, v *argosyv1.Volume) claims.Wish {
 	k := state.KeyOf(v.GetReplica())
 	id := claimID(k, v.GetName())
-	w := claims.Wish{Claim: id, Class: c.class(v), Seen: c.sight(now, id), Barred: c.barred(k, v)}
+	w := claims.Wish{Claim: id, Class: c.class(v), Seen: c.sight(now, id), Barred: c.barred(k, v), Forget: c.forgets(k)}
 	w.Silent = w.Seen != nil && c.hushed.Has(string(w.Seen.Machine)) && c.quiet(now, string(w.Seen.Machine))
 	if r := c.st.Replica(k); c.wants(r, v) {
 		w.Wanted = claims.Machine(r.GetMachine())
@@ -145,6 +145,12 @@ func (c *Core) wants(r *argosyv1.Replica, v *argosyv1.Volume) bool {
 	}
 	spec, _ := c.st.StackOf(state.KeyOf(r.GetKey()).StackKey(), r.GetRevision())
 	return slices.ContainsFunc(spec.GetVolumes(), func(s *argosyv1.VolumeSpec) bool { return s.GetName() == v.GetName() && state.SharedSpec(s) })
+}
+
+// forgets says whether a replica's app is being deleted with its volumes.
+func (c *Core) forgets(k state.Key) bool {
+	app := c.st.App(k.Tenant, k.App)
+	return app.GetDeleting() && app.GetDeleteVolumes()
 }
 
 // isFor says whether a grant is the present incarnation's.

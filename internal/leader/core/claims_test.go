@@ -2,8 +2,6 @@ package core_test
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,172 +15,6 @@ import (
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
-
-// harbour is a town with the witness beside its leader, whose step functions are the real ones. Guards acquire what their machines
-// were granted, renew it while they are there, and release it when the machine removes it.
-type harbour struct {
-	*town
-	w     witness.State
-	begun time.Time
-	round uint64
-	// has is what each machine's guard has or asks for.
-	has map[string]map[claims.ID]claims.Token
-	// few: no majority of the witnesses has a vote.
-	few bool
-	// off are machines whose guards are silent.
-	off map[string]bool
-	// alone are machines whose agent says nothing, and whose guard goes on.
-	alone map[string]bool
-	// tokens are the highest that were ever granted of each claim.
-	tokens map[claims.ID]claims.Token
-	// refused are the machines that a claim's storage refuses, and array what it does when it is told something.
-	refused map[claims.ID]map[string]bool
-	array   arrayMode
-	// server is the one that leads.
-	server string
-}
-
-func newHarbour(t fataler) *harbour {
-	h := &harbour{town: newTown(t), has: map[string]map[claims.ID]claims.Token{}, off: map[string]bool{}, alone: map[string]bool{}, refused: map[claims.ID]map[string]bool{}, tokens: map[claims.ID]claims.Token{}}
-	h.begun = h.now
-	h.w, _ = witness.Open(0, "s1", claims.Default(), witness.Table{}, false)
-	h.step(witness.Configure{Config: claims.Config{Epoch: claims.Epoch{Generation: 1, Revision: 1}, Members: []claims.Witness{"s1"}}})
-	return h
-}
-
-func (h *harbour) step(e witness.Event) (ack *claims.Ack) {
-	next, effects := witness.Step(h.w, h.now.Sub(h.begun), e)
-	h.w = next
-	for _, e := range effects {
-		if r, ok := e.(witness.Reply); ok {
-			ack = &r.Ack
-		}
-	}
-	return ack
-}
-
-// beat is one round of all guards, and a look of the leader.
-func (h *harbour) beat() {
-	h.t.Helper()
-	h.round++
-	h.step(witness.Tick{})
-	for _, id := range slices.Sorted(maps.Keys(h.machines)) {
-		if h.off[id] || h.sessions[id] == nil && !h.alone[id] {
-			continue
-		}
-		h.guard(id)
-	}
-	h.look()
-	h.settle()
-	h.check()
-	h.obey()
-	h.settle()
-}
-
-// guard is a round of one machine's guard: it asks for what the machine was granted, and releases what it has no more.
-func (h *harbour) guard(id string) {
-	want := map[claims.ID]claims.Token{}
-	for _, k := range h.c.Assigned(id) {
-		a := h.c.Assignment(id, k)
-		if a == nil || a.Goal != argosyv1.ReplicaGoal_REPLICA_GOAL_RUN {
-			continue
-		}
-		for _, cl := range a.Claims {
-			if cl.Token != nil {
-				want[claims.ID(fmt.Sprintf("%s/%s/%s.%d/%s", k.Tenant, k.App, k.Stack, k.Number, cl.Volume))] = claims.Token{Generation: cl.Token.Generation, Revision: cl.Token.Revision}
-			}
-		}
-	}
-	r := claims.Renewal{Machine: claims.Machine(id), Session: claims.Session("σ" + id), Epoch: claims.Epoch{Generation: 1, Revision: 1}, Round: h.round}
-	for _, c := range slices.Sorted(maps.Keys(want)) {
-		r.Items = append(r.Items, claims.Item{Claim: c, Session: r.Session, Token: want[c], Intent: claims.Acquire})
-	}
-	for _, c := range slices.Sorted(maps.Keys(h.has[id])) {
-		if _, still := want[c]; !still && !h.slow[id] {
-			r.Items = append(r.Items, claims.Item{Claim: c, Session: r.Session, Token: h.has[id][c], Intent: claims.Release})
-		} else if !still {
-			want[c] = h.has[id][c] // it is being removed, and the guard goes on until it is quiet
-			r.Items = append(r.Items, claims.Item{Claim: c, Session: r.Session, Token: h.has[id][c], Intent: claims.Continue})
-		}
-	}
-	h.has[id] = want
-	h.step(witness.Renewal{Renewal: r})
-}
-
-// releases has a machine's guard release all that it has.
-func (h *harbour) releases(id string) {
-	h.round++
-	r := claims.Renewal{Machine: claims.Machine(id), Session: claims.Session("σ" + id), Epoch: claims.Epoch{Generation: 1, Revision: 1}, Round: h.round}
-	for _, c := range slices.Sorted(maps.Keys(h.has[id])) {
-		r.Items = append(r.Items, claims.Item{Claim: c, Session: r.Session, Token: h.has[id][c], Intent: claims.Release})
-	}
-	h.step(witness.Renewal{Renewal: r})
-	h.off[id] = true
-}
-
-func (h *harbour) look() { h.c.Witnessed(h.now, h.sights()) }
-
-func (h *harbour) sights() claims.Sights {
-	now := h.now.Sub(h.begun)
-	s := claims.Sights{Seen: map[claims.ID]claims.Seen{}, Voting: !h.few}
-	if st := h.w.Status(now); st.Silent {
-		s.Mute = "the leader's witness is new and has no vote yet, for " + claims.Tenths(st.Left)
-	}
-	for _, sight := range h.w.Sights(now) {
-		seen := claims.Seen{Machine: sight.Machine, Session: sight.Session, Token: sight.Token, Age: sight.Age}
-		if sight.State != witness.Held {
-			seen.Gone = sight.State.String()
-		}
-		s.Seen[sight.Claim] = seen
-	}
-	return s
-}
-
-// pass lets time pass, with a round each second.
-func (h *harbour) passing(d time.Duration) {
-	h.t.Helper()
-	for end := h.now.Add(d); h.now.Before(end); {
-		h.town.pass(time.Second)
-		h.beat()
-		h.check()
-	}
-}
-
-// check: tokens only grow (S11), and whoever has a token in an assignment has the latest grant.
-func (h *harbour) check() {
-	h.t.Helper()
-	for _, v := range h.view().SharedVolumes() {
-		g := v.GetGrant()
-		if g == nil {
-			continue
-		}
-		id := claims.ID(state.VolumeKey{Replica: state.KeyOf(v.Replica), Name: v.Name}.String())
-		token := claims.Token{Generation: g.Token.Generation, Revision: g.Token.Revision}
-		if token.Less(h.tokens[id]) {
-			h.t.Fatalf("S11: %s has token %v after %v", id, token, h.tokens[id])
-		}
-		if int64(token.Revision) > h.revision {
-			h.t.Fatalf("%s has token %v, and the store is at %d", id, token, h.revision)
-		}
-		if h.tokens[id].Less(token) && h.refused[claims.IDOf(v.Replica.Tenant, v.Replica.App, v.Replica.Stack, v.Replica.Number, v.Name)][g.Machine] {
-			h.t.Fatalf("%s is granted to %s, which its storage refuses", id, g.Machine)
-		}
-		h.tokens[id] = token
-		given := 0
-		for m := range h.machines {
-			for _, k := range h.c.Assigned(m) {
-				for _, cl := range h.c.Assignment(m, k).GetClaims() {
-					if k == state.KeyOf(v.Replica) && cl.Volume == v.Name && cl.Token != nil {
-						given++
-					}
-				}
-			}
-		}
-		if given > 1 {
-			h.t.Fatalf("%s: %d machines were given a token", id, given)
-		}
-	}
-}
 
 func volumesText(h *harbour) string {
 	var b strings.Builder
@@ -201,13 +33,19 @@ func volumesText(h *harbour) string {
 }
 
 func explainText(t *testing.T, h *harbour, name string) string {
-	var number uint32
-	if _, err := fmt.Sscanf(name, "shop/db.%d", &number); err != nil {
-		t.Fatal(err)
+	k := state.Key{Tenant: "default", App: "shop"}
+	if name != k.App {
+		k.Stack = "db"
+		if _, err := fmt.Sscanf(name, "shop/db.%d", &k.Number); err != nil {
+			t.Fatal(err)
+		}
 	}
-	e, err := h.view().Explain(state.Key{Tenant: "default", App: "shop", Stack: "db", Number: number}, false)
+	e, err := h.view().Explain(k, false)
 	if err != nil {
-		t.Fatal(err)
+		return err.Error() + "\n"
+	}
+	if k.Stack == "" {
+		return strings.Join(e.GetSummary(), "\n") + "\n"
 	}
 	text := "decided: " + e.GetDecided().GetSummary() + "\n"
 	for _, m := range e.GetNow() {
@@ -249,7 +87,7 @@ func claimsText(h *harbour, machine string) string {
 //	released NAME      its guard releases all that it has, and is silent
 //	vain, heard NAME   the machine asks for leases in vain, or gets them again
 //	few, many          no majority of the witnesses has a vote, or has again
-//	explain REPLICA    how each machine would do
+//	explain REPLICA    how each machine would do; of an app, what there is to say of it
 //	leave NAME         the machine says that it is about to be shut down
 //	drain NAME         the machine is to have nothing to run
 //	delete APP         with its volumes
@@ -322,9 +160,7 @@ func TestClaimTranscripts(t *testing.T) {
 				h.put(store.MachineKey(arg), &argosyv1.Machine{Id: m.Id, Name: m.Name, BootId: m.BootId, Labels: m.Labels, Capacity: m.Capacity, GuardKey: m.GuardKey, Drain: &argosyv1.Drain{}})
 				h.settle()
 			case "delete":
-				app := h.view().App("default", arg)
-				h.put(store.AppKey("default", arg), &argosyv1.App{Tenant: app.Tenant, Name: app.Name, Uid: app.Uid, Revision: app.Revision, IncarnationFloor: app.IncarnationFloor, Deleting: true, DeleteVolumes: true})
-				h.settle()
+				h.forget(arg)
 			case "ps":
 				return psText(h.town)
 			case "volumes":
@@ -355,14 +191,21 @@ func TestClaimProperties(t *testing.T) {
 			h.guarded(id, "LABEL=d-1", "LABEL=d-2")
 		}
 		h.array = arrayWorks
-		h.apply(&argosyv1.AppSpec{Name: "a", Containers: []*argosyv1.ContainerSpec{{Name: "c", Image: "c"}},
+		spec := &argosyv1.AppSpec{Name: "a", Containers: []*argosyv1.ContainerSpec{{Name: "c", Image: "c"}},
 			Stacks: []*argosyv1.StackSpec{{Name: "s", Containers: []string{"c"}, Volumes: []*argosyv1.VolumeSpec{{Name: "d", Fence: rapid.SampledFrom([]string{"", "san"}).Draw(t, "fence"),
 				Class: argosyv1.VolumeClass_VOLUME_CLASS_TIMED_DETECTED, Device: &argosyv1.DeviceSource{Device: "LABEL=d-{replica}", Filesystem: "ext4"}}}}},
-			Cluster: []*argosyv1.ClusterEntry{{Stack: "s", Count: 2}}})
+			Cluster: []*argosyv1.ClusterEntry{{Stack: "s", Count: 2}}}
+		h.apply(spec)
 		h.passing(15 * time.Second)
 		for range rapid.IntRange(1, 8).Draw(t, "faults") {
 			id := rapid.SampledFrom(ids).Draw(t, "machine")
-			switch rapid.IntRange(0, 5).Draw(t, "fault") {
+			switch rapid.IntRange(0, 6).Draw(t, "fault") {
+			case 6:
+				if app := h.view().App("default", "a"); app == nil {
+					h.apply(spec)
+				} else if !app.Deleting {
+					h.forget("a")
+				}
 			case 5:
 				h.array = arrayMode(rapid.IntRange(int(arrayWorks), int(arrayUnheard)).Draw(t, "storage"))
 			case 0:
@@ -404,6 +247,17 @@ func TestClaimProperties(t *testing.T) {
 		}
 		h.array = arrayWorks
 		h.passing(60 * time.Second)
+		if app := h.view().App("default", "a"); app.GetDeleting() {
+			t.Fatalf("all is well, and the app is still being deleted\n%s%s", volumesText(h), psText(h.town))
+		} else if app == nil {
+			for id, machines := range h.refused {
+				for m, refused := range machines {
+					if refused {
+						t.Fatalf("the storage of %s refuses %s for ever", id, m)
+					}
+				}
+			}
+		}
 		for _, v := range h.view().SharedVolumes() {
 			if s := h.view().VolumeStatus(v); s.State != argosyv1.VolumeState_VOLUME_STATE_HELD {
 				t.Fatalf("all is well, and %s/%s is %s: %s\n%s", state.KeyOf(v.Replica), v.Name, s.State, s.Message, psText(h.town))

@@ -151,7 +151,7 @@ func (v *View) explainMany(k state.Key) (*argosyv1.ExplainResponse, error) {
 	out := &argosyv1.ExplainResponse{}
 	switch {
 	case app.GetDeleting():
-		out.Summary = append(out.Summary, fmt.Sprintf("app %s is being deleted", k.App))
+		out.Summary = append(append(out.Summary, fmt.Sprintf("app %s is being deleted", k.App)), v.unforgotten(k.AppKey())...)
 	default:
 		out.Summary = append(out.Summary, fmt.Sprintf("app %s is at revision %d", k.App, app.GetRevision()))
 	}
@@ -163,6 +163,23 @@ func (v *View) explainMany(k state.Key) (*argosyv1.ExplainResponse, error) {
 	}
 	v.explained(out, list)
 	return out, nil
+}
+
+// unforgotten says why volumes of an app that is being deleted with them are still known, where that is up to their storage.
+func (v *View) unforgotten(k state.AppKey) (out []string) {
+	for _, vol := range v.FencedVolumes() {
+		r := state.KeyOf(vol.GetReplica())
+		if r.AppKey() != k || !v.core.forgets(r) {
+			continue
+		}
+		s := v.VolumeStatus(vol)
+		text := s.GetMessage()
+		if len(v.core.barred(r, vol)) == 0 { // nobody is refused any more, and another server may yet tell the storage something
+			text = s.GetFenced()[0].GetMachine() + ": " + s.GetFenced()[0].GetMessage()
+		}
+		out = append(out, fmt.Sprintf("volume %s of %s: %s", vol.GetName(), r, text))
+	}
+	return out
 }
 
 // explained lists replicas with their reasons, those first that are not ready and up to date.

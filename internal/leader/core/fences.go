@@ -21,9 +21,10 @@ import (
 //	fence     the record that the machine is fenced is in the store
 //	          the storage is told, again and again until it has confirmed it
 //	          witnesses are told that it has, and the record says so
-//	back      the machine is wanted there again, is connected, and has said that nothing is left of what it had
+//	back      the machine is wanted there again, or the volume is to be forgotten; and it is connected, and has said that nothing is left of
+//	          what it had
 //	          the storage is told to take it back
-//	          the record goes; only then the machine is granted the volume
+//	          the record goes; only then the machine is granted the volume, or the volume is forgotten
 //
 // The storage is told by whoever asks Fencing what there is to do.
 //
@@ -394,6 +395,8 @@ func (v *View) fenced(k state.Key, vol *argosyv1.Volume) []*argosyv1.FencedMachi
 			m.Message = "the storage has taken it back, and is told so again once nothing is under way on " + c.serverNames(c.others(slices.Concat(f.GetFencers(), f.GetBackers())))
 		case f.GetConfirmedAt() != nil && backers != "":
 			m.Message = "the storage refuses it, unless a program of " + backers + " has it taken back yet: the lease is waited for"
+		case f.GetConfirmedAt() != nil && c.forgets(k):
+			m.Message = "the storage refuses it, until nothing is left there of what it had"
 		case f.GetConfirmedAt() != nil:
 			m.Message = "the storage refuses it, until it is wanted there again"
 		case c.clear(k, vol, f):

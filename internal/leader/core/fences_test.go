@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/claims/witness"
 	"github.com/argosy-cluster/argosy/internal/leader/core"
+	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
 
@@ -237,6 +239,35 @@ func TestTheLastWord(t *testing.T) {
 	h.passing(5 * time.Second)
 	h.leaves()
 	h.does(t, core.FenceRefuse, "s2")
+}
+
+// A volume is forgotten with its app, and not before its storage has taken back whom it refused, and no other server may still tell it something:
+// what the storage confirms about a later volume of that name could be undone.
+func TestForgottenOnceTakenBack(t *testing.T) {
+	h := fencedTown(t)
+	h.leaves()
+	h.act(h.does(t, core.FenceRefuse))
+	h.passing(2 * time.Second)
+	delete(h.off, "m1")
+	h.join(h.machines["m1"])
+	h.passing(time.Second)
+	h.other(func(f *argosyv1.VolumeFence) { f.Backers = append(f.Backers, "s2") })
+	h.forget("a")
+	h.passing(2 * time.Second)
+	h.act(h.does(t, core.FenceBack, "s2"))
+	h.passing(3 * time.Second)
+	e, err := h.view().Explain(state.Key{Tenant: "default", App: "a"}, false)
+	if want := "volume d of a/s.1: m1: the storage has taken it back, and is told so again once nothing is under way on two"; err != nil || !slices.Contains(e.GetSummary(), want) {
+		t.Errorf("%v, %q", err, e.GetSummary())
+	}
+	w := h.does(t, core.FenceNothing, "s2")
+	next := core.FenceSettled(h.volume(), w, "s2")
+	h.put(store.VolumeKey(next.Replica, next.Name), next)
+	h.act(h.does(t, core.FenceBack))
+	h.settle()
+	if app, n := h.view().App("default", "a"), len(h.view().SharedVolumes()); app != nil || n != 0 {
+		t.Errorf("the app is %v, and %d volumes are known", app, n)
+	}
 }
 
 // What was done for a record that is another by now is not written down.

@@ -243,8 +243,11 @@ func (w *town) back(id string) {
 func (w *town) apply(spec *argosyv1.AppSpec) {
 	w.t.Helper()
 	old := w.view().App("default", spec.Name)
-	app := &argosyv1.App{Tenant: "default", Name: spec.Name, Uid: "u", Revision: old.GetRevision() + 1, IncarnationFloor: old.GetIncarnationFloor()}
-	w.put(store.RevisionKey("default", spec.Name, app.Revision), &argosyv1.Revision{Tenant: "default", App: spec.Name, AppUid: "u",
+	app := &argosyv1.App{Tenant: "default", Name: spec.Name, Uid: old.GetUid(), Revision: old.GetRevision() + 1, IncarnationFloor: old.GetIncarnationFloor()}
+	if old == nil {
+		app.Uid = fmt.Sprint("u", w.revision)
+	}
+	w.put(store.RevisionKey("default", spec.Name, app.Revision), &argosyv1.Revision{Tenant: "default", App: spec.Name, AppUid: app.Uid,
 		Number: app.Revision, Spec: proto.CloneOf(spec)})
 	w.put(store.AppKey("default", spec.Name), app)
 	w.settle()
