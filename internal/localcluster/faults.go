@@ -28,23 +28,6 @@ func (l *Local) Start(ctx context.Context, machine string) error {
 	return l.waitBoot(ctx, machine)
 }
 
-// Pause stops every process of a machine where it is, as a host does that
-// suspends a virtual machine. Its clock goes on.
-func (l *Local) Pause(ctx context.Context, machine string) error {
-	if _, err := l.docker.ContainerPause(ctx, l.containerName(machine), client.ContainerPauseOptions{}); err != nil {
-		return fmt.Errorf("pause machine %s: %w", machine, err)
-	}
-	return nil
-}
-
-// Resume undoes Pause.
-func (l *Local) Resume(ctx context.Context, machine string) error {
-	if _, err := l.docker.ContainerUnpause(ctx, l.containerName(machine), client.ContainerUnpauseOptions{}); err != nil {
-		return fmt.Errorf("resume machine %s: %w", machine, err)
-	}
-	return nil
-}
-
 // Loss says which packets of a machine its network loses.
 type Loss struct {
 	In, Out bool

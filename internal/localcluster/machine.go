@@ -217,6 +217,9 @@ func (e *ExitError) Error() string {
 // A command that ran and failed is an *ExitError, and its output is returned
 // beside it.
 func (l *Local) Exec(ctx context.Context, machine string, cmd ...string) ([]byte, error) {
+	if _, paused := l.paused.Load(machine); paused {
+		return nil, fmt.Errorf("run a command on %s: the machine is paused", machine)
+	}
 	created, err := l.docker.ExecCreate(ctx, l.containerName(machine), client.ExecCreateOptions{
 		Cmd: cmd, AttachStdout: true, AttachStderr: true,
 	})

@@ -103,6 +103,7 @@ type Local struct {
 	docker *client.Client
 
 	progressMu sync.Mutex // serializes calls of opts.Progress
+	paused     sync.Map   // names of machines that Pause stopped
 }
 
 var nameRE = pattern.New(`^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$`)
