@@ -203,19 +203,25 @@ func (l *link) DeliverSignal(face, member string, s *dbus.Signal) {
 			l.told.forget(unit)
 		}
 	case properties + ".PropertiesChanged":
-		var of string
-		var changed map[string]dbus.Variant
-		var hidden []string
-		if dbus.Store(s.Body, &of, &changed, &hidden) == nil {
-			l.told.hear(unitOf(string(s.Path)), strings.TrimPrefix(of, destination+"."), values(changed), uint64(s.Sequence))
+		if len(s.Body) < 2 {
+			return
+		}
+		of, _ := s.Body[0].(string)
+		face := strings.TrimPrefix(of, destination+".")
+		if changed, ok := s.Body[1].(map[string]dbus.Variant); ok { // not by dbus.Store, which makes a copy of all of them
+			name := unitOf(string(s.Path))
+			l.told.hear(name, face, values(changed, looked(name, face)), uint64(s.Sequence))
 		}
 	}
 }
 
-func values(list map[string]dbus.Variant) Properties {
-	p := make(Properties, len(list))
-	for name, v := range list {
-		p[name] = v.Value()
+// values are those properties of a list that are looked at.
+func values(list map[string]dbus.Variant, names []string) Properties {
+	p := make(Properties, len(names))
+	for _, name := range names {
+		if v, ok := list[name]; ok {
+			p[name] = v.Value()
+		}
 	}
 	return p
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,18 +82,33 @@ func (b *Connection) Properties(ctx context.Context, name string) (Properties, e
 	l, err := b.get(ctx)
 	if err == nil {
 		var p Properties
-		if p, _, err = l.ask(ctx, name); err == nil {
+		if p, _, err = l.properties(ctx, name, "Unit", loading); err == nil {
 			return p, nil
 		}
 	}
 	return nil, fmt.Errorf("look at unit %s: %w", name, err)
 }
 
-// ask asks for what all units have.
-func (l *link) ask(ctx context.Context, name string) (Properties, uint64, error) {
-	var all map[string]dbus.Variant
-	at, err := l.call(ctx, pathOf(name), properties+".GetAll", []any{destination + ".Unit"}, &all)
-	return values(all), at, err
+// properties reads some properties of one interface of a unit, and says when the first was answered. They are asked for one by one, but
+// all at once: among all that a unit has are some for which systemd reads every directory of units twice, or the unit's cgroup.
+func (l *link) properties(ctx context.Context, name, face string, wanted []string) (Properties, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	unit := l.Object(destination, pathOf(name))
+	asked := make([]*dbus.Call, len(wanted))
+	for i, one := range wanted {
+		asked[i] = unit.GoWithContext(ctx, properties+".Get", 0, make(chan *dbus.Call, 1), destination+"."+face, one)
+	}
+	p := make(Properties, len(wanted))
+	for i, call := range asked {
+		<-call.Done
+		var v dbus.Variant
+		if err := call.Store(&v); err != nil {
+			return nil, 0, err
+		}
+		p[wanted[i]] = v.Value()
+	}
+	return p, uint64(asked[0].ResponseSequence), nil
 }
 
 // Show implements Bus.
@@ -112,39 +128,38 @@ func (l *link) show(ctx context.Context, name string) (Properties, error) {
 		return p, nil
 	}
 	known := l.told.of(name)
-	p, at, err := l.ask(ctx, name)
-	if err != nil || p["LoadState"] != "loaded" {
-		return p, err
+	p, at, err := l.properties(ctx, name, "Unit", lasting)
+	if err != nil {
+		return nil, err
 	}
-	if p["ActiveState"] == "inactive" && p["InactiveExitTimestamp"] == uint64(0) {
+	if err := l.add(ctx, p, name, "Unit", known, changing); err != nil {
+		return nil, err
+	}
+	if p["LoadState"] != "loaded" || p["ActiveState"] == "inactive" && p["InactiveExitTimestamp"] == uint64(0) {
 		return p, nil // it never ran, so there is no more to know
 	}
 	kind := typeOf(name)
-	more, ok := l.told.said(known, kind)
-	if !ok {
-		if more, err = l.askMore(ctx, name, kind, p); err != nil {
-			return nil, err
-		}
+	wanted := slices.DeleteFunc(slices.Clone(ofType[kind]), func(one string) bool {
+		return strings.HasPrefix(one, "ExecMain") && !p.failed() // how it ended last is not shown then
+	})
+	if err := l.add(ctx, p, name, kind, known, wanted); err != nil {
+		return nil, err
 	}
-	maps.Copy(p, more)
 	l.told.keep(name, known, p, at)
 	return p, nil
 }
 
-// askMore asks for those properties of a unit's type that are looked at.
-func (l *link) askMore(ctx context.Context, name, kind string, p Properties) (Properties, error) {
-	more := Properties{}
-	for _, one := range ofType[kind] {
-		if strings.HasPrefix(one, "ExecMain") && !p.failed() { // how it ended last is not shown then
-			continue
+// add adds to what is known of a unit what was told last of one of its interfaces; if nothing was, it is asked for.
+func (l *link) add(ctx context.Context, p Properties, name, face string, known *saying, wanted []string) error {
+	said, ok := l.told.said(known, face)
+	if !ok && len(wanted) > 0 {
+		var err error
+		if said, _, err = l.properties(ctx, name, face, wanted); err != nil {
+			return err
 		}
-		v, err := l.property(ctx, pathOf(name), kind, one)
-		if err != nil {
-			return nil, err
-		}
-		more[one] = v
 	}
-	return more, nil
+	maps.Copy(p, said)
+	return nil
 }
 
 // States implements Bus.

@@ -13,7 +13,8 @@
 //
 //   - Nothing is polled: systemd tells of changes, and one cheap call says whether it lives. What it told is not asked (told.go); what
 //     it tells of other units is not even decoded (sieve.go).
-//   - Of a file that is new systemd is asked nothing before it is started, since each question makes it load the file once more.
+//   - Of a file that is new systemd is asked nothing before it is started, since each question makes it load the file once more; and
+//     never for all properties of a unit, since for some of them it reads all its directories, twice.
 //   - systemd is made to read all its files again only when it says that what it has is not what is there, once for all who
 //     need that at the time.
 //   - Each file has an id of its own, so that what is seen of one is never taken for its successor.

@@ -21,7 +21,7 @@ import (
 type Bus interface {
 	// Version of the systemd that answers.
 	Version(ctx context.Context) (string, error)
-	// Properties has systemd load a unit, if it can, and returns what all units have.
+	// Properties has systemd load a unit, if it can, and returns from which file.
 	Properties(ctx context.Context, name string) (Properties, error)
 	// Show returns all that a look is about. What systemd told by itself of a unit that is watched is not asked again.
 	Show(ctx context.Context, name string) (Properties, error)

@@ -33,10 +33,12 @@ type part struct {
 var changing = []string{"ActiveState", "SubState", "InactiveExitTimestamp", "InactiveEnterTimestamp", "ConditionTimestamp", "ConditionResult", "InvocationID"}
 
 // lasting are those of them that never change while the unit stays loaded.
-var lasting = []string{"LoadState", "LoadError", "FragmentPath", "After"}
+var lasting = []string{"LoadState", "After"}
 
-// ofType are the properties of a type that are looked at. All of a service's are some three hundred, for which systemd reads the
-// files of its cgroup: that takes three times as long as the properties that units of all types have.
+// loading are the properties of all units that say from which file systemd has one.
+var loading = []string{"LoadState", "LoadError", "ActiveState", "FragmentPath", "NeedDaemonReload"}
+
+// ofType are the properties of a type that are looked at.
 var ofType = map[string][]string{
 	"Service": {"Result", "MainPID", "NRestarts", "ExecMainStatus", "ExecMainCode"},
 	"Socket":  {"Result"}, "Mount": {"Result"}, "Automount": {"Result"}, "Swap": {"Result"}, "Timer": {"Result"}, "Path": {"Result"},
@@ -51,8 +53,8 @@ func typeOf(name string) string {
 	return strings.ToUpper(kind[:1]) + kind[1:]
 }
 
-// of are the properties of one interface of a unit that are looked at, and can change.
-func of(unit, face string) []string {
+// looked are the properties of one interface of a unit that are looked at, and can change.
+func looked(unit, face string) []string {
 	switch kind := typeOf(unit); face {
 	case "Unit":
 		return changing
@@ -111,8 +113,8 @@ func (t *told) own(name string) *saying {
 
 // hear takes in what systemd says of one interface of a unit.
 func (t *told) hear(name, face string, said Properties, at uint64) {
-	looked := of(name, face)
-	if len(looked) == 0 {
+	names := looked(name, face)
+	if len(names) == 0 {
 		return
 	}
 	t.mu.Lock()
@@ -121,11 +123,11 @@ func (t *told) hear(name, face string, said Properties, at uint64) {
 	if s == nil {
 		return
 	}
-	now := part{said.only(looked), at}
-	if len(now.Properties) < len(looked) { // a systemd that does not tell all: it is asked
+	now := part{said.only(names), at}
+	if len(now.Properties) < len(names) { // a systemd that does not tell all: it is asked
 		delete(t.units, name)
 	} else {
-		before := s.latest(face, looked)
+		before := s.latest(face, names)
 		s.parts[face] = now
 		if reflect.DeepEqual(before, now.Properties) {
 			return
@@ -139,11 +141,11 @@ func (t *told) hear(name, face string, said Properties, at uint64) {
 }
 
 // latest is what was said last of one interface.
-func (s *saying) latest(face string, looked []string) Properties {
+func (s *saying) latest(face string, names []string) Properties {
 	if p := s.parts[face]; p.Properties != nil && p.at >= s.whole.at {
 		return p.Properties
 	}
-	return s.whole.only(looked)
+	return s.whole.only(names)
 }
 
 // said is what was told last of one interface of a unit.
