@@ -9,12 +9,15 @@ import (
 
 // shifts keeps the writing of files and the starting of units apart, many at a time of either. For a file that it has not seen systemd
 // goes through all its directories, once as long as none of them changes: so files are written until nobody has one to write, then units are
-// started until systemd has taken all of those, and so on. Who comes alone waits for nobody.
+// started until systemd has taken all of those, and so on. Who comes alone waits for nobody; who comes within readPause after systemd was
+// made to go through its directories waits for that to pass, and others write their files meanwhile.
 type shifts struct {
 	mu      sync.Mutex
 	kind    shift
 	working int
 	waiting [2][]chan struct{}
+	unread  bool      // a file was written for which systemd has to go through its directories
+	next    time.Time // when it is made to do that at the earliest
 }
 
 type shift int
@@ -24,43 +27,63 @@ const (
 	beginning
 )
 
-// shiftPatience bounds how long the others are waited for. To go ahead is only slower.
-const shiftPatience = 2 * time.Second
+const (
+	// shiftPatience bounds how long the others are waited for. To go ahead is only slower.
+	shiftPatience = 2 * time.Second
+	// readPause is the time between two goings through systemd's directories. One costs about as much as half a start does.
+	readPause = 150 * time.Millisecond
+)
 
 func (k shift) other() shift { return 1 - k }
 
+// due says whether it may be the turn of that kind by now.
+func (s *shifts) due(k shift) bool { return k == writing || !s.unread || !time.Now().Before(s.next) }
+
 // admits says whether one of that kind may work at once: who waits goes before who comes.
 func (s *shifts) admits(k shift) bool {
-	return s.working == 0 || s.kind == k && len(s.waiting[k.other()]) == 0
+	return s.due(k) && (s.working == 0 || s.kind == k && (len(s.waiting[k.other()]) == 0 || !s.due(k.other())))
 }
 
-// next says whose turn it is when nobody works: that of the others, if any wait.
-func (s *shifts) next() shift {
-	if k := s.kind.other(); len(s.waiting[k]) > 0 {
-		return k
+// work notes that n of that kind begin to work.
+func (s *shifts) work(k shift, n int) {
+	s.kind = k
+	s.working += n
+	if k == beginning && s.unread {
+		s.next = time.Now().Add(readPause)
 	}
-	return s.kind
+	s.unread = k == writing
 }
 
 // enter waits for one's turn, and returns what ends it.
 func (s *shifts) enter(ctx context.Context, k shift) (leave func()) {
 	s.mu.Lock()
 	if s.admits(k) {
-		s.kind = k
-		s.working++
+		s.work(k, 1)
 		s.mu.Unlock()
 		return sync.OnceFunc(s.leave)
 	}
 	turn := make(chan struct{})
 	s.waiting[k] = append(s.waiting[k], turn)
+	due := time.NewTimer(time.Until(s.next))
 	s.mu.Unlock()
+	defer due.Stop()
 	late := time.NewTimer(shiftPatience)
 	defer late.Stop()
-	select {
-	case <-turn:
-		return sync.OnceFunc(s.leave)
-	case <-late.C:
-	case <-ctx.Done():
+	for {
+		select {
+		case <-turn:
+			return sync.OnceFunc(s.leave)
+		case <-due.C:
+			s.mu.Lock()
+			if s.working == 0 {
+				s.change()
+			}
+			s.mu.Unlock()
+			continue
+		case <-late.C:
+		case <-ctx.Done():
+		}
+		break
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,13 +98,23 @@ func (s *shifts) enter(ctx context.Context, k shift) (leave func()) {
 func (s *shifts) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.working--; s.working > 0 {
+	if s.working--; s.working == 0 {
+		s.change()
+	}
+}
+
+// change is when nobody works: it is the turn of the others, if any wait and may.
+func (s *shifts) change() {
+	for _, k := range []shift{s.kind.other(), s.kind} {
+		turns := s.waiting[k]
+		if len(turns) == 0 || !s.due(k) {
+			continue
+		}
+		s.waiting[k] = nil
+		s.work(k, len(turns))
+		for _, turn := range turns {
+			close(turn)
+		}
 		return
 	}
-	s.kind = s.next()
-	for _, turn := range s.waiting[s.kind] {
-		close(turn)
-	}
-	s.working = len(s.waiting[s.kind])
-	s.waiting[s.kind] = nil
 }

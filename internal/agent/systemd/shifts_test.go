@@ -47,7 +47,7 @@ func TestShifts(t *testing.T) {
 		expect("")
 		leave("write1")
 		expect("")
-		leave("write2")
+		leave("write2") // systemd has not read yet, so nothing has to pass
 		if len(said) != 2 || said[0] == "write3" || said[1] == "write3" {
 			t.Errorf("after the files it is the turn of %v", said)
 		}
@@ -58,6 +58,30 @@ func TestShifts(t *testing.T) {
 		leave("start2")
 		expect("write3")
 		leave("write3")
+		expect("")
+		come("write3b", writing) // the start cannot be yet: who writes does not wait for it
+		expect("write3b")
+		time.Sleep(readPause)
+		synctest.Wait()
+		expect("")
+		come("write3c", writing)
+		expect("") // but now the start's time has come
+		leave("write3b")
+		expect("start3")
+		come("start4", beginning)
+		expect("") // behind write3c
+		leave("start3")
+		expect("write3c")
+		leave("write3c")
+		expect("")
+		time.Sleep(readPause)
+		synctest.Wait()
+		expect("start4")
+		leave("start4")
+		come("start5", beginning) // nothing was written, so systemd has nothing to go through
+		expect("start5")
+		leave("start5")
+		come("start3", beginning)
 		expect("start3")
 		come("write4", writing)
 		expect("")
