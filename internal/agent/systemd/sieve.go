@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 )
 
 // sieve is a connection to systemd that passes on all messages but the signals that nobody wants: to each of its direct
@@ -15,7 +16,8 @@ type sieve struct {
 	net.Conn
 	in   *bufio.Reader
 	want func(path, member string) bool
-	left int // bytes of what is passed on now
+	left int       // bytes of what is passed on now
+	last time.Time // when something came after there had been nothing
 }
 
 const (
@@ -23,6 +25,9 @@ const (
 	sieveBuffer = 64 << 10
 	// maxMessage is D-Bus's own bound of a message.
 	maxMessage = 128 << 20
+	// lull is how long more is waited for once something came: what happens to one unit systemd tells in a dozen messages, and to wake
+	// for each costs more than to read it.
+	lull       = 2 * time.Millisecond
 	fixedPart  = 16 // bytes of a header that each message has
 	kindSignal = 4
 )
@@ -45,6 +50,15 @@ func (s *sieve) Read(p []byte) (int, error) {
 
 // next finds what is passed on next, or leaves one message out.
 func (s *sieve) next() error {
+	if s.in.Buffered() == 0 {
+		if time.Since(s.last) < lull {
+			time.Sleep(lull)
+		}
+		if _, err := s.in.Peek(1); err != nil {
+			return err
+		}
+		s.last = time.Now()
+	}
 	first, err := s.in.Peek(1)
 	if err != nil {
 		return err
