@@ -27,6 +27,8 @@ const (
 	MaxKept = 500_000
 	// batch is how many transitions one transaction takes in or looks through to drop.
 	batch = 1_000
+	// gather is how long after a writing the next one waits for more.
+	gather = 100 * time.Millisecond
 	// openTime is how long another process may take to let go of the database.
 	openTime = 5 * time.Second
 	// followPause is the time between attempts to follow a store that does not answer.
@@ -373,21 +375,67 @@ func (db *DB) follow(ctx context.Context, s store.Store, fill Fill, log *slog.Lo
 			return err
 		}
 	}
-	for news, err := range s.Watch(ctx, store.History, snap.Revision+1) {
-		if err != nil {
-			return err
-		}
-		var kvs []store.KV
-		for _, e := range news.Events {
-			if e.Value != nil {
-				kvs = append(kvs, store.KV{Key: e.Key, Value: e.Value})
+	return db.keepUp(ctx, s, snap.Revision+1, log)
+}
+
+// keepUp takes in what the store has from a revision on. What comes alone is written at once, and what comes after it within gather is
+// written together: each writing costs as much as some dozens of transitions.
+func (db *DB) keepUp(ctx context.Context, s store.Store, from int64, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	came := make(chan []store.KV)
+	var lost error
+	go func() {
+		defer close(came)
+		for news, err := range s.Watch(ctx, store.History, from) {
+			if err != nil {
+				lost = err
+				return
+			}
+			select {
+			case came <- written(news):
+			case <-ctx.Done():
+				return
 			}
 		}
-		if err := db.take(kvs, log); err != nil {
+	}()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for kvs := range came {
+		if err := db.take(more(kvs, came, pause.C), log); err != nil {
 			return err
 		}
+		pause.Reset(gather)
+	}
+	if lost != nil {
+		return lost
 	}
 	return ctx.Err()
+}
+
+// more adds what comes until a time, or until it is enough for one transaction.
+func more(kvs []store.KV, came <-chan []store.KV, until <-chan time.Time) []store.KV {
+	for len(kvs) < batch {
+		select {
+		case next, open := <-came:
+			if !open {
+				return kvs
+			}
+			kvs = append(kvs, next...)
+		case <-until:
+			return kvs
+		}
+	}
+	return kvs
+}
+
+func written(news store.Batch) (kvs []store.KV) {
+	for _, e := range news.Events {
+		if e.Value != nil {
+			kvs = append(kvs, store.KV{Key: e.Key, Value: e.Value})
+		}
+	}
+	return kvs
 }
 
 // fill closes the gap between what the database has and what the store still holds. What nobody has stays missing.
