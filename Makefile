@@ -100,6 +100,10 @@ faults: build ## break the machine of a single writer for MINUTES (60), and judg
 moves: build ## move a replica with a shared volume ROUNDS (100) times by drains, and tell what that takes (root); CLUSTER=name
 	@go test -tags e2e -count=1 -timeout 0 -v -run 'TestMoves$$' ./test/e2e -moves $(or $(ROUNDS),100) $(if $(CLUSTER),-cluster $(CLUSTER))
 
+.PHONY: deaths
+deaths: build ## have the machine that writes a shared volume lose power ROUNDS (20) times, and tell how long the next one takes to mount it (root); LEASES=fast CLUSTER=name
+	@go test -tags e2e -count=1 -timeout 0 -v -run 'TestDeaths$$' ./test/e2e -deaths $(or $(ROUNDS),20) $(if $(LEASES),-leases $(LEASES)) $(if $(CLUSTER),-cluster $(CLUSTER))
+
 .PHONY: restarts
 restarts: build ## start agent, guard, server and witness of a machine that writes a shared volume anew ROUNDS (100) times: nothing is touched (root); CLUSTER=name
 	@go test -tags e2e -count=1 -timeout 0 -v -run 'TestRestarts$$' ./test/e2e -restarts $(or $(ROUNDS),100) $(if $(CLUSTER),-cluster $(CLUSTER))

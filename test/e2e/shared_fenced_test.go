@@ -153,19 +153,7 @@ func TestFenced(t *testing.T) {
 	}
 	var fenced, mounts time.Time
 	eventually(t, time.Minute, "the storage refuses it", func() (err error) { fenced, err = storage.first("fence", holder); return err })
-	eventually(t, time.Minute, "the next machine mounts", func() error {
-		var res argosyv1.ListVolumesResponse
-		if err := ask(&res, "volumes", "one"); err != nil {
-			return err
-		}
-		for _, v := range res.Volumes {
-			if p := v.GetObservation().GetPhase(); v.GetMachine() != holder && (p == argosyv1.ClaimPhase_CLAIM_PHASE_MOUNTING || p == argosyv1.ClaimPhase_CLAIM_PHASE_ARMED) {
-				mounts = time.Now()
-				return nil
-			}
-		}
-		return fmt.Errorf("%v", res.Volumes)
-	})
+	eventually(t, time.Minute, "the next machine mounts", func() (err error) { mounts, err = mounting(holder); return err })
 	// It is connected again while its lease is on still, more often than not.
 	if err := w.local.Heal(t.Context(), holder); err != nil {
 		t.Fatal(err)

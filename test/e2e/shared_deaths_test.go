@@ -1,0 +1,74 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+)
+
+var deaths = flag.Int("deaths", 0, "how often TestDeaths has the machine of a writer lose power; 0 leaves it out")
+
+// mounting says since when, at the latest, a machine other than the holder of app one's volume mounts it, or has.
+func mounting(holder string) (at time.Time, err error) {
+	var res argosyv1.ListVolumesResponse
+	if err := ask(&res, "volumes", "one"); err != nil {
+		return at, err
+	}
+	for _, v := range res.Volumes {
+		if p := v.GetObservation().GetPhase(); v.GetMachine() != holder && (p == argosyv1.ClaimPhase_CLAIM_PHASE_MOUNTING || p == argosyv1.ClaimPhase_CLAIM_PHASE_ARMED) {
+			return time.Now(), nil
+		}
+	}
+	return at, fmt.Errorf("%v", res.Volumes)
+}
+
+// TestDeaths: the machine that writes a shared volume loses power, again and again. Told is how long it takes until the next one mounts it,
+// as 'argosy volumes' shows it, and until that has written, which its kernel does only once it has waited for the other by itself (mmp).
+func TestDeaths(t *testing.T) {
+	if *deaths == 0 {
+		t.Skip("it ends machines as often as it is told to: make deaths ROUNDS=n")
+	}
+	one := startWriter(t)
+	eventually(t, time.Minute, "the replica writes", one.writes)
+	var mounts, writes []time.Duration
+	for n := range *deaths {
+		holder := one.holder(t)
+		before := len(one.disk.Turns())
+		one.disk.views[holder].Cut()
+		begun := time.Now()
+		if err := w.local.Kill(t.Context(), holder); err != nil {
+			t.Fatal(err)
+		}
+		var mounted time.Time
+		eventually(t, time.Minute, "the next machine mounts", func() (err error) { mounted, err = mounting(holder); return err })
+		eventually(t, 2*time.Minute, "it writes elsewhere", func() error {
+			if len(one.disk.Turns()) == before {
+				return errors.New("the disk is still " + holder + "'s\n" + w.run(nil, "explain", "one/w.1").out)
+			}
+			return one.writes()
+		})
+		next := one.disk.Turns()[before]
+		mounts, writes = append(mounts, mounted.Sub(begun)), append(writes, next.From.Sub(begun))
+		t.Logf("death %d: %s lost power; %s mounted after %.2f s at most, and its first write was at %.2f s", n+1, holder, next.View, mounts[n].Seconds(), writes[n].Seconds())
+		one.disk.views[holder].Mend()
+		if err := w.local.Start(t.Context(), holder); err != nil {
+			t.Fatal(err)
+		}
+		one.disk.plug(t, holder)
+		eventually(t, 2*time.Minute, holder+" is back", func() error { return machineReady(holder) })
+	}
+	line := func(all []time.Duration) string {
+		slices.Sort(all)
+		return fmt.Sprintf("shortest %.2f s, median %.2f s, longest %.2f s", all[0].Seconds(), all[len(all)/2].Seconds(), all[len(all)-1].Seconds())
+	}
+	t.Logf("%d machines that lost power: dead to mount: %s (goal: 13.5 s; 5 s with -leases fast)", len(mounts), line(mounts))
+	t.Logf("%d machines that lost power: dead to first write, after the file system's own wait: %s", len(writes), line(writes))
+	t.Log(one.judge(t))
+}
