@@ -2,6 +2,7 @@ package claims
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -142,7 +143,7 @@ func decide(p Profile, mute string, w Wish) Decision {
 	case w.Granted == nil:
 		return Decision{Action: Grant, To: w.Wanted, Reason: "granted to " + string(w.Wanted) + ": nobody had it" + after(p, w.Seen)}
 	case w.Seen != nil && w.Granted.Token.Less(w.Seen.Token):
-		return Decision{Action: Grant, To: w.Wanted, Reason: fmt.Sprintf("granted anew to %s: the servers know token %v of %s, which is newer than the store", w.Wanted, w.Seen.Token, w.Seen.Machine)}
+		return Decision{Action: Grant, To: w.Wanted, Reason: anewTo(w.Wanted) + fmt.Sprintf("the servers know token %v of %s, which is newer than the store", w.Seen.Token, w.Seen.Machine)}
 	case w.Granted.Machine == w.Wanted:
 		return stay(p, w)
 	}
@@ -173,7 +174,7 @@ func local(w Wish) Decision {
 	case w.Granted.Machine != w.Wanted:
 		return Decision{Action: WaitFor, Reason: fmt.Sprintf("a local volume stays where its data is, on %s", w.Granted.Machine)}
 	case w.Granted.Ended:
-		return Decision{Action: Grant, To: w.Wanted, Reason: fmt.Sprintf("granted anew to %s: token %v is over", w.Wanted, w.Granted.Token)}
+		return Decision{Action: Grant, To: w.Wanted, Reason: anewTo(w.Wanted) + fmt.Sprintf("token %v is over", w.Granted.Token)}
 	}
 	return Decision{Reason: string(w.Wanted) + " has it"}
 }
@@ -186,18 +187,23 @@ func unwanted(w Wish) Decision {
 	return Decision{Action: Withdraw, To: w.Granted.Machine, Reason: "no longer wanted; " + string(w.Granted.Machine) + " stops and releases it"}
 }
 
+func anewTo(m Machine) string { return "granted anew to " + string(m) + ": " }
+
+// Cause is a reason without the words for what is done, where it is that somebody is granted a claim anew.
+func (d Decision) Cause() string { return strings.TrimPrefix(d.Reason, anewTo(d.To)) }
+
 // stay is about a claim that is granted where it is wanted.
 func stay(p Profile, w Wish) Decision {
 	g, s := w.Granted, w.Seen
 	switch {
 	case g.Ended:
-		return Decision{Action: Grant, To: w.Wanted, Reason: fmt.Sprintf("granted anew to %s: token %v is over there%s", w.Wanted, g.Token, after(p, s))}
+		return Decision{Action: Grant, To: w.Wanted, Reason: anewTo(w.Wanted) + fmt.Sprintf("token %v is over there%s", g.Token, after(p, s))}
 	case s == nil || s.Token.Less(g.Token) && s.Gone != "":
 		return Decision{Action: WaitFor, Reason: fmt.Sprintf("token %v is granted to %s, which has not acquired it yet", g.Token, g.Machine)}
 	case s.Token.Less(g.Token):
 		return Decision{Action: WaitFor, Wait: max(0, p.Wait-s.Age), Reason: waiting(p, s)}
 	case s.Gone != "":
-		return Decision{Action: Grant, To: w.Wanted, Reason: fmt.Sprintf("granted anew to %s: token %v was %s", w.Wanted, g.Token, s.Gone)}
+		return Decision{Action: Grant, To: w.Wanted, Reason: anewTo(w.Wanted) + fmt.Sprintf("token %v was %s", g.Token, s.Gone)}
 	}
 	return Decision{Reason: fmt.Sprintf("%s holds it; last heard %s ago", s.Machine, Tenths(s.Age))}
 }

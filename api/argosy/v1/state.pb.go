@@ -1413,7 +1413,11 @@ type VolumeGrant struct {
 	// The machine said that it is over there, or somebody released it.
 	Ended bool `protobuf:"varint,6,opt,name=ended" json:"ended,omitempty"`
 	// Why it was granted.
-	Reason        string `protobuf:"bytes,7,opt,name=reason" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,7,opt,name=reason" json:"reason,omitempty"`
+	// Why it ended there, as the machine said; empty when it did not.
+	EndedBecause string `protobuf:"bytes,8,opt,name=ended_because,json=endedBecause" json:"ended_because,omitempty"`
+	// How many grants to the same incarnation came right before it, each of which ended soon.
+	Tries         uint32 `protobuf:"varint,9,opt,name=tries" json:"tries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1495,6 +1499,20 @@ func (x *VolumeGrant) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *VolumeGrant) GetEndedBecause() string {
+	if x != nil {
+		return x.EndedBecause
+	}
+	return ""
+}
+
+func (x *VolumeGrant) GetTries() uint32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
 }
 
 // StrayVolume is data on a machine that no replica assigned to it has.
@@ -3582,7 +3600,7 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\afencers\x18\n" +
 	" \x03(\tR\afencers\x12\x18\n" +
 	"\abackers\x18\v \x03(\tR\abackers\x12>\n" +
-	"\rtaken_back_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\vtakenBackAt\"\xeb\x01\n" +
+	"\rtaken_back_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\vtakenBackAt\"\xa6\x02\n" +
 	"\vVolumeGrant\x12-\n" +
 	"\x05token\x18\x01 \x01(\v2\x17.argosy.v1.FencingTokenR\x05token\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x17\n" +
@@ -3590,7 +3608,9 @@ const file_argosy_v1_state_proto_rawDesc = "" +
 	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12*\n" +
 	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
 	"\x05ended\x18\x06 \x01(\bR\x05ended\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"s\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12#\n" +
+	"\rended_because\x18\b \x01(\tR\fendedBecause\x12\x14\n" +
+	"\x05tries\x18\t \x01(\rR\x05tries\"s\n" +
 	"\vStrayVolume\x12/\n" +
 	"\areplica\x18\x01 \x01(\v2\x15.argosy.v1.ReplicaKeyR\areplica\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +

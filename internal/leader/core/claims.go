@@ -11,6 +11,7 @@ import (
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/dispatcher"
+	"github.com/argosy-cluster/argosy/internal/fault"
 	"github.com/argosy-cluster/argosy/internal/state"
 	"github.com/argosy-cluster/argosy/internal/store"
 )
@@ -18,8 +19,13 @@ import (
 const (
 	// sightsLast is how long what the witness saw counts. It is asked every second.
 	sightsLast = 3 * time.Second
-	// anew is after what time a claim is granted to the same machine again: one that refuses it at once is not asked in a circle.
-	anew = time.Second
+	// anew is after what time a claim is granted to the same machine again, and anewMost when that has ended soon again and again, twice as
+	// late each time: one that cannot use it is not asked in a circle.
+	anew     = time.Second
+	anewMost = 15 * time.Second
+	// endedSoon is within what time after it could have been granted anew a claim has ended soon.
+	endedSoon = 10 * time.Second
+	maxTries  = 10
 )
 
 // Witnessed takes in what the witness beside this server sees of claims. Nothing is done about those that stand as they should.
@@ -205,10 +211,17 @@ func (c *Core) marked(v *argosyv1.Volume) string {
 }
 
 // decide says what to do about a shared volume's claim. Reasons name machines as people do.
-func (c *Core) decide(now time.Time, w claims.Wish, r *argosyv1.Replica, g *argosyv1.VolumeGrant) claims.Decision {
-	mute := c.mute(now)
+func (c *Core) decide(now time.Time, w claims.Wish, r *argosyv1.Replica, v *argosyv1.Volume) claims.Decision {
+	mute, g := c.mute(now), v.GetGrant()
 	d := claims.Decide(c.profile(), mute, []claims.Wish{w})[0]
 	held := w.Seen != nil && w.Granted != nil && w.Seen.Token == w.Granted.Token && w.Seen.Gone == ""
+	left := time.Duration(0)
+	if d.Action == claims.Grant && w.Force == nil && g.GetMachine() == string(d.To) && isFor(g, r) {
+		left = pauseAfter(g) - now.Sub(g.GetAt().AsTime())
+		if why := c.endedBecause(v); why != "" {
+			d.Reason += ": " + why
+		}
+	}
 	switch {
 	case w.Force != nil:
 	case d.Action == claims.Keep && w.Wanted != "" && !isFor(g, r):
@@ -220,11 +233,41 @@ func (c *Core) decide(now time.Time, w claims.Wish, r *argosyv1.Replica, g *argo
 		d.Action, d.Reason = claims.WaitFor, fmt.Sprintf("the servers know token %v, and the store is of generation %d: was one put back without 'argosy server recover'?", d.Above, c.generation())
 	case d.Action == claims.Grant && c.disp.Storage(string(d.To)).GetGuard().GetLeaving():
 		d.Action, d.Reason = claims.WaitFor, string(d.To)+" is about to be shut down, and takes no volumes"
-	case d.Action == claims.Grant && w.Granted != nil && w.Granted.Machine == d.To && isFor(g, r) && now.Sub(g.GetAt().AsTime()) < anew:
-		d.Action, d.Reason = claims.WaitFor, "is granted anew in a moment: "+d.Reason
+	case left > anew:
+		d.Action, d.Reason = claims.WaitFor, "is granted anew in "+claims.Tenths(left)+": "+d.Cause()
+	case left > 0:
+		d.Action, d.Reason = claims.WaitFor, "is granted anew in a moment: "+d.Cause()
 	}
 	d.Reason, d.Audit = c.named(d.Reason), c.named(d.Audit)
 	return d
+}
+
+// pauseAfter is how long after a grant the next one to the same incarnation comes at the earliest.
+func pauseAfter(g *argosyv1.VolumeGrant) time.Duration {
+	pause := anew
+	for range g.GetTries() {
+		pause = min(2*pause, anewMost)
+	}
+	return pause
+}
+
+// triesAfter counts the grants to the incarnation that ended soon, up to the present one.
+func triesAfter(now time.Time, g *argosyv1.VolumeGrant, r *argosyv1.Replica) uint32 {
+	if !isFor(g, r) || now.Sub(g.GetAt().AsTime()) >= pauseAfter(g)+endedSoon {
+		return 0
+	}
+	return min(g.GetTries()+1, maxTries)
+}
+
+// endedBecause is why a volume's grant is over, as its machine said; empty when it is not, or that said nothing.
+func (c *Core) endedBecause(v *argosyv1.Volume) string {
+	if why := v.GetGrant().GetEndedBecause(); why != "" {
+		return why
+	}
+	if o, _ := c.claimSeen(v); o.GetPhase() >= argosyv1.ClaimPhase_CLAIM_PHASE_OVER {
+		return fault.Clip(o.GetMessage())
+	}
+	return ""
 }
 
 // generation is the store's, from 1.
@@ -249,7 +292,7 @@ func (s *stepping) claim(k state.Key, v *argosyv1.Volume) {
 	c := s.c
 	r := c.st.Replica(k)
 	w := c.wish(s.now, v)
-	d := c.decide(s.now, w, r, v.GetGrant())
+	d := c.decide(s.now, w, r, v)
 	if d.Action != claims.Keep {
 		c.change.Replicas.Add(k) // what is awaited changes as time passes, and people watch it
 	}
@@ -268,10 +311,10 @@ func (s *stepping) claim(k state.Key, v *argosyv1.Volume) {
 			from = fmt.Sprintf("volume %s: token %v on %s", v.GetName(), tokenOf(g.GetToken()), c.st.MachineName(g.GetMachine()))
 		}
 		next.Grant = &argosyv1.VolumeGrant{Token: tokenTo(token), Machine: string(d.To), AppUid: r.GetAppUid(), Incarnation: r.GetIncarnation(),
-			At: timestamppb.New(s.now), Reason: d.Reason}
+			At: timestamppb.New(s.now), Reason: d.Reason, Tries: triesAfter(s.now, v.GetGrant(), r)}
 		u.noteReplica(k, r.GetIncarnation(), string(d.To), from, fmt.Sprintf("volume %s: token %v on %s", v.GetName(), token, c.st.MachineName(string(d.To))), d.Reason)
 	case v.GetGrant() != nil && !v.GetGrant().GetEnded() && c.over(v):
-		next.Grant.Ended = true
+		next.Grant.Ended, next.Grant.EndedBecause = true, c.endedBecause(v)
 	}
 	if proto.Equal(next, v) {
 		return

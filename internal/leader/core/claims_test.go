@@ -92,6 +92,7 @@ func claimsText(h *harbour, machine string) string {
 //	drain NAME         the machine is to have nothing to run
 //	delete APP         with its volumes
 //	ps, volumes        replicas, and shared volumes
+//	broken NAME        the machine cannot mount, and says the input; without one it can again
 //	told NAME          what the machine was told
 //	fencing            what storages are to be told
 //	storage NAME       the storage has done what it was told about the machine; or, with an input, says that it cannot
@@ -146,6 +147,9 @@ func TestClaimTranscripts(t *testing.T) {
 				h.settle()
 			case "vain", "heard":
 				h.vain[arg] = d.Cmd == "vain"
+				h.again(arg)
+			case "broken":
+				h.broken[arg] = d.Input
 				h.again(arg)
 			case "few", "many":
 				h.few = d.Cmd == "few"

@@ -247,7 +247,7 @@ func (v *View) Fencing() []FenceWork {
 	for _, vol := range c.st.FencedVolumes() {
 		k := state.KeyOf(vol.GetReplica())
 		w := c.wish(v.now, vol)
-		back := string(c.decide(v.now, w, c.st.Replica(k), vol.GetGrant()).Back)
+		back := string(c.decide(v.now, w, c.st.Replica(k), vol).Back)
 		for _, f := range vol.GetFences() {
 			m := c.st.Machine(f.GetMachine())
 			work := FenceWork{Key: state.VolumeKey{Replica: k, Name: vol.GetName()}, Claim: w.Claim, Fence: f, Name: m.GetName(), Address: m.GetAddress(),

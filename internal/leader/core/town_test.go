@@ -31,6 +31,8 @@ type town struct {
 	slow map[string]bool
 	// vain are machines that ask for leases in vain.
 	vain map[string]bool
+	// broken are machines that cannot mount, and what they say.
+	broken map[string]string
 	// reports are what machines said of storage last.
 	reports map[string]*argosyv1.StorageReport
 	owed    map[string][]*argosyv1.ReplicaObservation
@@ -43,7 +45,7 @@ type fataler interface {
 
 func newTown(t fataler, machines ...*argosyv1.Machine) *town {
 	w := &town{t: t, now: time.Unix(1_700_000_000, 0), revision: 1, sessions: map[string]*dispatcher.Session{}, machines: map[string]*argosyv1.Machine{},
-		slow: map[string]bool{}, vain: map[string]bool{}, reports: map[string]*argosyv1.StorageReport{}, owed: map[string][]*argosyv1.ReplicaObservation{}}
+		slow: map[string]bool{}, vain: map[string]bool{}, broken: map[string]string{}, reports: map[string]*argosyv1.StorageReport{}, owed: map[string][]*argosyv1.ReplicaObservation{}}
 	w.c = core.New(w.now, core.Config{Term: 1, Number: 1}, store.Snapshot{Revision: 1})
 	for _, m := range machines {
 		w.join(m)
@@ -183,6 +185,8 @@ func (w *town) observe(id string, a *argosyv1.Assignment, st argosyv1.ReplicaSta
 			o.Phase = argosyv1.ClaimPhase_CLAIM_PHASE_ATTACHING
 		case w.vain[id]:
 			o.Phase, o.Message = argosyv1.ClaimPhase_CLAIM_PHASE_ASKING, "1 of 3 servers agreed"
+		case w.broken[id] != "":
+			o.Phase, o.Message = argosyv1.ClaimPhase_CLAIM_PHASE_OVER, w.broken[id]
 		}
 		if o.Phase != argosyv1.ClaimPhase_CLAIM_PHASE_ARMED && st != argosyv1.ReplicaState_REPLICA_STATE_GONE {
 			st = min(st, argosyv1.ReplicaState_REPLICA_STATE_STARTING)

@@ -29,7 +29,7 @@ func (v *View) VolumeStatus(vol *argosyv1.Volume) *argosyv1.VolumeStatus {
 	out.Fenced = v.fenced(k, vol)
 	out.Source = v.sourceOf(k, vol.GetName())
 	w := c.wish(v.now, vol)
-	d := c.decide(v.now, w, r, g)
+	d := c.decide(v.now, w, r, vol)
 	out.Message = d.Reason
 	if g != nil {
 		out.Machine, out.Token = v.MachineName(g.GetMachine()), g.GetToken()
@@ -130,7 +130,7 @@ func (v *View) wantsSome(k state.Key) bool {
 func (v *View) Force(vol *argosyv1.Volume, f claims.Force) claims.Decision {
 	w := v.core.wish(v.now, vol)
 	w.Force = &f
-	return v.core.decide(v.now, w, v.Replica(state.KeyOf(vol.GetReplica())), vol.GetGrant())
+	return v.core.decide(v.now, w, v.Replica(state.KeyOf(vol.GetReplica())), vol)
 }
 
 // Freed is a shared volume's record once it was taken from its holder.
