@@ -16,6 +16,14 @@ import (
 // Then it answers everything with nothing.
 func busy(c net.Conn) error {
 	in := bufio.NewReader(c)
+	if err := greeted(c, in); err != nil {
+		return err
+	}
+	return answers(c, in)
+}
+
+// greeted answers the greeting of whoever connects.
+func greeted(c net.Conn, in *bufio.Reader) error {
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -28,7 +36,7 @@ func busy(c net.Conn) error {
 		case "AUTH EXTERNAL":
 			answer = "DATA\r\n"
 		case "BEGIN":
-			return answers(c, in)
+			return nil
 		}
 		if _, err := io.WriteString(c, answer); err != nil {
 			return err

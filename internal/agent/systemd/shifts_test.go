@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 func TestShifts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s shifts
+		var mu sync.Mutex // of said: some come at the same time
 		var said []string
 		ends := map[string]chan struct{}{}
 		come := func(name string, k shift) {
@@ -18,7 +20,9 @@ func TestShifts(t *testing.T) {
 			ends[name] = end
 			go func() {
 				leave := s.enter(t.Context(), k)
+				mu.Lock()
 				said = append(said, name)
+				mu.Unlock()
 				<-end
 				leave()
 				leave() // does nothing more
