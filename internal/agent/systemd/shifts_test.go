@@ -37,6 +37,8 @@ func TestShifts(t *testing.T) {
 		}
 		expect := func(want string) {
 			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
 			if got := strings.Join(said, " "); got != want {
 				t.Errorf("at work are %q, not %q", got, want)
 			}
