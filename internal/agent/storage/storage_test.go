@@ -249,6 +249,32 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestWhyItEnds: a guard says why when it gives a claim up, and no more after that; whoever asks what became of the claim still hears it.
+func TestWhyItEnds(t *testing.T) {
+	s := newScene(t)
+	s.guard()
+	s.shelf.Change("LABEL=data-1", func(st *volume.Stored) { st.UUID = "u" })
+	s.k.Do(wants(7))
+	s.hears("want default/shop/db.1/data 1-7")
+	s.tell(7, step.Asking, "1 of 3 servers agreed")
+	s.tell(7, step.Mounting, "")
+	s.phase(7, argosyv1.ClaimPhase_CLAIM_PHASE_MOUNTING)
+	if c := s.claim(7); c.Message != "" {
+		t.Errorf("what was waited for is still said: %+v", c)
+	}
+	for _, phase := range []step.Phase{step.Clearing, step.Sealing, step.Sealed} {
+		why := ""
+		if phase == step.Clearing {
+			why = "not mounted: access denied"
+		}
+		s.tell(7, phase, why)
+	}
+	s.phase(7, argosyv1.ClaimPhase_CLAIM_PHASE_OVER)
+	if c := s.claim(7); c.Message != "not mounted: access denied" {
+		t.Errorf("%+v", c)
+	}
+}
+
 // TestLeaving: that the machine is about to be shut down is reported of its guard, and that it is not after all.
 func TestLeaving(t *testing.T) {
 	s := newScene(t)

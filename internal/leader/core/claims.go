@@ -245,7 +245,7 @@ func (c *Core) decide(now time.Time, w claims.Wish, r *argosyv1.Replica, v *argo
 // pauseAfter is how long after a grant the next one to the same incarnation comes at the earliest.
 func pauseAfter(g *argosyv1.VolumeGrant) time.Duration {
 	pause := anew
-	for range g.GetTries() {
+	for range min(g.GetTries(), maxTries) {
 		pause = min(2*pause, anewMost)
 	}
 	return pause
