@@ -53,8 +53,9 @@ func TestDeaths(t *testing.T) {
 	if *deaths == 0 {
 		t.Skip("it ends machines as often as it is told to: make deaths ROUNDS=n")
 	}
+	disk := newShared(t, "proof-one")
 	lead, _ := wholeServers(t)
-	one := startWriterOn(t, newShared(t, "proof-one"), "device: LABEL=proof-one", `require: ["machine != `+lead+`"]`) // how long another leader takes is another matter
+	one := startWriterOn(t, disk, "device: LABEL=proof-one", `require: ["machine != `+lead+`"]`) // how long another leader takes is another matter
 	eventually(t, time.Minute, "the replica writes", one.writes)
 	power := one.disk.powerCut(one.ears)
 	var mounts, writes []time.Duration

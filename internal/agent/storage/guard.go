@@ -308,11 +308,7 @@ func (k *Keeper) hear(s *leasev1.ClaimState) error {
 	if c.Phase != phase {
 		c.Since = k.cfg.Now()
 	}
-	why := s.GetWhy()
-	if why == "" && c.Phase >= argosyv1.ClaimPhase_CLAIM_PHASE_STOPPING {
-		why = c.Message // for which it ends
-	}
-	c.Phase, c.Message, c.Path, c.Slice, c.Group = phase, why, s.GetPath(), s.GetSlice(), s.GetGroup()
+	c.Phase, c.Message, c.Path, c.Slice, c.Group = phase, s.GetWhy(), s.GetPath(), s.GetSlice(), s.GetGroup()
 	c.UUID, c.Size, c.Free = cmp.Or(s.GetUuid(), c.UUID), cmp.Or(s.GetSize(), c.Size), cmp.Or(s.GetFree(), c.Free)
 	over := phase >= argosyv1.ClaimPhase_CLAIM_PHASE_OVER
 	if phase > argosyv1.ClaimPhase_CLAIM_PHASE_ASKING {

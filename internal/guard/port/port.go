@@ -105,6 +105,9 @@ func (p *Port) Tell(t step.Tell) {
 		p.mu.Unlock()
 		return
 	}
+	if t.Why == "" && old.phase >= step.Stopping {
+		t.Why = old.why // for which it ends
+	}
 	p.known[n] = standing{t.Phase, t.Refused, t.Why}
 	over := t.Refused || t.Phase == step.Sealed
 	for other, s := range p.known { // of each claim the last that is over is enough
