@@ -29,6 +29,24 @@ func mounting(holder string) (at time.Time, err error) {
 	return at, fmt.Errorf("%v", res.Volumes)
 }
 
+// movable says whether a machine beside the one that it is on could have app one's replica. Agents look at devices each minute, and when they start.
+func movable() error {
+	var res argosyv1.ExplainResponse
+	if err := ask(&res, "explain", "one/w.1"); err != nil {
+		return err
+	}
+	fit := 0
+	for _, m := range res.GetNow() {
+		if m.GetFits() {
+			fit++
+		}
+	}
+	if fit < 2 {
+		return fmt.Errorf("%v", res.GetNow())
+	}
+	return nil
+}
+
 // voting says whether the witnesses of all three servers have a vote.
 func voting() error {
 	var res argosyv1.ListServersResponse
@@ -61,6 +79,7 @@ func TestDeaths(t *testing.T) {
 	var mounts, writes []time.Duration
 	for n := range *deaths {
 		holder := one.holder(t)
+		eventually(t, 90*time.Second, "another machine could have it", movable)
 		before := len(one.disk.Turns())
 		begun := time.Now()
 		if err := power.do(t.Context(), holder); err != nil {
