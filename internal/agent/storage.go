@@ -19,7 +19,7 @@ func (a *agent) prepareStorage() (err error) {
 	base := "/run/argosy-guard/volumes"
 	a.storage, err = storage.New(storage.Config{
 		Socket: a.cfg.GuardSocket, Device: device.New(device.Config{Base: base}), Mount: mount.New(mount.Config{Base: base}),
-		Value: a.db.Value, Keep: a.db.SetValue, Log: a.log, Reached: a.reached,
+		Value: a.db.Value, Keep: a.db.SetValue, Log: a.log, Reached: a.reached, Stamp: device.Stamp,
 		Changed: func(k core.Key) { a.x.Claimed(k) },
 		Report:  func(r *argosyv1.StorageReport) { a.sess.Storage(r) },
 	})

@@ -29,7 +29,7 @@ func mounting(holder string) (at time.Time, err error) {
 	return at, fmt.Errorf("%v", res.Volumes)
 }
 
-// movable says whether a machine beside the one that it is on could have app one's replica. Agents look at devices each minute, and when they start.
+// movable says whether a machine beside the one that it is on could have app one's replica: whether it has seen the disk.
 func movable() error {
 	var res argosyv1.ExplainResponse
 	if err := ask(&res, "explain", "one/w.1"); err != nil {

@@ -13,24 +13,34 @@ import (
 	"github.com/argosy-cluster/argosy/internal/volumesource"
 )
 
-// look looks now and then what the machine reaches.
+// look looks now and then what the machine reaches, and as soon as something was connected.
 func (k *Keeper) look(ctx context.Context) {
-	t := time.NewTicker(reachEvery)
+	t := time.NewTicker(tick)
 	defer t.Stop()
 	var lane mounted.Lanes
 	for {
 		var devices, mounts []string
+		stamp, begun := k.stamp(), k.cfg.Now()
 		// A device that does not answer keeps whoever asks it, and not the agent from ending.
 		if lane.Do(ctx, "look", func() error { devices, mounts = k.cfg.Reached(); return nil }) != nil {
 			return
 		}
 		k.Reaches(devices, mounts)
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
+		for again := false; !again; again = k.stamp() != stamp || k.cfg.Now().Sub(begun) >= reachEvery {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
 		}
 	}
+}
+
+func (k *Keeper) stamp() string {
+	if k.cfg.Stamp == nil {
+		return ""
+	}
+	return k.cfg.Stamp()
 }
 
 // Reaches takes in what the machine reaches.

@@ -35,7 +35,9 @@ type Config struct {
 	Report func(*argosyv1.StorageReport)
 	// Reached lists what manifests may call the devices here, and types that mount(8) can mount.
 	Reached func() (devices, mounts []string)
-	Log     *slog.Logger
+	// Stamp is another one once Reached may be; nil where that is not known.
+	Stamp func() string
+	Log   *slog.Logger
 	// Now is time.Now, unless somebody lives in another time.
 	Now func() time.Time
 }

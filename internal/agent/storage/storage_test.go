@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,11 +41,12 @@ type scene struct {
 	full     bool // the database takes nothing
 	heard    []string
 	reports  []*argosyv1.StorageReport
+	devices  []string // that the machine reaches
 	endGuard func()
 }
 
 func newScene(t *testing.T) *scene {
-	s := &scene{T: t, dir: t.TempDir(), shelf: volume.NewShelf(), values: map[string]string{}}
+	s := &scene{T: t, dir: t.TempDir(), shelf: volume.NewShelf(), values: map[string]string{}, devices: []string{"LABEL=b", "/dev/sdb", "LABEL=b"}}
 	s.start()
 	t.Cleanup(func() { s.end() })
 	return s
@@ -59,7 +61,12 @@ func (s *scene) start() {
 		Keep:    s.keep,
 		Changed: func(core.Key) {},
 		Report:  func(r *argosyv1.StorageReport) { s.mu.Lock(); defer s.mu.Unlock(); s.reports = append(s.reports, r) },
-		Reached: func() ([]string, []string) { return []string{"LABEL=b", "/dev/sdb", "LABEL=b"}, []string{"nfs"} },
+		Reached: func() ([]string, []string) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return slices.Clone(s.devices), []string{"nfs"}
+		},
+		Stamp: func() string { s.mu.Lock(); defer s.mu.Unlock(); return strings.Join(s.devices, " ") },
 	})
 	if err != nil {
 		s.Fatal(err)
@@ -246,6 +253,28 @@ func TestLife(t *testing.T) {
 	}
 	if len(last.GetDevices()) != 2 || last.GetMountTypes()[0] != "nfs" || string(last.GetGuard().GetKey()) != "key" || last.GetGuard().GetWatchdog() != "Good Dog" {
 		t.Errorf("%v", last)
+	}
+}
+
+// TestConnected: a device that is connected is reported soon, and not when it is time to look again.
+func TestConnected(t *testing.T) {
+	s := newScene(t)
+	reached := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.reports) == 0 {
+			return 0
+		}
+		return len(s.reports[len(s.reports)-1].GetDevices())
+	}
+	s.until("what it reaches to be reported", func() bool { return reached() == 2 })
+	begun := time.Now()
+	s.mu.Lock()
+	s.devices = append(s.devices, "LABEL=c")
+	s.mu.Unlock()
+	s.until("the new device to be reported", func() bool { return reached() == 3 })
+	if took := time.Since(begun); took >= reachEvery {
+		t.Errorf("it took %s", took)
 	}
 }
 

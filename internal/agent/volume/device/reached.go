@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 )
 
 // linkDirs are where udev names devices in a way that stays.
@@ -43,4 +44,20 @@ func Reached(cfg Config) ([]string, error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
+}
+
+// Stamp is another one once a device was named or unnamed on this machine. It costs next to nothing, and does not tell that a device has another
+// file system.
+func Stamp() string { return stamp(append([]string{"/dev"}, linkDirs...)) }
+
+func stamp(dirs []string) string {
+	var out []byte
+	for _, dir := range dirs {
+		at := int64(0)
+		if st, err := os.Stat(dir); err == nil { // most machines lack some of them
+			at = st.ModTime().UnixNano()
+		}
+		out = strconv.AppendInt(append(out, ' '), at, 36)
+	}
+	return string(out)
 }
