@@ -121,7 +121,6 @@ func TestFenced(t *testing.T) {
 	lead, _ := wholeServers(t)
 	for _, m := range w.cluster.Machines {
 		// By a path: a label could not be read any more once the storage refuses the machine, and this has to see then that all is quiet there.
-		// An agent looks at devices each minute, and when it starts.
 		on(t, m.Name, "sh", "-c", `mkdir -p /dev/disk/by-id && ln -sfn "$1" "$2"`, "sh", disk.nodes[m.Name], diskByID)
 	}
 	one := startWriterOn(t, disk, "device: "+diskByID+", fence: array", `require: ["machine != `+lead+`"]`) // how long another leader takes is another matter
