@@ -100,6 +100,11 @@ faults: build ## break the machine of a single writer for MINUTES (60), and judg
 moves: build ## move a replica with a shared volume ROUNDS (100) times by drains, and tell what that takes (root); CLUSTER=name
 	@go test -tags e2e -count=1 -timeout 0 -v -run 'TestMoves$$' ./test/e2e -moves $(or $(ROUNDS),100) $(if $(CLUSTER),-cluster $(CLUSTER))
 
+.PHONY: fleetctl
+fleetctl: build ## try fleet's own client, built from its Go module, with the socket that speaks fleet's API (root); CLUSTER=name
+	@scripts/fleetctl.sh .cache/fleetctl
+	@go test -tags e2e -count=1 -timeout 20m -v -run 'TestUnits$$' ./test/e2e -fleetctl '$(CURDIR)/.cache/fleetctl' $(if $(CLUSTER),-cluster $(CLUSTER))
+
 .PHONY: deaths
 deaths: build ## have the machine that writes a shared volume lose power ROUNDS (20) times, and tell how long the next one takes to mount it (root); LEASES=fast CLUSTER=name
 	@go test -tags e2e -count=1 -timeout 0 -v -run 'TestDeaths$$' ./test/e2e -deaths $(or $(ROUNDS),20) $(if $(LEASES),-leases $(LEASES)) $(if $(CLUSTER),-cluster $(CLUSTER))

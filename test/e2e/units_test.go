@@ -215,6 +215,9 @@ func fleetSocket(t *testing.T) {
 	if after := pids(t, "tick@*.service", "keeper.service"); !maps.Equal(before, after) {
 		t.Errorf("the server was restarted, and processes are %v; they were %v", after, before)
 	}
+	if *fleetctl != "" {
+		t.Run("client", fleetClient)
+	}
 	put := func(name, state string, options string) {
 		if status, answer := ask(http.MethodPut, "units/"+name, `{"desiredState":"`+state+`","options":[`+options+`]}`); status != http.StatusCreated {
 			t.Errorf("PUT %s: %d %s", name, status, answer)
