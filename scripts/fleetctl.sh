@@ -10,13 +10,9 @@ mkdir -p "$(dirname "$file")"
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 cd "$work"
-dir=$(GOFLAGS=-mod=mod go mod download -json github.com/coreos/fleet@$version | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
-if [ -z "$dir" ]; then
-	echo "The source of fleet $version cannot be had from the Go module proxy." >&2
-	exit 1
-fi
+GOFLAGS=-mod=mod go mod download github.com/coreos/fleet@$version
 mkdir -p "$work/src/github.com/coreos"
-cp -r "$dir" "$work/src/github.com/coreos/fleet"
+cp -r "$(go env GOMODCACHE)/github.com/coreos/fleet@$version" "$work/src/github.com/coreos/fleet"
 chmod -R u+w "$work"
 cd "$work/src/github.com/coreos/fleet"
 GO111MODULE=off GOFLAGS= GOPATH="$PWD/Godeps/_workspace:$work" CGO_ENABLED=0 go build -o "$work/fleetctl" ./fleetctl

@@ -2,7 +2,6 @@ package claims
 
 import (
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -104,6 +103,8 @@ type Decision struct {
 	Wait    time.Duration
 	Reason  string
 	Audit   string
+	// Cause is why a claim is granted anew, as Reason has it among other words; empty where it is not.
+	Cause string
 	// Bar is the holder's machine, which the storage is to refuse before anybody else has the claim, and Back the one that it is to take back
 	// before that is granted it, or before the claim is forgotten; empty when there is none.
 	Bar, Back Machine
@@ -143,7 +144,7 @@ func decide(p Profile, mute string, w Wish) Decision {
 	case w.Granted == nil:
 		return Decision{Action: Grant, To: w.Wanted, Reason: "granted to " + string(w.Wanted) + ": nobody had it" + after(p, w.Seen)}
 	case w.Seen != nil && w.Granted.Token.Less(w.Seen.Token):
-		return Decision{Action: Grant, To: w.Wanted, Reason: anewTo(w.Wanted) + fmt.Sprintf("the servers know token %v of %s, which is newer than the store", w.Seen.Token, w.Seen.Machine)}
+		return anew(w, "the servers know token %v of %s, which is newer than the store", w.Seen.Token, w.Seen.Machine)
 	case w.Granted.Machine == w.Wanted:
 		return stay(p, w)
 	}
@@ -174,7 +175,7 @@ func local(w Wish) Decision {
 	case w.Granted.Machine != w.Wanted:
 		return Decision{Action: WaitFor, Reason: fmt.Sprintf("a local volume stays where its data is, on %s", w.Granted.Machine)}
 	case w.Granted.Ended:
-		return Decision{Action: Grant, To: w.Wanted, Reason: anewTo(w.Wanted) + fmt.Sprintf("token %v is over", w.Granted.Token)}
+		return anew(w, "token %v is over", w.Granted.Token)
 	}
 	return Decision{Reason: string(w.Wanted) + " has it"}
 }
@@ -187,23 +188,24 @@ func unwanted(w Wish) Decision {
 	return Decision{Action: Withdraw, To: w.Granted.Machine, Reason: "no longer wanted; " + string(w.Granted.Machine) + " stops and releases it"}
 }
 
-func anewTo(m Machine) string { return "granted anew to " + string(m) + ": " }
-
-// Cause is a reason without the words for what is done, where it is that somebody is granted a claim anew.
-func (d Decision) Cause() string { return strings.TrimPrefix(d.Reason, anewTo(d.To)) }
+// anew grants a claim once more to whom it was granted before.
+func anew(w Wish, cause string, args ...any) Decision {
+	cause = fmt.Sprintf(cause, args...)
+	return Decision{Action: Grant, To: w.Wanted, Cause: cause, Reason: "granted anew to " + string(w.Wanted) + ": " + cause}
+}
 
 // stay is about a claim that is granted where it is wanted.
 func stay(p Profile, w Wish) Decision {
 	g, s := w.Granted, w.Seen
 	switch {
 	case g.Ended:
-		return Decision{Action: Grant, To: w.Wanted, Reason: anewTo(w.Wanted) + fmt.Sprintf("token %v is over there%s", g.Token, after(p, s))}
+		return anew(w, "token %v is over there%s", g.Token, after(p, s))
 	case s == nil || s.Token.Less(g.Token) && s.Gone != "":
 		return Decision{Action: WaitFor, Reason: fmt.Sprintf("token %v is granted to %s, which has not acquired it yet", g.Token, g.Machine)}
 	case s.Token.Less(g.Token):
 		return Decision{Action: WaitFor, Wait: max(0, p.Wait-s.Age), Reason: waiting(p, s)}
 	case s.Gone != "":
-		return Decision{Action: Grant, To: w.Wanted, Reason: anewTo(w.Wanted) + fmt.Sprintf("token %v was %s", g.Token, s.Gone)}
+		return anew(w, "token %v was %s", g.Token, s.Gone)
 	}
 	return Decision{Reason: fmt.Sprintf("%s holds it; last heard %s ago", s.Machine, Tenths(s.Age))}
 }

@@ -21,7 +21,9 @@ func (l *Local) Pause(ctx context.Context, machine string) error {
 	f, err := l.freezer(ctx, machine)
 	if err == nil {
 		l.paused.Store(machine, true)
-		err = f.set(ctx, true)
+		if err = f.set(ctx, true); err != nil {
+			err = errors.Join(err, l.Resume(context.WithoutCancel(ctx), machine))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("pause machine %s: %w", machine, err)
@@ -31,6 +33,7 @@ func (l *Local) Pause(ctx context.Context, machine string) error {
 
 // Resume undoes Pause.
 func (l *Local) Resume(ctx context.Context, machine string) error {
+	defer l.paused.Delete(machine) // one that was killed meanwhile is not paused either
 	f, err := l.freezer(ctx, machine)
 	if err == nil {
 		err = f.set(ctx, false)
@@ -38,7 +41,6 @@ func (l *Local) Resume(ctx context.Context, machine string) error {
 	if err != nil {
 		return fmt.Errorf("resume machine %s: %w", machine, err)
 	}
-	l.paused.Delete(machine)
 	return nil
 }
 

@@ -31,7 +31,7 @@ const followSpread = 10 * time.Second
 // others; spread over several processors it spends a quarter more on waking them.
 const agentProcessors = 1
 
-// agentGC lets an agent's heap, which is some 8 MB, grow to four times that before it is collected: with Go's default of 100 a sixth of
+// agentGC lets an agent's heap, which is some 8 MB, grow to four times that before it is collected, unless GOGC says otherwise: with Go's default of 100 a sixth of
 // its processor's time went into that while it was busy.
 const agentGC = 300
 
@@ -95,7 +95,9 @@ func work(ctx context.Context, o cli.AgentOptions) error {
 		known.keep(w.GetServers())
 	}
 	go func() { _ = renewer.Run(ctx) }() // ends with ctx only
-	debug.SetGCPercent(agentGC)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(agentGC)
+	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(agentProcessors)
 	}

@@ -26,11 +26,14 @@ func (k *Keeper) look(ctx context.Context) {
 			return
 		}
 		k.Reaches(devices, mounts)
-		for again := false; !again; again = k.stamp() != stamp || k.cfg.Now().Sub(begun) >= reachEvery {
+		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-t.C:
+			}
+			if k.stamp() != stamp || k.cfg.Now().Sub(begun) >= reachEvery {
+				break
 			}
 		}
 	}

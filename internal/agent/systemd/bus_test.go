@@ -68,14 +68,15 @@ func answers(c net.Conn, in *bufio.Reader) error {
 	}
 }
 
-// TestBusySystemd: who connects while systemd is busy, with reading its files again for example, is answered all the same.
-func TestBusySystemd(t *testing.T) {
+// private is the socket of a systemd that serves whoever connects.
+func private(t *testing.T, serve func(net.Conn) error) string {
+	t.Helper()
 	socket := filepath.Join(t.TempDir(), "private")
 	door, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer door.Close()
+	t.Cleanup(func() { door.Close() })
 	go func() {
 		for {
 			c, err := door.Accept()
@@ -84,11 +85,16 @@ func TestBusySystemd(t *testing.T) {
 			}
 			go func() {
 				defer c.Close()
-				_ = busy(c)
+				_ = serve(c)
 			}()
 		}
 	}()
-	l, err := open(t.Context(), socket)
+	return socket
+}
+
+// TestBusySystemd: who connects while systemd is busy, with reading its files again for example, is answered all the same.
+func TestBusySystemd(t *testing.T) {
+	l, err := open(t.Context(), private(t, busy))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/binary"
 	"net"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -25,7 +24,6 @@ var shown = map[string]any{
 }
 
 func (s *shower) serve(c net.Conn) error {
-	defer c.Close()
 	in := bufio.NewReader(c)
 	if err := greeted(c, in); err != nil {
 		return err
@@ -56,18 +54,7 @@ func (s *shower) serve(c net.Conn) error {
 // TestSingleProperties: systemd is asked for what is looked at, and for nothing else: all properties of a unit make it read its directories twice.
 func TestSingleProperties(t *testing.T) {
 	s := &shower{}
-	socket := filepath.Join(t.TempDir(), "private")
-	door, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer door.Close()
-	go func() {
-		if c, err := door.Accept(); err == nil {
-			_ = s.serve(c)
-		}
-	}()
-	l, err := open(t.Context(), socket)
+	l, err := open(t.Context(), private(t, s.serve))
 	if err != nil {
 		t.Fatal(err)
 	}

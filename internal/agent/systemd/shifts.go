@@ -64,26 +64,16 @@ func (s *shifts) enter(ctx context.Context, k shift) (leave func()) {
 	}
 	turn := make(chan struct{})
 	s.waiting[k] = append(s.waiting[k], turn)
-	due := time.NewTimer(time.Until(s.next))
+	due := time.AfterFunc(time.Until(s.next), func() { s.done(0) })
 	s.mu.Unlock()
 	defer due.Stop()
 	late := time.NewTimer(shiftPatience)
 	defer late.Stop()
-	for {
-		select {
-		case <-turn:
-			return sync.OnceFunc(s.leave)
-		case <-due.C:
-			s.mu.Lock()
-			if s.working == 0 {
-				s.change()
-			}
-			s.mu.Unlock()
-			continue
-		case <-late.C:
-		case <-ctx.Done():
-		}
-		break
+	select {
+	case <-turn:
+		return sync.OnceFunc(s.leave)
+	case <-late.C:
+	case <-ctx.Done():
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,10 +85,13 @@ func (s *shifts) enter(ctx context.Context, k shift) (leave func()) {
 	return func() {}
 }
 
-func (s *shifts) leave() {
+func (s *shifts) leave() { s.done(1) }
+
+// done is called when n have worked, and when somebody's time may have come.
+func (s *shifts) done(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.working--; s.working == 0 {
+	if s.working -= n; s.working == 0 {
 		s.change()
 	}
 }

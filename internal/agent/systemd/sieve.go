@@ -50,16 +50,14 @@ func (s *sieve) Read(p []byte) (int, error) {
 
 // next finds what is passed on next, or leaves one message out.
 func (s *sieve) next() error {
-	if s.in.Buffered() == 0 {
-		if time.Since(s.last) < lull {
-			time.Sleep(lull)
-		}
-		if _, err := s.in.Peek(1); err != nil {
-			return err
-		}
-		s.last = time.Now()
+	waits := s.in.Buffered() == 0
+	if waits && time.Since(s.last) < lull {
+		time.Sleep(lull)
 	}
 	first, err := s.in.Peek(1)
+	if waits {
+		s.last = time.Now()
+	}
 	if err != nil {
 		return err
 	}

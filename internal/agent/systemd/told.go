@@ -111,7 +111,7 @@ func (t *told) own(name string) *saying {
 	return s
 }
 
-// hear takes in what systemd says of one interface of a unit.
+// hear takes in what systemd says of one interface of a unit: of that no more than what is looked at.
 func (t *told) hear(name, face string, said Properties, at uint64) {
 	names := looked(name, face)
 	if len(names) == 0 {
@@ -123,7 +123,7 @@ func (t *told) hear(name, face string, said Properties, at uint64) {
 	if s == nil {
 		return
 	}
-	now := part{said.only(names), at}
+	now := part{said, at}
 	if len(now.Properties) < len(names) { // a systemd that does not tell all: it is asked
 		delete(t.units, name)
 	} else {

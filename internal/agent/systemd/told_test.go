@@ -38,8 +38,8 @@ func listener() *told {
 
 func (t *told) hearBoth(active, sub string, pid uint32, at uint64) {
 	unit, service := of252(active, sub, pid)
-	t.hear("a.service", "Service", service, at)
-	t.hear("a.service", "Unit", unit, at+1)
+	t.hear("a.service", "Service", service.only(ofType["Service"]), at)
+	t.hear("a.service", "Unit", unit.only(changing), at+1)
 }
 
 func TestWhatWasToldIsNotAsked(t *testing.T) {

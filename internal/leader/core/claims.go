@@ -25,7 +25,8 @@ const (
 	anewMost = 15 * time.Second
 	// endedSoon is within what time after it could have been granted anew a claim has ended soon.
 	endedSoon = 10 * time.Second
-	maxTries  = 10
+	// maxTries is how many of them are counted: after so many the pause is anewMost.
+	maxTries = 4
 )
 
 // Witnessed takes in what the witness beside this server sees of claims. Nothing is done about those that stand as they should.
@@ -219,7 +220,7 @@ func (c *Core) decide(now time.Time, w claims.Wish, r *argosyv1.Replica, v *argo
 	if d.Action == claims.Grant && w.Force == nil && g.GetMachine() == string(d.To) && isFor(g, r) {
 		left = pauseAfter(g) - now.Sub(g.GetAt().AsTime())
 		if why := c.endedBecause(v); why != "" {
-			d.Reason += ": " + why
+			d.Reason, d.Cause = d.Reason+": "+why, d.Cause+": "+why
 		}
 	}
 	switch {
@@ -234,9 +235,9 @@ func (c *Core) decide(now time.Time, w claims.Wish, r *argosyv1.Replica, v *argo
 	case d.Action == claims.Grant && c.disp.Storage(string(d.To)).GetGuard().GetLeaving():
 		d.Action, d.Reason = claims.WaitFor, string(d.To)+" is about to be shut down, and takes no volumes"
 	case left > anew:
-		d.Action, d.Reason = claims.WaitFor, "is granted anew in "+claims.Tenths(left)+": "+d.Cause()
+		d.Action, d.Reason = claims.WaitFor, "is granted anew in "+claims.Tenths(left)+": "+d.Cause
 	case left > 0:
-		d.Action, d.Reason = claims.WaitFor, "is granted anew in a moment: "+d.Cause()
+		d.Action, d.Reason = claims.WaitFor, "is granted anew in a moment: "+d.Cause
 	}
 	d.Reason, d.Audit = c.named(d.Reason), c.named(d.Audit)
 	return d

@@ -151,7 +151,8 @@ func (v *View) explainMany(k state.Key) (*argosyv1.ExplainResponse, error) {
 	out := &argosyv1.ExplainResponse{}
 	switch {
 	case app.GetDeleting():
-		out.Summary = append(append(out.Summary, fmt.Sprintf("app %s is being deleted", k.App)), v.unforgotten(k.AppKey())...)
+		out.Summary = append(out.Summary, fmt.Sprintf("app %s is being deleted", k.App))
+		out.Summary = append(out.Summary, v.unforgotten(k.AppKey())...)
 	default:
 		out.Summary = append(out.Summary, fmt.Sprintf("app %s is at revision %d", k.App, app.GetRevision()))
 	}
