@@ -1,11 +1,15 @@
 package history
 
 import (
+	"io"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/internal/store"
+	"github.com/argosy-cluster/argosy/internal/store/memory"
 )
 
 // TestGathered: what comes within gather of a writing is written together, and what comes alone waits for nothing.
@@ -35,11 +39,41 @@ func TestGathered(t *testing.T) {
 			{batch, time.Second + 4*soon + 10*gather}, // enough for one transaction
 			{1, time.Second + 5*soon + 10*gather},     // and the last, as no more comes
 		} {
-			got := more(<-came, came, pause.C)
+			got := more(<-came, came, pause.C, nil)
 			if at := time.Since(begun); len(got) != want.many || at != want.at {
 				t.Errorf("writing %d has %d after %s, not %d after %s", n, len(got), at, want.many, want.at)
 			}
 			pause.Reset(gather)
 		}
 	})
+}
+
+// TestCatchUp: who changed something and then asks finds it, however much is being gathered. What the store never had is not waited for
+// without end.
+func TestCatchUp(t *testing.T) {
+	s, db := memory.New(), openTest(t, MaxKept)
+	go db.Follow(t.Context(), s, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	begun := time.Now()
+	const many = 30
+	for seq := uint64(1); seq <= many; seq++ {
+		op, err := store.Put(store.HistoryKey(seq), &argosyv1.Transition{Seq: seq})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{op}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.CatchUp(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+		if last, err := db.Last(); err != nil || last != seq {
+			t.Fatalf("it answers with %d, not %d: %v", last, seq, err)
+		}
+	}
+	if took := time.Since(begun); took > many*gather/2 {
+		t.Errorf("%d questions waited %s for what was gathered", many, took)
+	}
+	if err := db.CatchUp(t.Context(), many+1); err != nil {
+		t.Errorf("what nobody has: %v", err)
+	}
 }

@@ -83,6 +83,9 @@ func (s clusterService) ListEvents(ctx context.Context, r *connect.Request[argos
 	if err != nil {
 		return err
 	}
+	if err := s.catchUp(ctx); err != nil {
+		return err
+	}
 	changed, stop := s.history.Subscribe()
 	defer stop()
 	for {
@@ -155,6 +158,24 @@ func (s *Server) eventQuery(ctx context.Context, r *argosyv1.ListEventsRequest) 
 	return q, err
 }
 
-func (s *Server) replicaHistory(ctx context.Context, k state.Key, n int) ([]*argosyv1.Transition, error) {
-	return s.history.Query(ctx, history.Query{Tenant: k.Tenant, Replica: &k, Tail: n})
+// catchUp waits until the history has what was committed before the question.
+func (s *Server) catchUp(ctx context.Context) error {
+	var last uint64
+	err := s.read(func(_ time.Time, v *leader.View) error {
+		last = v.LastSeq()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return rpcError(s.history.CatchUp(ctx, last))
+}
+
+// happened is what the history says, with what was committed before the question.
+func (s *Server) happened(ctx context.Context, q history.Query) ([]*argosyv1.Transition, error) {
+	if err := s.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	list, err := s.history.Query(ctx, q)
+	return list, rpcError(err)
 }

@@ -81,8 +81,8 @@ func (s *Server) explainMachine(ctx context.Context, m *argosyv1.ExplainRequest)
 	if err != nil {
 		return nil, err
 	}
-	res.History, err = s.history.Query(ctx, history.Query{Tenant: tenant, Machine: id, Tail: explainHistory})
-	return res, rpcError(err)
+	res.History, err = s.happened(ctx, history.Query{Tenant: tenant, Machine: id, Tail: explainHistory})
+	return res, err
 }
 
 func (s *Server) explainPlanned(ctx context.Context, m *argosyv1.ExplainRequest) (res *argosyv1.ExplainResponse, err error) {
@@ -135,14 +135,14 @@ func (s *Server) explainKey(ctx context.Context, m *argosyv1.ExplainRequest) (re
 			res = &argosyv1.ExplainResponse{Summary: []string{err.Error()}}
 		}
 		res.Then = then
-		res.History, err = s.history.Query(ctx, history.Query{Tenant: key.Tenant, Replica: &key, Until: at.AsTime(), Tail: explainHistory})
-		return res, rpcError(err)
+		res.History, err = s.happened(ctx, history.Query{Tenant: key.Tenant, Replica: &key, Until: at.AsTime(), Tail: explainHistory})
+		return res, err
 	}
 	if err != nil || key.Number == 0 {
 		return res, err
 	}
-	res.History, err = s.history.Query(ctx, history.Query{Tenant: key.Tenant, Replica: &key, Tail: explainHistory})
-	return res, rpcError(err)
+	res.History, err = s.happened(ctx, history.Query{Tenant: key.Tenant, Replica: &key, Tail: explainHistory})
+	return res, err
 }
 
 // then finds what held of a replica at some time.
@@ -155,7 +155,7 @@ func (s *Server) then(ctx context.Context, key state.Key, at *timestamppb.Timest
 	if !since.IsZero() {
 		out.KnownSince = timestamppb.New(since)
 	}
-	list, err := s.history.Query(ctx, history.Query{Tenant: key.Tenant, Replica: &key, Until: at.AsTime(), Tail: explainBack})
+	list, err := s.happened(ctx, history.Query{Tenant: key.Tenant, Replica: &key, Until: at.AsTime(), Tail: explainBack})
 	if err != nil {
 		return nil, err
 	}

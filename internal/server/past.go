@@ -26,6 +26,9 @@ func (s appService) ListReplicasAt(ctx context.Context, r *connect.Request[argos
 	if sel.tenant != "" && m.Stack != "" && m.Number != 0 {
 		q.Replica = &state.Key{Tenant: sel.tenant, App: m.App, Stack: m.Stack, Number: m.Number}
 	}
+	if err := s.catchUp(ctx); err != nil {
+		return nil, err
+	}
 	past, err := s.history.At(ctx, q)
 	if err != nil {
 		return nil, rpcError(err)
