@@ -98,7 +98,7 @@ func Start(o Options) (*Etcd, error) {
 		e.peers[0].Host = "etcd.invalid:1" // nobody dials it
 	}
 	if _, err := os.Stat(e.CAFile); errors.Is(err, os.ErrNotExist) {
-		if err := e.certify(); err != nil {
+		if err := e.Certify(); err != nil {
 			return nil, err
 		}
 	}
@@ -262,8 +262,9 @@ func (e *Etcd) Leader() int {
 	return slices.IndexFunc(e.members, func(m *embed.Etcd) bool { return m != nil && m.Server.Leader() == m.Server.MemberID() })
 }
 
-// certify makes an authority, certificates of it for both sides, another authority, and the password's file.
-func (e *Etcd) certify() error {
+// Certify makes an authority, certificates of it for both sides, another authority, and the password's file. One that runs was certified,
+// and is certified anew; members show that once they are started again.
+func (e *Etcd) Certify() error {
 	ca, caKey, err := authority()
 	if err != nil {
 		return err

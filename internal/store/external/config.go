@@ -19,8 +19,8 @@ type Config struct {
 	Endpoints []string
 	// CAFile has the authorities that etcd's certificates are of, in PEM form; empty means the host's own.
 	CAFile string
-	// CertFile and KeyFile are shown to an etcd that asks for certificates. They are read again for each connection, so
-	// renewed ones need no restart.
+	// CertFile and KeyFile are shown to an etcd that asks for certificates. They and CAFile are read again for each connection, so
+	// that others need no restart.
 	CertFile, KeyFile string
 	// User and PasswordFile are for an etcd with authentication; the file's last line break is not part of the password.
 	User, PasswordFile string

@@ -11,6 +11,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/namespace"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/argosy-cluster/argosy/internal/store"
 )
@@ -62,11 +64,16 @@ func Open(ctx context.Context, c Config) (*Etcd, error) {
 	if err := reach(ctx, c, tlsConfig); err != nil {
 		return nil, err
 	}
+	var options []grpc.DialOption
+	if tlsConfig != nil {
+		options = append(options, grpc.WithTransportCredentials(fresh{credentials.NewTLS(tlsConfig), c}))
+	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: c.Endpoints, TLS: tlsConfig, Username: c.User, Password: password, Logger: zap.NewNop(),
 		DialTimeout: openTime, DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
 		MaxCallSendMsgSize: maxSend,
 		MaxUnaryRetries:    20, // half a second, in which a connection to another member is there
+		DialOptions:        options,
 	})
 	if err != nil {
 		return nil, explained(c, err)

@@ -372,6 +372,37 @@ func TestEtcdAway(t *testing.T) {
 	t.Logf("led again after %v", time.Since(begun))
 }
 
+// etcd's authority, its certificates and the one that it is shown are changed under a server that goes on.
+func TestAnotherAuthority(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	srv := start(t, etcdserver.Options{})
+	e := open(t, config(t, srv, "a"))
+	s := etcd.New(e.Client())
+	if _, err := s.List(ctx, store.Root); err != nil {
+		t.Fatal(err)
+	}
+	srv.Stop()
+	if err := srv.Certify(); err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Again(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		_, err := s.List(ctx, store.Root)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("it does not find to etcd any more: %v", err)
+		}
+	}
+	if st, err := e.status(ctx, srv.Endpoint); err != nil {
+		t.Errorf("a connection of its own: %+v, %v", st, err)
+	}
+}
+
 func TestSpace(t *testing.T) {
 	srv := start(t, etcdserver.Options{})
 	e := open(t, config(t, srv, "a"))
