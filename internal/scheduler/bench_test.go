@@ -11,8 +11,8 @@ import (
 
 // Goals in placements per second on one core at 5,000 machines.
 const (
-	goalPlain  = 500_000
-	goalSpread = 100_000
+	goalPlain  = 1_000_000
+	goalSpread = 250_000
 )
 
 // BenchmarkDecide fills and empties a cluster in batches of 1,000 requests of
