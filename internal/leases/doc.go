@@ -13,5 +13,5 @@
 //
 // [Drop] decides which records of the witness's table can go.
 //
-// [Next] decides, purely, the next step of the set of servers on the way to those that there are.
+// [Next] decides, purely, the next step of the set of servers on the way to those that there are, and [Without] whether one of them can go.
 package leases

@@ -19,7 +19,7 @@ import (
 func Next(now *storev1.Leases, generation uint64, revision int64, servers []*storev1.Server, seen []claims.Status) (next *storev1.Leases, reason string) {
 	var wanted []claims.Witness
 	for _, s := range servers {
-		if len(s.GetWitnessKey()) > 0 && s.GetWitnessAddress() != "" && len(wanted) < claims.MaxMembers {
+		if hasWitness(s) && len(wanted) < claims.MaxMembers {
 			wanted = append(wanted, claims.Witness(s.GetId()))
 		}
 	}

@@ -135,6 +135,7 @@ type Server struct {
 	fenceRuns   atomic.Int32     // programs that may be under way now
 	transport   *peers.Transport // to other servers
 	probes      probes
+	parting     parting
 	metrics     *metrics.Set
 	tracer      *tracing.Tracer
 	scheduleSet chan struct{} // receives when the schedule of backups changed

@@ -20,6 +20,7 @@ import (
 	"github.com/argosy-cluster/argosy/internal/defaults"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/lease"
+	"github.com/argosy-cluster/argosy/internal/leases"
 	"github.com/argosy-cluster/argosy/internal/protocol"
 	"github.com/argosy-cluster/argosy/internal/store"
 	"github.com/argosy-cluster/argosy/internal/store/embedded"
@@ -277,7 +278,12 @@ func (s serverService) RemoveServer(ctx context.Context, r *connect.Request[argo
 		return nil, rpcError(err)
 	}
 	err = s.change(ctx, change{rpc: "RemoveServer", key: r.Msg.IdempotencyKey, request: r.Msg, response: res,
-		decide: func(time.Time, *leader.View) (leader.Proposal, error) { return removedServer(gone, actorOf(ctx)), nil }})
+		decide: func(_ time.Time, v *leader.View) (leader.Proposal, error) {
+			if !leases.Without(v.Leases(), v.Servers(), gone.Id) { // somebody removed another one meanwhile
+				return leader.Proposal{}, refused("another server was removed at the same time: run it again")
+			}
+			return removedServer(gone, actorOf(ctx)), nil
+		}})
 	return respond(res, err)
 }
 
@@ -301,19 +307,21 @@ func (s *Server) expel(ctx context.Context, srv *storev1.Server, force bool) err
 	i := slices.IndexFunc(members, func(m embedded.Info) bool {
 		return m.Name == srv.Id || m.Name == "" && m.Peer != "" && m.Peer == srv.PeerAddress
 	})
-	if i < 0 {
-		return nil
+	if i >= 0 {
+		if len(members) == 1 {
+			return refused("server %s is the only one: without it there is no cluster", srv.Name)
+		}
+		if !force && s.probe(ctx, srv).health != nil {
+			return refused("server %s still answers: stop it first, or use --force", srv.Name)
+		}
+		if srv.Id == s.id {
+			return s.stepDown(ctx, members)
+		}
 	}
-	if len(members) == 1 {
-		return refused("server %s is the only one: without it there is no cluster", srv.Name)
+	if err := s.letGo(ctx, srv); err != nil {
+		return err
 	}
-	if !force && s.probe(ctx, srv).health != nil {
-		return refused("server %s still answers: stop it first, or use --force", srv.Name)
-	}
-	if srv.Id == s.id {
-		return s.stepDown(ctx, members)
-	}
-	if s.member == nil {
+	if i < 0 || s.member == nil {
 		return nil // it ends once its record is gone
 	}
 	if err := s.member.Remove(ctx, members[i].ID); err != nil {

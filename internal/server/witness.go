@@ -119,7 +119,8 @@ func (s *Server) announceWitness(ctx context.Context) {
 func (s *Server) changeLeases(ctx context.Context) (why string, err error) {
 	err = s.leader.Propose(ctx, func(now time.Time, v *leader.View) (leader.Proposal, error) {
 		var next *storev1.Leases
-		if next, why = leases.Next(v.Leases(), v.Generation(), v.Revision(), v.Servers(), s.witnesses(v.Servers())); next == nil {
+		servers := leases.Parting(v.Servers(), s.parting.has)
+		if next, why = leases.Next(v.Leases(), v.Generation(), v.Revision(), servers, s.witnesses(servers)); next == nil {
 			return leader.Proposal{}, nil
 		}
 		next.At = timestamppb.New(now)

@@ -97,8 +97,8 @@ const year = 365.25 * 24 * float64(time.Hour)
 func (r *Result) String() string {
 	a, b, n := r.Rarest()
 	return fmt.Sprintf("%d seeds, %d broken; %.1f virtual machine-years (%.1f days of clusters), %d million events; %d faults of %d kinds, "+
-		"each pair at least %d times (%s while %s)", r.Seeds, len(r.Broken), float64(r.Machines)/year, r.Time.Hours()/24, r.Events/1000000,
-		r.Faults(), faults, n, a, b)
+		"each pair at least %d times (%s while %s); shared volumes in %d lives, mounted %d times; machines refused by storage %d times, and %d steps to other sets of servers", r.Seeds, len(r.Broken), float64(r.Machines)/year, r.Time.Hours()/24, r.Events/1000000,
+		r.Faults(), faults, n, a, b, r.Guarded, r.Mounts, r.Fenced, r.Sets)
 }
 
 // Table writes how often each two faults were in force at once: a line for each, with itself last.

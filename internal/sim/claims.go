@@ -49,6 +49,11 @@ const writeOften, writeSeldom = 100 * time.Millisecond, 2 * time.Second
 // machines.
 func (w *World) Guard(p claims.Profile) {
 	w.guarded, w.profile, w.shared = true, p, map[string]*sharedDisk{}
+	if !w.cfg.Calm {
+		for _, name := range spares {
+			w.servers = append(w.servers, &server{w: w, name: name, clock: w.newClock(), heard: w.now, absent: true})
+		}
+	}
 	for _, s := range w.servers {
 		s.beside = stand{clock: w.leaseClock(), guards: map[string]bool{}}
 		s.startWitness()
@@ -66,8 +71,8 @@ func (w *World) Guard(p claims.Profile) {
 			}
 			out.Ops = append(out.Ops, op)
 		}
-		for _, s := range w.servers {
-			op, err := store.Put(store.ServerKey(s.name), s.recorded(true))
+		for _, s := range w.present() {
+			op, err := store.Put(store.ServerKey(s.name), s.recorded())
 			if err != nil {
 				return out, err
 			}
@@ -98,15 +103,11 @@ func (w *World) leaseRate() float64 {
 	return 1 - w.profile.Drift + 2*w.profile.Drift*w.rng.Float64()
 }
 
-// recorded is a server's record, with a witness or without.
-func (s *server) recorded(witness bool) *storev1.Server {
-	r := &storev1.Server{Id: s.name, Name: s.name}
-	if witness {
-		key := make([]byte, 32)
-		copy(key, s.name)
-		r.WitnessAddress, r.WitnessKey = s.name+":7", key
-	}
-	return r
+// recorded is a server's record.
+func (s *server) recorded() *storev1.Server {
+	key := make([]byte, 32)
+	copy(key, s.name)
+	return &storev1.Server{Id: s.name, Name: s.name, WitnessAddress: s.name + ":7", WitnessKey: key}
 }
 
 // statuses is what the servers say of their witnesses.
@@ -124,7 +125,7 @@ func (w *World) statuses() (list []claims.Status) {
 // changeLeases makes the next step on the way to the servers that have a witness.
 func (w *World) changeLeases(l *leaderProcess) {
 	next := func(v *core.View) *storev1.Leases {
-		r, _ := leases.Next(v.Leases(), v.Generation(), v.Revision(), v.Servers(), w.statuses())
+		r, _ := leases.Next(v.Leases(), v.Generation(), v.Revision(), w.known(v), w.statuses())
 		return r
 	}
 	if next(l.view()) == nil {
@@ -135,7 +136,11 @@ func (w *World) changeLeases(l *leaderProcess) {
 			return put(store.LeasesKey, r)
 		}
 		return core.Proposal{}, nil
-	}, func(error) {})
+	}, func(err error) {
+		if err == nil {
+			w.tally.Sets++
+		}
+	})
 }
 
 // prepareStorage makes what speaks to the machine's guard, for a run of the agent.

@@ -1,6 +1,6 @@
 // Package sim runs a whole cluster in virtual time, with faults: the leader's own core with its orchestrator, scheduler and
 // dispatcher, the agent's own core on every machine, the in-memory store. What it models is only what they act on: the
-// network between them, container engines, systemd, disks, clocks, three servers' majority, and the moments at which processes die or
+// network between them, container engines, systemd, disks, clocks, the servers' majority, and the moments at which processes die or
 // stand still.
 //
 //	w := sim.New(sim.Config{Seed: 7, Trace: os.Stdout})
@@ -31,7 +31,8 @@
 // the step functions of internal/claims. The agent's side is package agent/storage itself, the guard's socket package guard/port, with
 // messages in place of bytes. [World.Guard] sets all that up. Storage records who mounts it and each write with its token. It refuses nobody, but
 // where a stack's volume has a fence: then it refuses machines and takes them back as programs of the servers ask it to. These fail, hang, take
-// effect though they failed, go on while their server is stopped, and die with it; and witnesses are told late of what they confirmed.
+// effect though they failed, go on while their server is stopped, and die with it; and witnesses are told late of what they confirmed. In such lives
+// servers are added and removed, from three to five, and those that decide about leases follow: at the end they are those that there are.
 //
 // # Replaying
 //

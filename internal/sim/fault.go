@@ -80,8 +80,8 @@ type Tally struct {
 	// Guarded are the worlds with shared volumes, Mounts how often one was mounted, and Resets how often a guard or a watchdog reset
 	// its machine; Dropped counts records that witnesses dropped.
 	Guarded, Mounts, Resets, Dropped int
-	// Fenced counts how often storage refused a machine.
-	Fenced int
+	// Fenced counts how often storage refused a machine, and Sets how often another set of servers decided about leases.
+	Fenced, Sets int
 	// Pairs counts how often a fault began while another was in force, the later one in order first.
 	Pairs [faults][faults]int
 }
@@ -95,6 +95,7 @@ func (t *Tally) Add(o *Tally) {
 	t.Resets += o.Resets
 	t.Dropped += o.Dropped
 	t.Fenced += o.Fenced
+	t.Sets += o.Sets
 	t.Time += o.Time
 	t.Machines += o.Machines
 	for f := range faults {

@@ -121,6 +121,15 @@ func (w *World) Propose(decide func(now time.Time, v *core.View) (core.Proposal,
 	l.soon()
 }
 
+// said notes what came of a request.
+func (w *World) said(what string) func(error) {
+	return func(err error) {
+		if err != nil {
+			w.trace("%s: %v", what, err)
+		}
+	}
+}
+
 // insist proposes until it is committed. decide must be idempotent.
 func (w *World) insist(decide func(now time.Time, v *core.View) (core.Proposal, error), then func()) {
 	w.Propose(decide, func(err error) {

@@ -77,7 +77,11 @@ func (s *Scenario) trouble() {
 // act does something that people or fate do.
 func (s *Scenario) act() {
 	m := s.machines[s.rng.IntN(len(s.machines))]
-	switch s.rng.IntN(15) {
+	kinds := 15
+	if s.guarded {
+		kinds++
+	}
+	switch s.rng.IntN(kinds) {
 	case 0, 1, 2:
 		s.apply()
 	case 3, 4:
@@ -111,6 +115,8 @@ func (s *Scenario) act() {
 			}
 		}
 		s.after(s.span(5*time.Second, 30*time.Second), func() { s.DeclareLost(m, s.said("declare lost")) })
+	case 15:
+		s.changeServers()
 	}
 }
 
@@ -128,15 +134,6 @@ func (s *Scenario) drain(m *Machine) {
 	stop, data := deadline > 0 && s.chance(0.5), s.chance(0.3)
 	s.trace("drain %s within %s, stop %t, stop data %t", m.Name, deadline, stop, data)
 	s.Drain(m, deadline, stop, data, s.said("drain"))
-}
-
-// said notes what came of a request.
-func (s *Scenario) said(what string) func(error) {
-	return func(err error) {
-		if err != nil {
-			s.trace("%s: %v", what, err)
-		}
-	}
 }
 
 func (s *Scenario) appName() string { return []string{"shop", "blog", "wiki"}[s.rng.IntN(3)] }

@@ -31,6 +31,7 @@ func (w *World) CheckSettled() {
 		return
 	}
 	w.checkMirror(v)
+	w.checkServers(v)
 	w.checkAcked(v)
 	wanted := map[agent.ID]*argosyv1.Replica{}
 	for _, m := range w.machines {

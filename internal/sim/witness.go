@@ -133,6 +133,7 @@ func (s *server) wakeWitness(p *witnessProcess) {
 func (s *server) attend() {
 	w := s.w
 	w.after(w.span(900*time.Millisecond, 1100*time.Millisecond), func() {
+		w.members()
 		if !s.down && !s.paused {
 			s.ask()
 		}

@@ -1,0 +1,52 @@
+package server
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
+	"github.com/argosy-cluster/argosy/internal/freeport"
+	"github.com/argosy-cluster/argosy/internal/join"
+)
+
+// TestNobodyIsMissedByLeases: of two servers that decide about leases one is removed. The other decides alone then, which needed both.
+func TestNobodyIsMissedByLeases(t *testing.T) {
+	t.Parallel()
+	_, to := ownEtcd(t)
+	one, _ := leased(t, externally("s1", to))
+	token := one.token(t, &argosyv1.CreateTokenRequest{Purpose: argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER, ExpiresIn: durationpb.New(time.Hour)})
+	dir := shortDir(t)
+	if _, err := join.Server(t.Context(), token, join.ServerFacts{Name: "s2"}, filepath.Join(dir, "data")); err != nil {
+		t.Fatal(err)
+	}
+	addr, err := freeport.Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &witnessProcess{t: t, dir: dir, addr: addr}
+	w.start()
+	t.Cleanup(w.kill)
+	own(t, dir, func(c *Config) {
+		externally("s2", to)(c)
+		c.WitnessAdvertise = addr
+	})
+	decide := func(n int) func() bool {
+		return func() bool {
+			s := one.listed(t)
+			return len(s.LeaseMembers) == n && len(s.LeaseNext) == 0
+		}
+	}
+	one.until(t, "both decide about leases", decide(2))
+
+	if _, err := one.asServers().RemoveServer(t.Context(), connect.NewRequest(&argosyv1.RemoveServerRequest{Server: "s2", Force: true, IdempotencyKey: "a"})); err != nil {
+		t.Fatal(err)
+	}
+	one.until(t, "one decides alone", decide(1))
+	if res := one.listed(t); len(res.Servers) != 1 {
+		t.Errorf("it was removed: %v", res.Servers)
+	}
+}
