@@ -103,7 +103,7 @@ type Local struct {
 	docker *client.Client
 
 	progressMu sync.Mutex // serializes calls of opts.Progress
-	paused     sync.Map   // names of machines that Pause stopped
+	paused     sync.Map   // what stops those that Pause stopped, by the machine's name
 }
 
 var nameRE = pattern.New(`^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$`)

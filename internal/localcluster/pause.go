@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -20,7 +21,7 @@ import (
 func (l *Local) Pause(ctx context.Context, machine string) error {
 	f, err := l.freezer(ctx, machine)
 	if err == nil {
-		l.paused.Store(machine, true)
+		l.paused.Store(machine, f)
 		if err = f.set(ctx, true); err != nil {
 			err = errors.Join(err, l.Resume(context.WithoutCancel(ctx), machine))
 		}
@@ -31,14 +32,14 @@ func (l *Local) Pause(ctx context.Context, machine string) error {
 	return nil
 }
 
-// Resume undoes Pause.
+// Resume undoes Pause. It asks nothing of the Engine, which answers nothing about a machine in which a command was about to begin when it
+// was paused. One that was killed meanwhile is not paused either.
 func (l *Local) Resume(ctx context.Context, machine string) error {
-	defer l.paused.Delete(machine) // one that was killed meanwhile is not paused either
-	f, err := l.freezer(ctx, machine)
-	if err == nil {
-		err = f.set(ctx, false)
+	f, paused := l.paused.LoadAndDelete(machine)
+	if !paused {
+		return nil
 	}
-	if err != nil {
+	if err := f.(freezer).set(ctx, false); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("resume machine %s: %w", machine, err)
 	}
 	return nil
