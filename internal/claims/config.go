@@ -98,7 +98,8 @@ type Status struct {
 // A newcomer is taken in only when it votes, which it does after W of silence: until then it would count as one that is
 // down. Two sets decide until a majority of both has been at that epoch for W. By then every lease that the earlier set
 // alone gave has run out or is known to a majority of the later one too, and so the earlier set may go. Back to the earlier
-// set there is no wait, since every lease of the meantime has a majority of it.
+// set there is no wait, since every lease of the meantime has a majority of it: so it goes where that is wanted, and where the later
+// set has lost its majority to servers that are gone.
 func Change(now Config, wanted []Witness, seen []Status) (next *Config, reason string) {
 	status := func(w Witness) Status {
 		for _, s := range seen {
@@ -110,6 +111,11 @@ func Change(now Config, wanted []Witness, seen []Status) (next *Config, reason s
 	}
 	if now.Joint() && same(wanted, now.Members) {
 		return &Config{Members: slices.Clone(now.Members)}, "the change of the set of servers is taken back"
+	}
+	votes := func(w Witness) bool { return !status(w).Silent }
+	gone := func(w Witness) bool { return !votes(w) && !slices.Contains(wanted, w) }
+	if now.Joint() && slices.ContainsFunc(now.Next, gone) && !most(now.Next, votes) && most(now.Members, votes) {
+		return &Config{Members: slices.Clone(now.Members)}, "too few of the later set of servers are left: the change is taken back"
 	}
 	if now.Joint() {
 		settled := func(w Witness) bool { s := status(w); return s.Settled && s.Epoch == now.Epoch }
@@ -133,14 +139,17 @@ func Change(now Config, wanted []Witness, seen []Status) (next *Config, reason s
 		}
 		return &Config{Members: slices.Clone(now.Members), Next: append(slices.Clone(now.Members), w)}, fmt.Sprintf("server %s is taken in", w)
 	}
-	for _, w := range now.Members {
-		if slices.Contains(wanted, w) || len(wanted) == 0 {
-			continue
-		}
-		rest := slices.DeleteFunc(slices.Clone(now.Members), func(m Witness) bool { return m == w })
-		return &Config{Members: slices.Clone(now.Members), Next: rest}, fmt.Sprintf("server %s is let go", w)
+	// Those without a vote go first: the others have to be enough once they have gone.
+	parting := slices.DeleteFunc(slices.Clone(now.Members), func(w Witness) bool { return slices.Contains(wanted, w) || len(wanted) == 0 })
+	if len(parting) == 0 {
+		return nil, ""
 	}
-	return nil, ""
+	w := parting[max(0, slices.IndexFunc(parting, func(w Witness) bool { return !votes(w) }))]
+	rest := slices.DeleteFunc(slices.Clone(now.Members), func(m Witness) bool { return m == w })
+	if !most(rest, votes) {
+		return nil, fmt.Sprintf("server %s is not let go while too few of the others have a vote: %v", w, rest)
+	}
+	return &Config{Members: slices.Clone(now.Members), Next: rest}, fmt.Sprintf("server %s is let go", w)
 }
 
 func same(a, b []Witness) bool {

@@ -93,3 +93,33 @@ func TestChangeWaits(t *testing.T) {
 		t.Errorf("taken back: %v", next)
 	}
 }
+
+// TestChangeGoesOn: whoever is gone is let go before those who vote, and a change that cannot come to its end is taken back.
+func TestChangeGoesOn(t *testing.T) {
+	voting := func(n ...int) (out []Status) {
+		for _, w := range witnesses(n...) {
+			out = append(out, Status{Witness: w})
+		}
+		return out
+	}
+	three := Config{Epoch: Epoch{1, 5}, Members: witnesses(1, 2, 3)}
+	if next, why := Change(three, witnesses(1), voting(1, 2)); next == nil || !slices.Equal(next.Next, witnesses(1, 2)) {
+		t.Errorf("3 is gone, and 2 is to go: %v, %s", next, why)
+	}
+	if next, why := Change(three, witnesses(1), voting(1, 2, 3)); next == nil || len(next.Next) != 2 {
+		t.Errorf("both are to go: %v, %s", next, why)
+	}
+	if next, why := Change(three, witnesses(1, 2), voting(1)); next != nil || !strings.Contains(why, "too few of the others") {
+		t.Errorf("3 is to go, and 2 does not vote: %v, %s", next, why)
+	}
+	joint := Config{Epoch: Epoch{1, 6}, Members: witnesses(1, 2, 3), Next: witnesses(1, 3)}
+	if next, why := Change(joint, witnesses(1), voting(1, 2)); next == nil || next.Joint() || len(next.Members) != 3 {
+		t.Errorf("3 is gone, without whom the later set has no majority: %v, %s", next, why)
+	}
+	if next, why := Change(joint, witnesses(1, 3), voting(1, 2)); next != nil {
+		t.Errorf("3 may come back: %v, %s", next, why)
+	}
+	if next, why := Change(joint, witnesses(1), voting(1)); next != nil {
+		t.Errorf("neither set has a majority: %v, %s", next, why)
+	}
+}

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
 
 	storev1 "github.com/argosy-cluster/argosy/api/argosy/store/v1"
+	"github.com/argosy-cluster/argosy/internal/claims"
 	"github.com/argosy-cluster/argosy/internal/leader"
 	"github.com/argosy-cluster/argosy/internal/leases"
 )
@@ -38,19 +40,25 @@ func (p *parting) add(id string, n int) {
 const partEvery = 200 * time.Millisecond
 
 // letGo has the others decide about leases without a server, where they could not once it is gone: leases would end everywhere then, and
-// nobody could change that. It takes the waiting time and a little more, in which the server and its witness have to run. Until its record is
-// gone it may be taken in again, which the others take back at once.
+// nobody could change that. Each step takes the waiting time and a little more, in which the server and its witness have to run. Until its
+// record is gone it may be taken in again, which the others take back at once.
 func (s *Server) letGo(ctx context.Context, srv *storev1.Server) error {
 	s.parting.add(srv.Id, 1)
 	defer s.parting.add(srv.Id, -1)
-	patience := time.NewTimer(2*s.timing().Wait + 10*time.Second)
+	step := 2*s.timing().Wait + 10*time.Second
+	patience := time.NewTimer(step)
 	defer patience.Stop()
 	tick := time.NewTicker(partEvery)
 	defer tick.Stop()
+	var at claims.Epoch
 	for {
 		var free bool
 		if err := s.read(func(_ time.Time, v *leader.View) error {
 			free = leases.Without(v.Leases(), v.Servers(), srv.Id)
+			if now := leases.ConfigOf(v.Leases()).Epoch; now != at { // an earlier change may have to come to its end first
+				at = now
+				patience.Reset(step)
+			}
 			return nil
 		}); err != nil || free {
 			return err
@@ -60,8 +68,8 @@ func (s *Server) letGo(ctx context.Context, srv *storev1.Server) error {
 			return ctx.Err()
 		case <-patience.C:
 			_, _, why := s.leaseStatus(s.probeAll(ctx))
-			return refused("without server %s the others are no majority of those that decide about leases, so that what has shared volumes could never run again (%s): "+
-				"have it and its witness run, and use --force; or bring others back first, see 'argosy servers'", srv.Name, why)
+			return refused("without server %s the others are no majority of those that decide about leases, so that what has shared volumes could never run again; "+
+				"have it and its witness run, and use --force, or bring others back first: %s", srv.Name, cmp.Or(why, "see 'argosy servers'"))
 		case <-tick.C:
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // TestFences plays lives whose volumes all are shared, and sees that storage refuses machines in them.
 func TestFences(t *testing.T) {
 	all := sim.Tally{}
-	for seed := uint64(1); seed <= 20; seed++ {
+	for seed := uint64(1); seed <= 60; seed++ {
 		s := sim.NewScenario(sim.Config{Seed: seed, Diff: manifest.Diff, Guarded: true})
 		for _, text := range s.Play() {
 			t.Errorf("seed %d: %s", seed, text)

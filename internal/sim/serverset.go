@@ -16,7 +16,7 @@ import (
 var spares = []string{"s4", "s5"}
 
 // fewest is how many servers people leave the cluster.
-const fewest = 3
+const fewest = 1
 
 // changeServers has people add a server, or remove one.
 func (s *Scenario) changeServers() {
