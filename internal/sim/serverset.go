@@ -46,9 +46,11 @@ func (s *server) add(decides bool) {
 // remove has a server be one of the cluster's no more, whatever it is doing, once the others decide about leases without it. Its witness goes
 // on until somebody ends it.
 func (s *server) remove() {
+	patience := 2*s.w.profile.Wait + 10*time.Second
 	s.parting++
+	s.w.after(patience, func() { s.parting-- }) // whatever becomes of the request: the answer may be lost
 	s.w.trace("server %s is to be removed", s.name)
-	s.tryRemove(s.w.now.Add(2*s.w.profile.Wait + 10*time.Second))
+	s.tryRemove(s.w.now.Add(patience))
 }
 
 func (s *server) tryRemove(until time.Time) {
@@ -62,9 +64,7 @@ func (s *server) tryRemove(until time.Time) {
 	}, func(err error) {
 		if (waits || err != nil) && s.w.now.Before(until) {
 			s.w.after(200*time.Millisecond, func() { s.tryRemove(until) })
-			return
 		}
-		s.parting--
 	})
 }
 
@@ -104,6 +104,6 @@ func (w *World) checkServers(v *core.View) {
 	}
 	next, why := leases.Next(v.Leases(), v.Generation(), v.Revision(), v.Servers(), w.statuses())
 	if next != nil || why != "" || len(v.Leases().GetNext()) > 0 || len(v.Servers()) != len(w.present()) {
-		w.violate("agreement: the set of servers is %v, and %v next: %s", v.Leases().GetMembers(), v.Leases().GetNext(), why)
+		w.violate("agreement: of %d servers, and %d as the store says, %v decide about leases, and %v next: %s", len(w.present()), len(v.Servers()), v.Leases().GetMembers(), v.Leases().GetNext(), why)
 	}
 }
