@@ -57,11 +57,19 @@ func (d *Disk) Turns() []Turn {
 	return slices.Clone(d.turns)
 }
 
-// Close takes all views away, and closes the image. It fails while something lies on a view still.
+// letGo is how long the kernel may take to let a view go after what lay on it was taken away: a file system that was unmounted lazily, and
+// whose storage fails, ends by and by.
+const letGo = 30 * time.Second
+
+// Close takes all views away, and closes the image. It fails when something lies on a view for longer than letGo.
 func (d *Disk) Close() error {
 	var errs []error
 	for _, v := range d.views {
-		errs = append(errs, v.server.Unmount())
+		err := v.server.Unmount()
+		for limit := time.Now().Add(letGo); errors.Is(err, syscall.EBUSY) && time.Now().Before(limit); err = v.server.Unmount() {
+			time.Sleep(100 * time.Millisecond)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(append(errs, d.file.Close())...)
 }
