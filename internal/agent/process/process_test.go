@@ -265,3 +265,14 @@ func BenchmarkGone(b *testing.B) {
 		}
 	})
 }
+
+// TestEndsWhileHearing: it can be ended in the instant in which the kernel tells something.
+func TestEndsWhileHearing(t *testing.T) {
+	for range 300 {
+		s := begin(t, false)
+		c := s.spawn(t, one, "77 1")
+		s.Gone(one, c.Process.Pid, began)
+		go func() { _ = c.Process.Kill() }()
+		s.stop()
+	}
+}

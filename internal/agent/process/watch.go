@@ -94,13 +94,14 @@ func (w *Watcher) take(fd int) (int, error) {
 	return n, nil
 }
 
+// close ends hear. Closing the file waits for take, which may be about to ask for the lock.
 func (w *Watcher) close() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	for _, l := range w.lives {
 		w.release(l)
 	}
 	clear(w.lives)
 	w.closed = true
+	w.mu.Unlock()
 	w.poll.Close()
 }
