@@ -237,9 +237,11 @@ func (a *app) serverRemoveCmd() *cobra.Command {
 		Short: "Forget a server that is gone for good",
 		Long: `Forget a server that is gone for good. It has no vote from then on and is not let in again; what it knew, the others know.
 
-One that still answers is only removed with --force. Where the others could not decide about leases of shared volumes without it, as the
-second of two, they are made to first, which takes half a minute or so, and for which it and its witness have to run. To put a new one in its place at once, 'argosy join --server --replace SERVER'
-on the new host does both. Where so many are gone that the others are no majority, see 'argosy server recover --help'.`,
+One that still answers is only removed with --force. Where the others could not decide about leases of shared volumes without
+it, as with the second of two, they are made to first: that takes half a minute or so, in which it and its witness have to run.
+
+To put a new one in its place at once, 'argosy join --server --replace SERVER' on the new host does both. Where so many are gone
+that the others are no majority, see 'argosy server recover --help'.`,
 		Example: "  argosy servers remove s3",
 		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -253,7 +255,7 @@ on the new host does both. Where so many are gone that the others are no majorit
 				return err
 			}
 			slow := time.AfterFunc(removeQuietly, func() {
-				a.note("the others have to decide about leases without %s first: this takes about the time that a lease may last, and as long again for a change that is under way", args[0])
+				a.note("the others are made to decide about leases without %s first, which takes half a minute or so", args[0])
 			})
 			defer slow.Stop()
 			res, err := c.servers().RemoveServer(cmd.Context(), connect.NewRequest(&argosyv1.RemoveServerRequest{

@@ -10,6 +10,9 @@ import (
 	"github.com/argosy-cluster/argosy/internal/claims"
 )
 
+// Removed stands for the name of a server that was removed and still has a part in deciding.
+const Removed = "(removed)"
+
 // Next decides the next record of the set of servers on the way from the present one to the servers that have a witness, one step
 // at a time; its epoch is after the revision that the store has reached. A nil result says that there is nothing to do, or what
 // is waited for.
@@ -42,6 +45,11 @@ func Next(now *storev1.Leases, generation uint64, revision int64, servers []*sto
 	c, why := claims.Change(have, wanted, seen)
 	for _, s := range servers {
 		why = strings.ReplaceAll(why, s.GetId(), s.GetName())
+	}
+	for _, w := range have.Everybody() {
+		if !slices.ContainsFunc(servers, func(s *storev1.Server) bool { return s.GetId() == string(w) }) {
+			why = strings.ReplaceAll(why, string(w), Removed)
+		}
 	}
 	if c == nil {
 		return nil, why

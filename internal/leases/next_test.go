@@ -43,7 +43,7 @@ func TestNext(t *testing.T) {
 		{"a newcomer", now(1, 7, "s1", ""), 1, servers("s1", "s2"), "s1 s2", "1-101 [s1] [s1 s2]: server name-s2 is taken in"},
 		{"not everybody knows", now(1, 7, "s1", "s1 s2"), 1, servers("s1", "s2"), "s1", "waits: both sets of servers decide until majorities of them have known of it for long enough; not yet: [name-s2]"},
 		{"everybody knows", now(1, 7, "s1", "s1 s2"), 1, servers("s1", "s2"), "s1 s2", "1-101 [s1 s2] []: majorities of both sets of servers know of the change"},
-		{"one goes", now(1, 700, "s1 s2 s3", ""), 1, servers("s1", "s3"), "s1 s3", "1-701 [s1 s2 s3] [s1 s3]: server s2 is let go"},
+		{"one goes", now(1, 700, "s1 s2 s3", ""), 1, servers("s1", "s3"), "s1 s3", "1-701 [s1 s2 s3] [s1 s3]: server (removed) is let go"},
 		{"all witnesses are gone", now(1, 7, "s1", ""), 1, servers("s1-"), "", "waits: "},
 		{"a restored store", now(1, 700, "s1 s2 s3", ""), 2, servers("s9"), "", "2-701 [s9] []: the store is of generation 2 now"},
 	} {

@@ -48,12 +48,18 @@ func externally(name string, to external.Config) func(*Config) {
 // joinExternally has another server join and runs it.
 func joinExternally(t *testing.T, c *cluster, name string, to external.Config) *cluster {
 	t.Helper()
+	return own(t, c.admit(t, name), externally(name, to))
+}
+
+// admit has another server join, and returns the directory above its data.
+func (c *cluster) admit(t *testing.T, name string) (dir string) {
+	t.Helper()
 	token := c.token(t, &argosyv1.CreateTokenRequest{Purpose: argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER, ExpiresIn: durationpb.New(time.Hour)})
-	dir := shortDir(t)
+	dir = shortDir(t)
 	if _, err := join.Server(t.Context(), token, join.ServerFacts{Name: name}, filepath.Join(dir, "data")); err != nil {
 		t.Fatal(err)
 	}
-	return own(t, dir, externally(name, to))
+	return dir
 }
 
 func (c *cluster) list(t *testing.T) (*argosyv1.ListServersResponse, map[string]*argosyv1.ServerStatus) {

@@ -36,6 +36,11 @@ func (p *parting) add(id string, n int) {
 	}
 }
 
+// staying are the servers that the set of those that decide about leases follows.
+func (s *Server) staying(v *leader.View) []*storev1.Server {
+	return leases.Parting(v.Servers(), s.parting.has)
+}
+
 // partEvery is how often it is looked whether a server may go.
 const partEvery = 200 * time.Millisecond
 

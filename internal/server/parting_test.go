@@ -1,16 +1,11 @@
 package server
 
 import (
-	"path/filepath"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
-	"github.com/argosy-cluster/argosy/internal/freeport"
-	"github.com/argosy-cluster/argosy/internal/join"
 )
 
 // TestNobodyIsMissedByLeases: of two servers that decide about leases one is removed. The other decides alone then, which needed both.
@@ -18,21 +13,11 @@ func TestNobodyIsMissedByLeases(t *testing.T) {
 	t.Parallel()
 	_, to := ownEtcd(t)
 	one, _ := leased(t, externally("s1", to))
-	token := one.token(t, &argosyv1.CreateTokenRequest{Purpose: argosyv1.TokenPurpose_TOKEN_PURPOSE_SERVER, ExpiresIn: durationpb.New(time.Hour)})
-	dir := shortDir(t)
-	if _, err := join.Server(t.Context(), token, join.ServerFacts{Name: "s2"}, filepath.Join(dir, "data")); err != nil {
-		t.Fatal(err)
-	}
-	addr, err := freeport.Address()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &witnessProcess{t: t, dir: dir, addr: addr}
-	w.start()
-	t.Cleanup(w.kill)
+	dir := one.admit(t, "s2")
+	w := beside(t, dir)
 	own(t, dir, func(c *Config) {
 		externally("s2", to)(c)
-		c.WitnessAdvertise = addr
+		c.WitnessAdvertise = w.addr
 	})
 	decide := func(n int) func() bool {
 		return func() bool {

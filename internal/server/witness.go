@@ -119,7 +119,7 @@ func (s *Server) announceWitness(ctx context.Context) {
 func (s *Server) changeLeases(ctx context.Context) (why string, err error) {
 	err = s.leader.Propose(ctx, func(now time.Time, v *leader.View) (leader.Proposal, error) {
 		var next *storev1.Leases
-		servers := leases.Parting(v.Servers(), s.parting.has)
+		servers := s.staying(v)
 		if next, why = leases.Next(v.Leases(), v.Generation(), v.Revision(), servers, s.witnesses(servers)); next == nil {
 			return leader.Proposal{}, nil
 		}
@@ -136,7 +136,7 @@ func serverNames(v *leader.View, r *storev1.Leases) string {
 	name := func(ids []string) string {
 		list := make([]string, len(ids))
 		for i, id := range ids {
-			list[i] = cmp.Or(v.Server(id).GetName(), id)
+			list[i] = cmp.Or(v.Server(id).GetName(), leases.Removed)
 		}
 		return strings.Join(list, ", ")
 	}
@@ -186,10 +186,11 @@ func (s *Server) leaseStatus(health map[string]probe) (members, next []string, w
 		r := v.Leases()
 		members, next = r.GetMembers(), r.GetNext()
 		seen := make([]claims.Status, 0, len(health))
-		for _, srv := range v.Servers() {
+		servers := s.staying(v)
+		for _, srv := range servers {
 			seen = append(seen, leases.StatusOf(srv.Id, health[srv.Id].health.GetWitness()))
 		}
-		if change, waits := leases.Next(r, v.Generation(), v.Revision(), v.Servers(), seen); change == nil {
+		if change, waits := leases.Next(r, v.Generation(), v.Revision(), servers, seen); change == nil {
 			why = waits
 		}
 	})

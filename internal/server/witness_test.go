@@ -18,7 +18,6 @@ import (
 	leasev1 "github.com/argosy-cluster/argosy/api/argosy/lease/v1"
 	argosyv1 "github.com/argosy-cluster/argosy/api/argosy/v1"
 	"github.com/argosy-cluster/argosy/api/argosy/v1/argosyv1connect"
-	"github.com/argosy-cluster/argosy/internal/freeport"
 	"github.com/argosy-cluster/argosy/internal/lease"
 	"github.com/argosy-cluster/argosy/internal/volumesource"
 )
@@ -70,21 +69,24 @@ func (w *witnessProcess) kill() {
 	_ = w.cmd.Wait()
 }
 
+// beside starts a witness, which waits until the server that it stands beside says who it is.
+func beside(t *testing.T, dir string) *witnessProcess {
+	t.Helper()
+	w := &witnessProcess{t: t, dir: dir, addr: freePort(t)}
+	w.start()
+	t.Cleanup(w.kill)
+	return w
+}
+
 // leased is a server whose witness runs beside it and decides about leases.
 func leased(t *testing.T, change ...func(*Config)) (*cluster, *witnessProcess) {
 	t.Helper()
 	dir := shortDir(t)
-	addr, err := freeport.Address()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &witnessProcess{t: t, dir: dir, addr: addr}
-	w.start() // which waits until the server says who it is
-	t.Cleanup(w.kill)
+	w := beside(t, dir)
 	settings := DefaultSettings()
 	settings.LeaseProfile = "fast"
 	c := own(t, dir, func(cfg *Config) {
-		cfg.WitnessAdvertise, cfg.Settings = addr, settings
+		cfg.WitnessAdvertise, cfg.Settings = w.addr, settings
 		for _, f := range change {
 			f(cfg)
 		}
