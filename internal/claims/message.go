@@ -2,6 +2,7 @@ package claims
 
 import (
 	"fmt"
+	"time"
 )
 
 // Intent is what a guard wants of a witness for one claim.
@@ -110,7 +111,10 @@ type Verdict struct {
 	// Floor is the highest token that the witness has seen for the claim. One that is higher than the guard's own means
 	// that the guard's will never be acquired here.
 	Floor Token
-	Why   string
+	// Left is how long the witness waits yet, on its own clock, before another session may have the claim, where nothing else is
+	// against it; otherwise 0. It only tells when asking again is worth it.
+	Left time.Duration
+	Why  string
 }
 
 // Claimed is the claim, session and token that a verdict is about: an answer counts only for the very same.

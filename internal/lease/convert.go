@@ -95,7 +95,7 @@ func AckTo(a claims.Ack) *leasev1.Ack {
 	m := &leasev1.Ack{Session: string(a.Session), Epoch: StampTo(a.Epoch), Round: a.Round, Refused: a.Refused, Verdicts: make([]*leasev1.Verdict, len(a.Verdicts))}
 	for i, v := range a.Verdicts {
 		m.Verdicts[i] = &leasev1.Verdict{Claim: string(v.Claim.ID), Token: StampTo(v.Claim.Token), Intent: leasev1.Intent(v.Intent),
-			Ok: v.OK, Unknown: v.Unknown, Floor: StampTo(v.Floor), Why: v.Why}
+			Ok: v.OK, Unknown: v.Unknown, Floor: StampTo(v.Floor), Why: v.Why, Left: int64(v.Left)}
 		if v.Claim.Session != a.Session {
 			m.Verdicts[i].Session = string(v.Claim.Session)
 		}
@@ -122,7 +122,7 @@ func AckFrom(witness claims.Witness, m *leasev1.Ack) (claims.Ack, error) {
 			session = a.Session
 		}
 		a.Verdicts = append(a.Verdicts, claims.Verdict{Claim: claims.Claimed{ID: claims.ID(v.GetClaim()), Session: session, Token: StampFrom(v.GetToken())},
-			Intent: intent, OK: v.GetOk(), Unknown: v.GetUnknown(), Floor: StampFrom(v.GetFloor()), Why: v.GetWhy()})
+			Intent: intent, OK: v.GetOk(), Unknown: v.GetUnknown(), Floor: StampFrom(v.GetFloor()), Why: v.GetWhy(), Left: time.Duration(v.GetLeft())})
 	}
 	if m.GetConfig() != nil {
 		c := ConfigFrom(m.GetConfig())

@@ -76,7 +76,8 @@ func TestRoundTrip(t *testing.T) {
 			}
 			r.Items = append(r.Items, it)
 			a.Verdicts = append(a.Verdicts, claims.Verdict{Claim: claims.Claimed{ID: it.Claim, Session: it.Session, Token: it.Token}, Intent: it.Intent,
-				OK: rapid.Bool().Draw(t, "ok"), Unknown: rapid.Bool().Draw(t, "unknown"), Floor: stamp.Draw(t, "floor"), Why: name.Draw(t, "why")})
+				OK: rapid.Bool().Draw(t, "ok"), Unknown: rapid.Bool().Draw(t, "unknown"), Floor: stamp.Draw(t, "floor"), Why: name.Draw(t, "why"),
+				Left: time.Duration(rapid.Int64().Draw(t, "left"))})
 		}
 		if rapid.Bool().Draw(t, "with config") {
 			a.Config = &claims.Config{Epoch: stamp.Draw(t, "its epoch"), Members: []claims.Witness{"a", "b"}}

@@ -109,6 +109,7 @@ func (e *encoder) machine(m int) {
 	e.watchdog(now, g.Fed)
 	if len(g.Claims) > 0 {
 		e.when(now, g.Next, 0)
+		e.flag(g.Early)
 	}
 	e.put(uint8(len(g.Claims)))
 	for i := range g.Claims {
@@ -127,6 +128,7 @@ func (e *encoder) machine(m int) {
 	for _, f := range g.Flights {
 		if e.matters(m, f) {
 			e.put(uint8(g.Round - f.Round))
+			e.flag(f.Early)
 			e.when(now, f.Begun, -100)
 		}
 	}
@@ -301,6 +303,7 @@ func (e *encoder) sorted(i int) [][]byte {
 				e.stamp(v.Floor)
 				e.put(uint8(v.Intent))
 				e.flag(v.OK)
+				e.put(uint8(min(v.Left, profile().Renew))) // more brings nothing forward
 			}
 		}
 		out = append(out, e.b)

@@ -53,6 +53,9 @@ func anyEvent(t *rapid.T, s State) Event {
 		if c.Phase == Sealed {
 			v.Intent = claims.Release
 		}
+		if !v.OK && rapid.Bool().Draw(t, "held by another") {
+			v.Floor, v.Left = claims.Token{}, time.Duration(rapid.Int64().Draw(t, "left"))
+		}
 		a.Verdicts = append(a.Verdicts, v)
 	}
 	return Ack{a}

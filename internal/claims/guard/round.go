@@ -2,6 +2,7 @@ package guard
 
 import (
 	"slices"
+	"time"
 
 	"github.com/argosy-cluster/argosy/internal/claims"
 )
@@ -12,7 +13,8 @@ const maxFlights = 32
 // round begins one: the clock was read before, and what it showed is what the round counts from.
 func (s *step) round() {
 	s.Round++
-	s.Next = s.now + s.Profile.Renew
+	early := s.Early
+	s.Next, s.Early = s.now+s.Profile.Renew, false
 	asked := false
 	for _, w := range s.Config.Everybody() {
 		items := s.items(w)
@@ -23,10 +25,26 @@ func (s *step) round() {
 		s.do(Send{w, claims.Renewal{Session: s.Session, Epoch: s.Config.Epoch, Round: s.Round, Items: items}})
 	}
 	if asked {
-		s.Flights = append(s.Flights, Flight{Round: s.Round, Begun: s.now})
+		s.Flights = append(s.Flights, Flight{Round: s.Round, Begun: s.now, Early: early})
 		if len(s.Flights) > maxFlights {
 			s.Flights = slices.Delete(s.Flights, 0, 1)
 		}
+	}
+}
+
+// soon has the next round begin at once.
+func (s *step) soon() { s.Next, s.Early = s.now, false }
+
+// sooner has the next round begin when a witness will let go what is asked for, where that is before its time: successors would
+// otherwise wait for up to P more. The margin is above what two clocks can differ by in P, and lets the other witnesses' times
+// pass as well. It brings nothing forward for an answer to a round that was brought forward, so rounds are at most doubled,
+// whatever witnesses say.
+func (s *step) sooner(f *Flight, left time.Duration) {
+	if f.Early || left <= 0 || left >= s.Profile.Renew {
+		return
+	}
+	if at := s.now + left + s.Profile.Renew/20; at < s.Next {
+		s.Next, s.Early = at, true
 	}
 }
 
@@ -100,6 +118,8 @@ func (s *step) verdict(f *Flight, c *Claim, w claims.Witness, v claims.Verdict) 
 		case c.Phase == Asking && c.Token == v.Floor:
 			// An earlier boot of this machine asked with it, of which this guard knows nothing. Its session never comes back.
 			s.move(c, Sealed, "the token was used before this machine booted: "+c.Why)
+		case c.Phase == Asking:
+			s.sooner(f, v.Left)
 		}
 		return
 	}
@@ -152,7 +172,7 @@ func (s *step) configure(c claims.Config) {
 	}
 	s.Config = c.Clone()
 	s.Flights = nil
-	s.Next = s.now
+	s.soon()
 	for i := range s.Claims {
 		cl := &s.Claims[i]
 		cl.Recorded = slices.DeleteFunc(cl.Recorded, func(w claims.Witness) bool { return !c.Has(w) })

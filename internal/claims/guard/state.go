@@ -51,6 +51,7 @@ type Claim struct {
 type Flight struct {
 	Round uint64
 	Begun time.Duration // b_n: read before anything was sent
+	Early bool          // begun before its time
 	Yes   []Yes
 }
 
@@ -71,6 +72,8 @@ type State struct {
 	Leased bool
 	Round  uint64 // the last one begun
 	Next   time.Duration
+	// Early: Next was brought forward to when a witness may let go what is asked for.
+	Early bool
 	// Flights are those since which T has not passed, earliest first. They are not kept over a restart.
 	Flights []Flight
 	// Claims are in the order in which they were wanted.

@@ -81,7 +81,8 @@ func (s *step) move(c *Claim, to Phase, why string) {
 		c.Why = why
 	}
 	if to == Sealed {
-		c.Recorded, s.Next = nil, s.now // the witnesses shall know at once
+		c.Recorded = nil
+		s.soon() // the witnesses shall know
 	}
 	s.order(c)
 	s.do(Tell{Claim: c.ID, Token: c.Token, Phase: to, Why: why})
@@ -208,7 +209,7 @@ const leaving = "the machine is about to be shut down"
 
 func (s *step) restart() {
 	s.Flights = nil // nobody knows any more when they were begun
-	s.Next = s.now
+	s.soon()
 	if s.Fed.On {
 		s.do(s.Fed)
 	}
@@ -259,7 +260,7 @@ func (s *step) want(e Want) {
 	}
 	s.Claims = slices.DeleteFunc(s.Claims, func(c Claim) bool { return c.ID == e.Claim })
 	s.Claims = append(s.Claims, Claim{ID: e.Claim, Session: s.Session, Token: e.Token})
-	s.Next = s.now
+	s.soon()
 	s.do(Tell{Claim: e.Claim, Token: e.Token, Phase: Asking})
 }
 

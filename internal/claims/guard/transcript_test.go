@@ -121,13 +121,19 @@ func (p *play) line(t *testing.T, out *strings.Builder, words []string) {
 		}
 		p.step(out, Configure{c})
 	case "yes", "no", "newer", "used": // yes s1 4: the answer of s1 to round 4; the last one where none is named
-		p.answer(t, out, words[0], claims.Witness(arg(1)), arg(2))
+		p.answer(t, out, words[0], claims.Witness(arg(1)), arg(2), 0)
+	case "in": // in 300ms s1 4: as no; s1 will let it go then
+		left, err := time.ParseDuration(arg(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.answer(t, out, "no", claims.Witness(arg(2)), arg(3), left)
 	default:
 		t.Fatalf("unknown line %q", words)
 	}
 }
 
-func (p *play) answer(t *testing.T, out *strings.Builder, how string, w claims.Witness, round string) {
+func (p *play) answer(t *testing.T, out *strings.Builder, how string, w claims.Witness, round string, left time.Duration) {
 	t.Helper()
 	n := p.s.Round
 	if round != "" {
@@ -144,7 +150,7 @@ func (p *play) answer(t *testing.T, out *strings.Builder, how string, w claims.W
 	for _, it := range r.Items {
 		v := claims.Verdict{Claim: claims.Claimed{ID: it.Claim, Session: it.Session, Token: it.Token}, Intent: it.Intent, OK: how == "yes", Floor: it.Token}
 		if how == "no" {
-			v.Why = "held by m2"
+			v.Why, v.Left = "held by m2", left
 			v.Floor = claims.Token{Generation: 1, Revision: 1}
 		}
 		if how == "used" {

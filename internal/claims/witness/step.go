@@ -201,7 +201,7 @@ func (s *State) judge(now time.Duration, from claims.Renewal, it claims.Item) (v
 		v.Unknown = true
 		v.Why = "this server has not recorded it"
 	default:
-		if v.Why = s.denied(now, from.Machine, it, at, found); v.Why != "" {
+		if v.Why, v.Left = s.denied(now, from.Machine, it, at, found); v.Why != "" {
 			return v, false
 		}
 		v.OK, v.Floor = true, it.Token
@@ -215,29 +215,30 @@ func (s *State) judge(now time.Duration, from claims.Renewal, it claims.Item) (v
 	return v, false
 }
 
-// denied says why a claim cannot be acquired, and is empty when it can.
-func (s *State) denied(now time.Duration, m claims.Machine, it claims.Item, at int, found bool) string {
+// denied says why a claim cannot be acquired, and is empty when it can; left is what has to pass where only time is against it.
+func (s *State) denied(now time.Duration, m claims.Machine, it claims.Item, at int, found bool) (why string, left time.Duration) {
 	switch {
 	case it.Token.Generation > s.Config.Epoch.Generation:
-		return fmt.Sprintf("token %v is of a store that this server has not heard of; it knows generation %d", it.Token, s.Config.Epoch.Generation)
+		return fmt.Sprintf("token %v is of a store that this server has not heard of; it knows generation %d", it.Token, s.Config.Epoch.Generation), 0
 	case !found && len(s.Records) >= MaxRecords:
-		return fmt.Sprintf("this server's table has %d claims and no room for more", len(s.Records))
+		return fmt.Sprintf("this server's table has %d claims and no room for more", len(s.Records)), 0
 	case !found && !s.Floor.Less(it.Token):
-		return fmt.Sprintf("token %v is not above %v, up to which claims were dropped that the cluster no longer has", it.Token, s.Floor)
+		return fmt.Sprintf("token %v is not above %v, up to which claims were dropped that the cluster no longer has", it.Token, s.Floor), 0
 	case !found:
-		return ""
+		return "", 0
 	}
 	r := s.Records[at]
 	switch {
 	case !r.Token.Less(it.Token):
-		return fmt.Sprintf("token %v is not above %v, which %s had", it.Token, r.Token, r.Machine)
+		return fmt.Sprintf("token %v is not above %v, which %s had", it.Token, r.Token, r.Machine), 0
 	case r.Session == it.Session && (r.Machine != m || r.State == Fenced && !r.Alone):
-		return fmt.Sprintf("the session belongs to %s and is %v", r.Machine, r.State)
+		return fmt.Sprintf("the session belongs to %s and is %v", r.Machine, r.State), 0
 	case r.Session == it.Session || s.free(now, at):
-		return ""
+		return "", 0
 	}
 	age := now - s.Heard[at].At
-	return fmt.Sprintf("held by %s with token %v, last heard %s ago: %s more", r.Machine, r.Token, claims.Tenths(age), claims.Tenths(s.Profile.Wait-age))
+	left = s.Profile.Wait - age
+	return fmt.Sprintf("held by %s with token %v, last heard %s ago: %s more", r.Machine, r.Token, claims.Tenths(age), claims.Tenths(left)), left
 }
 
 // free tells whether another session may have the claim of a record.

@@ -2,6 +2,7 @@ package witness
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -118,6 +119,9 @@ func TestTable(t *testing.T) {
 				var v claims.Verdict
 				var saved bool
 				s, v, saved = send(t, s, time.Duration(l.at*float64(sec)), l.r)
+				if wait := strings.HasSuffix(v.Why, fmt.Sprintf(": %s more", claims.Tenths(v.Left))); wait != (v.Left > 0) {
+					t.Errorf("line %d: it has %v left, and says %q", i+1, v.Left, v.Why)
+				}
 				if v.OK != l.ok || saved != l.save || v.Why != l.why {
 					t.Errorf("line %d: %v (saved %v), %q; want %v (%v), %q", i+1, v.OK, saved, v.Why, l.ok, l.save, l.why)
 				}

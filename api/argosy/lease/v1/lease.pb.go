@@ -461,8 +461,10 @@ type Verdict struct {
 	// The record is not this one, so that only acquiring can make it so.
 	Unknown bool `protobuf:"varint,6,opt,name=unknown" json:"unknown,omitempty"`
 	// The highest token that the witness has seen for the claim.
-	Floor         *Stamp `protobuf:"bytes,7,opt,name=floor" json:"floor,omitempty"`
-	Why           string `protobuf:"bytes,8,opt,name=why" json:"why,omitempty"`
+	Floor *Stamp `protobuf:"bytes,7,opt,name=floor" json:"floor,omitempty"`
+	Why   string `protobuf:"bytes,8,opt,name=why" json:"why,omitempty"`
+	// How long the witness waits yet before another session may have the claim, in nanoseconds, where nothing else is against it.
+	Left          int64 `protobuf:"varint,9,opt,name=left" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -551,6 +553,13 @@ func (x *Verdict) GetWhy() string {
 		return x.Why
 	}
 	return ""
+}
+
+func (x *Verdict) GetLeft() int64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
 }
 
 // Ack answers a renewal.
@@ -2257,7 +2266,7 @@ const file_argosy_lease_v1_lease_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\tR\asession\x12,\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x16.argosy.lease.v1.StampR\x05epoch\x12\x14\n" +
 	"\x05round\x18\x03 \x01(\x04R\x05round\x12+\n" +
-	"\x05items\x18\x04 \x03(\v2\x15.argosy.lease.v1.ItemR\x05items\"\x82\x02\n" +
+	"\x05items\x18\x04 \x03(\v2\x15.argosy.lease.v1.ItemR\x05items\"\x96\x02\n" +
 	"\aVerdict\x12\x14\n" +
 	"\x05claim\x18\x01 \x01(\tR\x05claim\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12,\n" +
@@ -2266,7 +2275,8 @@ const file_argosy_lease_v1_lease_proto_rawDesc = "" +
 	"\x02ok\x18\x05 \x01(\bR\x02ok\x12\x18\n" +
 	"\aunknown\x18\x06 \x01(\bR\aunknown\x12,\n" +
 	"\x05floor\x18\a \x01(\v2\x16.argosy.lease.v1.StampR\x05floor\x12\x10\n" +
-	"\x03why\x18\b \x01(\tR\x03why\"\xe4\x01\n" +
+	"\x03why\x18\b \x01(\tR\x03why\x12\x12\n" +
+	"\x04left\x18\t \x01(\x03R\x04left\"\xe4\x01\n" +
 	"\x03Ack\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12,\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x16.argosy.lease.v1.StampR\x05epoch\x12\x14\n" +
