@@ -106,8 +106,8 @@ fleetctl: build ## try fleet's own client, built from its Go module, with the so
 	@go test -tags e2e -count=1 -timeout 20m -v -run 'TestUnits$$' ./test/e2e -fleetctl '$(CURDIR)/.cache/fleetctl' $(if $(CLUSTER),-cluster $(CLUSTER))
 
 .PHONY: deaths
-deaths: build ## have the machine that writes a shared volume lose power ROUNDS (20) times, and tell how long the next one takes to mount it (root); LEASES=fast CLUSTER=name
-	@go test -tags e2e -count=1 -timeout 0 -v -run 'TestDeaths$$' ./test/e2e -deaths $(or $(ROUNDS),20) $(if $(LEASES),-leases $(LEASES)) $(if $(CLUSTER),-cluster $(CLUSTER))
+deaths: build ## have the machine that writes a shared volume lose power ROUNDS (20) times, and tell how long the next one takes to mount it (root); LEASES=fast CLUSTER=name LEADING=1 for one that also leads
+	@go test -tags e2e -count=1 -timeout 0 -v -run 'TestDeaths$$' ./test/e2e -deaths $(or $(ROUNDS),20) $(if $(LEADING),-leading) $(if $(LEASES),-leases $(LEASES)) $(if $(CLUSTER),-cluster $(CLUSTER))
 
 .PHONY: restarts
 restarts: build ## start agent, guard, server and witness of a machine that writes a shared volume anew ROUNDS (100) times: nothing is touched (root); CLUSTER=name

@@ -14,7 +14,10 @@ import (
 	"github.com/argosy-cluster/argosy/internal/claims"
 )
 
-var deaths = flag.Int("deaths", 0, "how often TestDeaths has the machine of a writer lose power; 0 leaves it out")
+var (
+	deaths  = flag.Int("deaths", 0, "how often TestDeaths has the machine of a writer lose power; 0 leaves it out")
+	leading = flag.Bool("leading", false, "in TestDeaths, the machine that loses power is that of the leading server, too")
+)
 
 // mounting says since when, at the latest, a machine other than the holder of app one's volume mounts it, or has.
 func mounting(holder string) (at time.Time, err error) {
@@ -66,6 +69,20 @@ func voting() error {
 	return nil
 }
 
+// leads has the server of a machine lead, and the others know it.
+func leads(t *testing.T, machine string) {
+	t.Helper()
+	eventually(t, 2*time.Minute, machine+" leads", func() error {
+		lead, _ := wholeServers(t)
+		if lead == machine {
+			return nil
+		}
+		on(t, lead, "systemctl", "restart", serverUnit)
+		return errors.New(lead + " leads")
+	})
+	eventually(t, time.Minute, "three witnesses have a vote", voting)
+}
+
 // TestDeaths: the machine that writes a shared volume loses power, again and again. Told is how long it takes until the next one mounts it,
 // as 'argosy volumes' shows it, and until that has written, which its kernel does only once it has waited for the other by itself (mmp).
 func TestDeaths(t *testing.T) {
@@ -74,7 +91,11 @@ func TestDeaths(t *testing.T) {
 	}
 	disk := newShared(t, "proof-one")
 	lead, _ := wholeServers(t)
-	one := startWriterOn(t, disk, "device: LABEL=proof-one", `require: ["machine != `+lead+`"]`) // how long another leader takes is another matter
+	placement := `require: ["machine != ` + lead + `"]`
+	if *leading {
+		placement = ""
+	}
+	one := startWriterOn(t, disk, "device: LABEL=proof-one", placement)
 	eventually(t, time.Minute, "the replica writes", one.writes)
 	power := one.disk.powerCut(one.ears)
 	profile, err := claims.Named(*leases)
@@ -86,6 +107,9 @@ func TestDeaths(t *testing.T) {
 	for n := range *deaths {
 		holder := one.holder(t)
 		eventually(t, 90*time.Second, "another machine could have it", movable)
+		if *leading {
+			leads(t, holder)
+		}
 		before := len(one.disk.Turns())
 		begun := time.Now()
 		if err := power.do(t.Context(), holder); err != nil {
