@@ -7,7 +7,8 @@
 // Docker's own client gives everything that Docker is good at: only missing layers, several at once, verified by digest.
 //
 // The relay verifies nothing and keeps nothing. It adds what Docker lacks: when a server fails, in the middle of a blob
-// too, the next one goes on at the same byte, and Docker does not notice. Only when no server goes on is the connection
+// too, the next one goes on at the same byte, and Docker does not notice. One that has not answered for a moment is not waited
+// for: the next one is asked as well, and whoever answers first is taken. Only when no server goes on is the connection
 // broken, after which Docker tries again by itself.
 //
 // Docker has to show a password that the relay made up when it started (Relay.Auth), so that other users of the machine

@@ -61,23 +61,19 @@ func troubleStatus(path string) int {
 func (r *Relay) first(req *http.Request, servers []string, path string, head http.Header) (*reply, error) {
 	var unknown *reply
 	var troubles []error
-	for _, s := range servers {
-		a, err := r.ask(req.Context(), s, req.Method, path, head)
-		if err != nil {
-			troubles = append(troubles, fmt.Errorf("%s: %w", s, err))
+	for got := range r.answers(req.Context(), servers, req.Method, path, head) {
+		if got.err != nil {
+			troubles = append(troubles, fmt.Errorf("%s: %w", got.server, got.err))
 			continue
-		}
-		if a.StatusCode != http.StatusNotFound {
-			if unknown != nil {
-				unknown.close()
-			}
-			r.good.Store(&s)
-			return a, nil
 		}
 		if unknown != nil {
 			unknown.close()
 		}
-		unknown = a
+		if got.StatusCode != http.StatusNotFound {
+			r.good.Store(&got.server)
+			return got.reply, nil
+		}
+		unknown = got.reply
 	}
 	if unknown == nil {
 		return nil, fmt.Errorf("no Argosy server answers: %w", errors.Join(troubles...))
@@ -100,9 +96,9 @@ type reply struct {
 
 var errStalled = errors.New("it sent nothing for too long")
 
-// ask sends the request to one server. An answer that says that the server itself is in trouble is an error.
-func (r *Relay) ask(ctx context.Context, server, method, path string, head http.Header) (*reply, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+// ask sends the request to one server. An answer that says that the server itself is in trouble is an error. The context is the
+// reply's own, and ends with it.
+func (r *Relay) ask(ctx context.Context, cancel context.CancelCauseFunc, server, method, path string, head http.Header) (*reply, error) {
 	a := &reply{server: server, cancel: cancel, stall: r.opts.Stall}
 	a.watch = time.AfterFunc(r.opts.Stall, func() { cancel(errStalled) })
 	fail := func(err error) (*reply, error) {
@@ -234,16 +230,15 @@ func (r *Relay) goOn(req *http.Request, path string, head http.Header, failed st
 	head = head.Clone()
 	head.Set("Range", fmt.Sprintf("bytes=%d-%d", first, last))
 	head.Del("If-Range")
-	for _, s := range append(servers, failed) {
-		a, err := r.ask(req.Context(), s, http.MethodGet, path, head)
-		if err != nil {
+	for got := range r.answers(req.Context(), append(servers, failed), http.MethodGet, path, head) {
+		if got.err != nil {
 			continue
 		}
-		if at, ok := startOf(a); ok && at == first && a.StatusCode == http.StatusPartialContent && a.ContentLength == last-first+1 {
-			r.good.Store(&s)
-			return a
+		if at, ok := startOf(got.reply); ok && at == first && got.StatusCode == http.StatusPartialContent && got.ContentLength == last-first+1 {
+			r.good.Store(&got.server)
+			return got.reply
 		}
-		a.close()
+		got.close()
 	}
 	return nil
 }

@@ -152,14 +152,16 @@ func TestWhichServerIsAsked(t *testing.T) {
 		{"none", nil, 502, "", "no Argosy server"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, cloud := newRelay(t, c.hosts)
-			rec := ask(r, "GET", blobPath)
-			if rec.Code != c.status || !strings.Contains(rec.Body.String(), c.says) || cloud.said() != c.asked && c.name != "breaks, others lack it" {
-				t.Errorf("got %d %.100q", rec.Code, rec.Body)
-			}
-			if c.status == 200 && rec.Body.String() != c.says {
-				t.Error("the bytes are not those of the blob")
-			}
+			synctest.Test(t, func(t *testing.T) {
+				r, cloud := newRelay(t, c.hosts)
+				rec := ask(r, "GET", blobPath)
+				if rec.Code != c.status || !strings.Contains(rec.Body.String(), c.says) || cloud.said() != c.asked && c.name != "breaks, others lack it" {
+					t.Errorf("got %d %.100q", rec.Code, rec.Body)
+				}
+				if c.status == 200 && rec.Body.String() != c.says {
+					t.Error("the bytes are not those of the blob")
+				}
+			})
 		})
 	}
 }
@@ -190,12 +192,48 @@ func TestSilentServers(t *testing.T) {
 		if rec.Code != 200 || rec.Body.String() != "01234" {
 			t.Errorf("got %d %q", rec.Code, rec.Body)
 		}
-		// a never answers, b never sends; then a again, because it may be back.
-		if took := time.Since(start); took != 60*time.Second {
+		// a says nothing while it has its turn, b never sends; then a has its turn again, because it may be back.
+		if took := time.Since(start); took != 20500*time.Millisecond {
 			t.Errorf("it took %s and asked %s", took, cloud.said())
 		}
 	})
 }
+
+// TestOnlyOneAnswerIsTaken: those that answer when another one was taken are let go, and closed if they had answered all the same.
+func TestOnlyOneAnswerIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told, closed error
+		late := func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			told = context.Cause(r.Context())
+			return &http.Response{StatusCode: http.StatusOK, Body: closer(func() { closed = errors.New("closed") })}, nil
+		}
+		slow := func(r *http.Request) (*http.Response, error) {
+			time.Sleep(time.Second) // longer than its turn, and it is the first to answer
+			return holds(content, -1)(r)
+		}
+		r, cloud := newRelay(t, map[string]answer{"a": slow, "b": late, "c": dead})
+		start := time.Now()
+		if rec := ask(r, "GET", blobPath); rec.Code != 200 || rec.Body.String() != string(content) {
+			t.Errorf("got %d %.100q", rec.Code, rec.Body)
+		}
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("it took %s", took)
+		}
+		synctest.Wait()
+		if got := cloud.said(); got != "a b c" || !errors.Is(told, errAnother) || closed == nil {
+			t.Errorf("asked %q; the late one was told %v, and %v", got, told, closed)
+		}
+		if ask(r, "GET", blobPath); cloud.said() != "a b c" {
+			t.Error("a, which answered, is not asked first")
+		}
+	})
+}
+
+type closer func()
+
+func (closer) Read([]byte) (int, error) { return 0, io.EOF }
+func (f closer) Close() error           { f(); return nil }
 
 func TestWhatIsRefused(t *testing.T) {
 	r, cloud := newRelay(t, map[string]answer{"a": holds(content, -1)})
