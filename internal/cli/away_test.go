@@ -403,3 +403,21 @@ func TestInterruptedWhileConnecting(t *testing.T) {
 		cancel()
 	}
 }
+
+// TestSilentServerIsNotWaitedFor: of a machine that lost power nothing comes, and the commands that are to tell of it do not wait for it.
+func TestSilentServerIsNotWaitedFor(t *testing.T) {
+	now := time.Now()
+	ours := newCluster(t, now)
+	mute, asked := silent(t)
+	well := serveAs(t, ours, now, http.NotFoundHandler())
+	dial := firstOf([]string{mute, well}, auth.ClientTLS(auth.NewSource(userOf(t, ours, now)), ours.Verifier()), time.Hour)
+	conn, err := dial(t.Context(), "tcp", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := conn.RemoteAddr().String(); got != well {
+		t.Errorf("it talks to %s", got)
+	}
+	<-asked
+}

@@ -9,22 +9,27 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+
+	"github.com/argosy-cluster/argosy/internal/turns"
 )
 
-// firstOf dials the first of several addresses behind which is a server of the cluster; each may take as long as patience.
+// firstOf dials several addresses behind which is a server of the cluster, in turn, and takes the first that answers; each may take as
+// long as patience.
 // Which of them answers does not matter: all know the same, and a server is known by its certificate and not by its address.
 func firstOf(servers []string, config *tls.Config, patience time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
-		failed := &unreachedError{}
-		for _, server := range servers {
-			conn, err := dial(ctx, network, server, config, patience)
-			if err == nil {
-				return conn, nil
+		failed := &unreachedError{make([]attempt, len(servers))}
+		ask := func(ctx context.Context, i int) (net.Conn, error) {
+			return dial(ctx, network, servers[i], config, patience)
+		}
+		for said := range turns.Ask(ctx, turns.Delay, len(servers), ask, func(c net.Conn) { _ = c.Close() }) {
+			if said.Err == nil {
+				return said.Value, nil
 			}
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			failed.attempts = append(failed.attempts, attempt{server, err})
+			failed.attempts[said.Index] = attempt{servers[said.Index], said.Err}
 		}
 		return nil, failed
 	}

@@ -81,6 +81,16 @@ func leads(t *testing.T, machine string) {
 		return errors.New(lead + " leads")
 	})
 	eventually(t, time.Minute, "three witnesses have a vote", voting)
+	eventually(t, time.Minute, "the leader sees the lease", func() error {
+		var res argosyv1.ListVolumesResponse
+		if err := ask(&res, "volumes", "one"); err != nil {
+			return err
+		}
+		if len(res.Volumes) != 1 || res.Volumes[0].State != argosyv1.VolumeState_VOLUME_STATE_HELD {
+			return fmt.Errorf("%v", res.Volumes)
+		}
+		return nil
+	})
 }
 
 // TestDeaths: the machine that writes a shared volume loses power, again and again. Told is how long it takes until the next one mounts it,

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/argosy-cluster/argosy/internal/turns"
 )
 
 // order returns the servers to try, the one that answered last first.
@@ -61,19 +64,20 @@ func troubleStatus(path string) int {
 func (r *Relay) first(req *http.Request, servers []string, path string, head http.Header) (*reply, error) {
 	var unknown *reply
 	var troubles []error
-	for got := range r.answers(req.Context(), servers, req.Method, path, head) {
-		if got.err != nil {
-			troubles = append(troubles, fmt.Errorf("%s: %w", got.server, got.err))
+	for said := range r.answers(req.Context(), servers, req.Method, path, head) {
+		a, err := said.Value, said.Err
+		if err != nil {
+			troubles = append(troubles, fmt.Errorf("%s: %w", servers[said.Index], err))
 			continue
 		}
 		if unknown != nil {
 			unknown.close()
 		}
-		if got.StatusCode != http.StatusNotFound {
-			r.good.Store(&got.server)
-			return got.reply, nil
+		if a.StatusCode != http.StatusNotFound {
+			r.good.Store(&a.server)
+			return a, nil
 		}
-		unknown = got.reply
+		unknown = a
 	}
 	if unknown == nil {
 		return nil, fmt.Errorf("no Argosy server answers: %w", errors.Join(troubles...))
@@ -96,9 +100,16 @@ type reply struct {
 
 var errStalled = errors.New("it sent nothing for too long")
 
-// ask sends the request to one server. An answer that says that the server itself is in trouble is an error. The context is the
-// reply's own, and ends with it.
-func (r *Relay) ask(ctx context.Context, cancel context.CancelCauseFunc, server, method, path string, head http.Header) (*reply, error) {
+// answers asks servers in turn. What waits for an image may be what is to take the place of a machine that has just lost power, and its
+// server with it, of which nothing ever comes, not even a refusal.
+func (r *Relay) answers(ctx context.Context, servers []string, method, path string, head http.Header) iter.Seq[turns.Said[*reply]] {
+	ask := func(ctx context.Context, i int) (*reply, error) { return r.ask(ctx, servers[i], method, path, head) }
+	return turns.Ask(ctx, turns.Delay, len(servers), ask, (*reply).close)
+}
+
+// ask sends the request to one server. An answer that says that the server itself is in trouble is an error.
+func (r *Relay) ask(ctx context.Context, server, method, path string, head http.Header) (*reply, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	a := &reply{server: server, cancel: cancel, stall: r.opts.Stall}
 	a.watch = time.AfterFunc(r.opts.Stall, func() { cancel(errStalled) })
 	fail := func(err error) (*reply, error) {
@@ -230,15 +241,16 @@ func (r *Relay) goOn(req *http.Request, path string, head http.Header, failed st
 	head = head.Clone()
 	head.Set("Range", fmt.Sprintf("bytes=%d-%d", first, last))
 	head.Del("If-Range")
-	for got := range r.answers(req.Context(), append(servers, failed), http.MethodGet, path, head) {
-		if got.err != nil {
+	for said := range r.answers(req.Context(), append(servers, failed), http.MethodGet, path, head) {
+		a := said.Value
+		if said.Err != nil {
 			continue
 		}
-		if at, ok := startOf(got.reply); ok && at == first && got.StatusCode == http.StatusPartialContent && got.ContentLength == last-first+1 {
-			r.good.Store(&got.server)
-			return got.reply
+		if at, ok := startOf(a); ok && at == first && a.StatusCode == http.StatusPartialContent && a.ContentLength == last-first+1 {
+			r.good.Store(&a.server)
+			return a
 		}
-		got.close()
+		a.close()
 	}
 	return nil
 }

@@ -29,9 +29,6 @@ type Options struct {
 	Log *slog.Logger
 	// Stall is how long a server may send nothing before the next one is tried; default 20 seconds.
 	Stall time.Duration
-	// Delay is how long a server has to itself before the next one is asked as well; default 250 ms, which is what RFC 8305 gives an
-	// address.
-	Delay time.Duration
 	// AtOnce is how many requests are passed on at the same time; more wait. Default 32.
 	AtOnce int
 }
@@ -53,9 +50,6 @@ func New(opts Options) *Relay {
 	}
 	if opts.Stall <= 0 {
 		opts.Stall = 20 * time.Second
-	}
-	if opts.Delay <= 0 {
-		opts.Delay = 250 * time.Millisecond
 	}
 	if opts.AtOnce <= 0 {
 		opts.AtOnce = 32

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/argosy-cluster/argosy/internal/image"
+	"github.com/argosy-cluster/argosy/internal/turns"
 )
 
 // cloud is a transport to servers that exist only here, by host name.
@@ -221,7 +222,7 @@ func TestOnlyOneAnswerIsTaken(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 		synctest.Wait()
-		if got := cloud.said(); got != "a b c" || !errors.Is(told, errAnother) || closed == nil {
+		if got := cloud.said(); got != "a b c" || !errors.Is(told, turns.ErrAnother) || closed == nil {
 			t.Errorf("asked %q; the late one was told %v, and %v", got, told, closed)
 		}
 		if ask(r, "GET", blobPath); cloud.said() != "a b c" {
