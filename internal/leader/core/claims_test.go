@@ -310,6 +310,22 @@ func TestHeldClaimsAskForNothing(t *testing.T) {
 	}
 }
 
+// TestLate: the witness is asked more often from when a holder is overdue until its lease has run out, so that a successor is chosen then,
+// and not up to a second later.
+func TestLate(t *testing.T) {
+	h := harbourOf(t, 20)
+	p, begun := claims.Default(), h.now
+	for _, c := range []struct {
+		silence time.Duration
+		late    bool
+	}{{0, false}, {2*p.Renew - 1, false}, {2 * p.Renew, true}, {p.Wait - 1, true}, {p.Wait, false}} {
+		h.now = begun.Add(c.silence)
+		if h.look(); h.c.Late() != c.late {
+			t.Errorf("after %v of silence it is %v", c.silence, !c.late)
+		}
+	}
+}
+
 // A key is one machine's guard's: a second machine that shows it gets none, until it has one of its own or the first is gone.
 func TestAKeyIsOneMachines(t *testing.T) {
 	h := newHarbour(t)

@@ -98,8 +98,8 @@ type Core struct {
 	// asking are volumes whose machine asks for the lease in vain, and unable the machines that are known to get none.
 	asking map[state.VolumeKey]asking
 	unable map[string]time.Time
-	// hushed are machines whose agent and guard both say nothing, and that hold a volume with a fence; late says that one may be among
-	// them soon. fenceSaid is what came of having a storage refuse a machine or take it back, where that failed.
+	// hushed are machines whose agent and guard both say nothing, and that hold a volume with a fence; late says that the holder of
+	// some volume is overdue. fenceSaid is what came of having a storage refuse a machine or take it back, where that failed.
 	hushed    state.Set[string]
 	late      bool
 	fenceSaid map[fenceKey]string

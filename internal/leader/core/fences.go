@@ -76,17 +76,17 @@ func (c *Core) quiet(now time.Time, id string) bool {
 	return !session || now.Sub(c.disp.LastHeard(id)) >= max(patience, beats*c.st.Settings().GetBeat().AsDuration())
 }
 
-// hush takes note of the machines whose volumes can go on elsewhere by their fence.
+// hush takes note of the machines whose volumes can go on elsewhere by their fence, and of whether any holder is overdue.
 func (c *Core) hush(now time.Time, list []*argosyv1.Volume) {
 	before, p := c.hushed, c.profile()
 	c.hushed, c.late = state.Set[string]{}, false
 	for _, v := range list {
 		s := c.sight(now, claimID(state.KeyOf(v.GetReplica()), v.GetName()))
-		if s == nil || s.Gone != "" || s.Age < 2*p.Renew || c.class(v) != claims.ClassFenced {
+		if s == nil || s.Gone != "" || s.Age < 2*p.Renew {
 			continue
 		}
 		c.late = c.late || s.Age < p.Wait
-		if s.Age >= p.Lease/2 && c.quiet(now, string(s.Machine)) {
+		if s.Age >= p.Lease/2 && c.class(v) == claims.ClassFenced && c.quiet(now, string(s.Machine)) {
 			c.hushed.Add(string(s.Machine))
 		}
 	}
@@ -99,7 +99,8 @@ func (c *Core) hush(now time.Time, list []*argosyv1.Volume) {
 	}
 }
 
-// Late says that what the witness sees is awaited: a holder of a volume with a fence is overdue.
+// Late says that what the witness sees is awaited: the holder of a volume is overdue, and at the end of its lease, or before that
+// where it has a fence, the volume is another's.
 func (c *Core) Late() bool { return c.late }
 
 // fencible says that a replica can go on elsewhere, as the storage of its volume can refuse the machine where it is; empty when not.
