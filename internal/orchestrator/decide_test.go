@@ -163,6 +163,37 @@ func TestUnleased(t *testing.T) {
 	}
 }
 
+// TestWhatIsChangedAnywayHoldsOthersUp: a replica that has the update and is starting holds the next one up, also in the moment in which
+// somebody asks to restart it while what was left of it elsewhere has gone.
+func TestWhatIsChangedAnywayHoldsOthersUp(t *testing.T) {
+	const run = argosyv1.ReplicaGoal_REPLICA_GOAL_RUN
+	next := &argosyv1.Replica{Key: stackKey.Replica(1).Proto(), Incarnation: 1, Revision: 1, Machine: "m1", Goal: run}
+	starting := &argosyv1.Replica{Key: stackKey.Replica(2).Proto(), Incarnation: 2, Revision: 2, Machine: "m1", Goal: run,
+		Past: []*argosyv1.PastIncarnation{{Incarnation: 1, Machine: "m2"}}}
+	plan := orchestrator.Decide(orchestrator.Input{
+		Key: stackKey, Target: 2, Spec: &argosyv1.StackSpec{Name: "web"},
+		App:   &argosyv1.App{Tenant: "default", Name: "shop", ReplicaRestarts: map[string]uint64{orchestrator.ReplicaRestartKey("web", 2): 1}},
+		Entry: &argosyv1.ClusterEntry{Stack: "web", Count: 2}, Replicas: []*argosyv1.Replica{next, starting},
+		Machine: func(id string) orchestrator.Machine {
+			return orchestrator.Machine{Known: true, Name: id, Condition: argosyv1.MachineCondition_MACHINE_CONDITION_READY}
+		},
+		Same: func(uint64) bool { return false },
+		Gone: func(_ state.Key, _ uint64, machine string) bool { return machine == "m2" },
+		Seen: func(r *argosyv1.Replica) orchestrator.Seen {
+			if r == starting {
+				return orchestrator.Seen{State: argosyv1.ReplicaState_REPLICA_STATE_STARTING, Revision: 2}
+			}
+			return orchestrator.Seen{State: argosyv1.ReplicaState_REPLICA_STATE_READY, Revision: 1, For: time.Hour}
+		},
+	})
+	if len(plan.Changes) != 1 || plan.Changes[0].Kind != orchestrator.Settle || len(plan.Roll) != 0 {
+		t.Errorf("%v, and %v is rolled", plan.Changes, plan.Roll)
+	}
+	if got := plan.Waits[stackKey.Replica(1)]; got != "revision 2 waits for shop/web.2 to be ready at it: starting" {
+		t.Errorf("it says %q", got)
+	}
+}
+
 // TestProves: the next replica is updated when the last one has stayed ready for a while, longer when it has ended since it was made; and
 // what is awaited is said, with when it is to be looked at again.
 func TestProves(t *testing.T) {

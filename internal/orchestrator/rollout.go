@@ -29,7 +29,10 @@ func (d *decision) roll() {
 				blocked = r
 			}
 		case busy[k]:
-			// Its record is about to change anyway; its turn comes when that is done.
+			// Its record is about to change anyway; its turn comes when that is done. It is no more ready for that.
+			if blocked == nil && r.GetRevision() == c.Revision && d.unsettled(r) {
+				blocked = r
+			}
 		case sameRestart && d.in.Same(r.GetRevision()):
 			c.Kind, c.Why = Adopt, fmt.Sprintf("revision %d changes nothing for it", c.Revision)
 			d.change(c)
