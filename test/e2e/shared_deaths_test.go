@@ -101,7 +101,7 @@ func TestDeaths(t *testing.T) {
 	}
 	disk := newShared(t, "proof-one")
 	lead, _ := wholeServers(t)
-	placement := `require: ["machine != ` + lead + `"]`
+	placement := `require: ["machine != ` + lead + `"]` // how long another leader takes is another matter
 	if *leading {
 		placement = ""
 	}
