@@ -22,7 +22,7 @@ type Said[T any] struct {
 
 // Ask asks n of them and yields what they say, as it comes. The next one is asked when what was yielded was not enough, or nothing came for
 // the delay. Once no more is taken, the contexts of those that are still asked end, and what they say nevertheless is dropped. The context
-// that was given to one whose word was yielded lives on as long as ctx.
+// that was given to one that answered lives on as long as ctx.
 func Ask[T any](ctx context.Context, delay time.Duration, n int, ask func(ctx context.Context, i int) (T, error), drop func(T)) iter.Seq[Said[T]] {
 	return func(yield func(Said[T]) bool) {
 		heard := make(chan Said[T], n)
@@ -45,6 +45,9 @@ func Ask[T any](ctx context.Context, delay time.Duration, n int, ask func(ctx co
 				}()
 				turn.Reset(delay)
 			case said := <-heard:
+				if said.Err != nil {
+					asked[said.Index](said.Err) // nothing of it lives on
+				}
 				delete(asked, said.Index)
 				if !yield(said) {
 					letGo(asked, heard, drop)

@@ -36,7 +36,9 @@ func TestAsk(t *testing.T) {
 				begun := time.Now()
 				var asked []time.Duration
 				var dropped []int
+				given := make([]context.Context, len(c.after))
 				ask := func(ctx context.Context, i int) (int, error) {
+					given[i] = ctx
 					asked = append(asked, time.Since(begun))
 					d := c.after[i]
 					select {
@@ -54,6 +56,9 @@ func TestAsk(t *testing.T) {
 				var heard []int
 				for said := range Ask(t.Context(), Delay, len(c.after), ask, func(i int) { dropped = append(dropped, i) }) {
 					heard = append(heard, said.Index)
+					if live := given[said.Index].Err() == nil; live != (said.Err == nil) {
+						t.Errorf("%d said %v, and its context is live: %v", said.Index, said.Err, live)
+					}
 					if said.Err == nil {
 						break
 					}
